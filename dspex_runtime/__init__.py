@@ -1,0 +1,1 @@
+"""DSPy programs and other stateful Python workers as supervised OS processes."""

@@ -1,0 +1,1 @@
+"""What users hold: runtimes, references, channels."""

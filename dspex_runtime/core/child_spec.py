@@ -1,0 +1,134 @@
+"""Child and supervisor specs: what is to run and how it is kept running. Plain frozen values, already validated.
+
+The supervisor machine reads only what concerns supervision; `launch` is carried through to whoever starts the process.
+`dspex_runtime.config` makes these from YAML or dicts and is the only place that checks them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from dspex_runtime.types import ChildId, Kind, RestartType, Strategy
+
+DEFAULT_START_TIMEOUT_S: Final = 30.0  # OTP waits for ever; Python imports hang
+DEFAULT_CALL_TIMEOUT_S: Final = 60.0
+DEFAULT_MAILBOX: Final = 1000  # requests accepted and not begun
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Delay before restart n (n >= 2) of a crash loop: initial * factor**(n-2), at most `max_s`, +- jitter.
+
+    The first restart is at once. A child that stayed ready for `stable_after_s` starts counting anew.
+    """
+
+    initial_s: float = 0.1
+    factor: float = 2.0
+    max_s: float = 30.0
+    jitter: float = 0.25  # share of the delay, 0 <= jitter <= 1
+    stable_after_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """How a child is stopped: asked, given `timeout_s`, then killed.
+
+    `timeout_s` None is OTP's infinity, `brutal` its brutal_kill. `drain_s` bounds how long running calls may finish,
+    within the time-out.
+    """
+
+    timeout_s: float | None = 5.0
+    brutal: bool = False
+    drain_s: float = 5.0
+
+
+BRUTAL_KILL: Final = Shutdown(timeout_s=0.0, brutal=True, drain_s=0.0)
+INFINITY: Final = Shutdown(timeout_s=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one module may use; None is no limit."""
+
+    memory_bytes: int | None = None
+    mailbox: int = DEFAULT_MAILBOX
+    call_timeout_s: float = DEFAULT_CALL_TIMEOUT_S
+    max_calls: int | None = None
+    nice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Liveness:
+    """A module is hung when busy past its call's deadline + grace, or idle with a request queued for longer than grace."""
+
+    grace_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """A method that must return without raising (and not False) before the module counts as ready."""
+
+    call: str
+    timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSpec:
+    """Everything the process itself needs. Plain data: it crosses the wire as a map.
+
+    Attributes:
+        target: "pkg.mod:Name", "file.py:Name" (absolute path), a saved-program directory, or None when `pickled` is set.
+        pickled: cloudpickle bytes of a class or an instance (from `rt.start(obj)`); the parent never opens them.
+        args, kwargs: Constructor (module) or `init` (server) arguments; `pickled_args` the same, pickled by a client.
+        sys_path: Prepended to sys.path in the child before the target is imported.
+        lm: {"model": ..., ...} or {"class": "file.py:Name", "args": {...}}; None: none configured.
+        dspy: Settings for dspy.configure in the child (track_usage, adapter).
+    """
+
+    kind: Kind
+    target: str | None = None
+    pickled: bytes | None = None
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    pickled_args: bytes | None = None
+    sys_path: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    lm: Mapping[str, Any] | None = None
+    dspy: Mapping[str, Any] | None = None
+    concurrency: int = 1
+    trap_exit: bool = True
+    limits: Limits = Limits()
+    liveness: Liveness | None = Liveness()
+    readiness: Readiness | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorSpec:
+    """One supervisor: its strategy, its restart budget and its children in start order."""
+
+    strategy: Strategy = Strategy.ONE_FOR_ONE
+    max_restarts: int = 3
+    max_seconds: float = 5.0
+    children: tuple[ChildSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """One child of a supervisor.
+
+    Exactly one of `launch` (a process) and `supervisor` (a nested supervisor) is set.
+    """
+
+    id: ChildId
+    kind: Kind
+    restart: RestartType = RestartType.PERMANENT
+    shutdown: Shutdown = Shutdown()
+    significant: bool = False
+    start_timeout_s: float | None = DEFAULT_START_TIMEOUT_S
+    backoff: Backoff | None = Backoff()
+    launch: LaunchSpec | None = None
+    supervisor: SupervisorSpec | None = None
+    version: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,239 @@
+"""The error tree: one class per decision a caller can take.
+
+DspexError
+├── ConfigError (ValueError)             fix the file or the argument; `.problems` lists every one
+├── StartError                           a child did not become ready; carries the child's own traceback
+├── CallError                            one call failed; the process may be fine
+│   ├── CallTimeoutError (TimeoutError)  the deadline passed; a late reply is dropped
+│   ├── RemoteError                      the module raised; remote type, message and traceback
+│   ├── ProcessDownError                 the process ended with the call in flight; `.reason` says why
+│   │   └── NoProcessError               nothing is running under that id (OTP: noproc)
+│   ├── OverloadedError                  the mailbox is full; nothing was queued
+│   └── BusyError                        the module holds the GIL and answers nobody
+├── SupervisorError                      a supervisor refused; `.code` is OTP's atom
+├── RuntimeUnreachableError (ConnectionError)  no runtime answers at that name or socket
+├── ProtocolError                        the peer sent something illegal, or speaks another version
+└── UnserialisableError (TypeError)      a value cannot cross the pipe; names the path inside it
+
+Errors are data first: attributes hold the facts, the text is made from them. Every class pickles and
+crosses the wire through `to_wire`/`from_wire` without calling a constructor of a foreign class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dspex_runtime.exit_reason import ExitReason, describe
+
+__all__ = [
+    "BusyError",
+    "CallError",
+    "CallTimeoutError",
+    "ConfigError",
+    "DspexError",
+    "NoProcessError",
+    "OverloadedError",
+    "ProcessDownError",
+    "ProtocolError",
+    "RemoteError",
+    "RuntimeUnreachableError",
+    "StartError",
+    "SupervisorError",
+    "UnserialisableError",
+]
+
+
+class DspexError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Attributes:
+        code: Stable word for programs (`-o json`, the wire); keys and codes are added, never renamed.
+        id: Full id of the child or object concerned, or None.
+        hint: What to try next, or None.
+    """
+
+    code: str = "error"
+    hint: str | None = None
+
+    def __init__(self, message: str, *, id: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.id = id
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Subclasses have keyword-only facts; rebuilding from __dict__ keeps them all.
+        return (_rebuild, (type(self), self.args, self.__dict__))
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the error as plain data; `from_wire` is its inverse."""
+        facts = {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
+        return {"class": type(self).__name__, "code": self.code, **facts}
+
+    @staticmethod
+    def from_wire(data: dict[str, Any]) -> DspexError:
+        """Rebuild what `to_wire` wrote; an unknown class (a newer peer's) becomes `DspexError` itself."""
+        facts = {key: value for key, value in data.items() if key != "class"}
+        cls = _CLASSES.get(str(data.get("class")), DspexError)
+        return _rebuild(cls, (facts.get("message", ""),), facts)
+
+
+def _rebuild(cls: type[DspexError], args: tuple[Any, ...], facts: dict[str, Any]) -> DspexError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(facts)
+    return error
+
+
+class ConfigError(DspexError, ValueError):
+    """A file, spec or argument is wrong; `problems` lists all that was found, one text each."""
+
+    code = "config"
+
+    def __init__(self, message: str, *, problems: Sequence[str] = (), id: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, id=id, hint=hint)
+        self.problems = list(problems)
+
+
+class StartError(DspexError):
+    """A child did not become ready; its process, name and resources are gone when this is raised.
+
+    Attributes:
+        reason: Exit reason of the child.
+        remote_traceback: The child's own traceback text, or None when it had none to give (killed, timed out).
+    """
+
+    code = "start_failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        id: str | None = None,
+        reason: ExitReason | None = None,
+        remote_traceback: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, id=id, hint=hint)
+        self.reason = reason
+        self.remote_traceback = remote_traceback
+
+    def __str__(self) -> str:
+        return f"{self.message}\n\n{self.remote_traceback.rstrip()}" if self.remote_traceback else self.message
+
+
+class CallError(DspexError):
+    """One call failed; `retryable` is True only when the call certainly did not begin."""
+
+    code = "call_failed"
+    retryable: bool = False
+
+
+class CallTimeoutError(CallError, TimeoutError):
+    """The deadline passed before the reply came; the module may still be at it, its late reply is dropped."""
+
+    code = "timeout"
+
+
+class RemoteError(CallError):
+    """The module raised. The `__cause__` of the module's own exception, or raised itself if that type cannot be rebuilt.
+
+    Attributes:
+        type_name: Qualified name of the remote exception's type.
+        remote_traceback: Text of the remote traceback.
+        incarnation: Incarnation of the module that raised.
+        retryable: Whether the same call may be tried again without having run before.
+    """
+
+    code = "remote"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        type_name: str = "Exception",
+        remote_traceback: str = "",
+        id: str | None = None,
+        incarnation: int | None = None,
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message, id=id)
+        self.type_name = type_name
+        self.remote_traceback = remote_traceback
+        self.incarnation = incarnation
+        self.retryable = retryable
+
+    def __str__(self) -> str:
+        where = f" in {self.id!r} (incarnation {self.incarnation})" if self.id else ""
+        return f"{self.type_name}: {self.message}{where}\n\n{self.remote_traceback.rstrip()}".rstrip()
+
+
+class ProcessDownError(CallError):
+    """The process ended while the call was in flight: it may or may not have had its effect."""
+
+    code = "process_down"
+
+    def __init__(
+        self, message: str = "", *, id: str | None = None, incarnation: int | None = None, reason: ExitReason = "noproc"
+    ) -> None:
+        super().__init__(message or f"{id!r} went down with the call in flight: {describe(reason)}", id=id)
+        self.incarnation = incarnation
+        self.reason = reason
+
+
+class NoProcessError(ProcessDownError):
+    """Nothing runs under that id and nothing is coming: unknown, stopped, exited or failed. The call did not begin."""
+
+    code = "noproc"
+    retryable = True
+
+
+class OverloadedError(CallError):
+    """The module's bounded mailbox is full; the call was refused and did not begin."""
+
+    code = "overloaded"
+    retryable = True
+
+
+class BusyError(CallError):
+    """The module did not answer a control request in time: C code holds its GIL, or its handlers never return."""
+
+    code = "busy"
+
+
+class SupervisorError(DspexError):
+    """A supervisor refused a request; `code` is OTP's error atom ("already_present", "restarting", "not_found", ...)."""
+
+    def __init__(self, code: str, message: str, *, id: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, id=id, hint=hint)
+        self.code = code
+
+
+class RuntimeUnreachableError(DspexError, ConnectionError):
+    """No runtime answers at that name or socket path, or the connection to it ended."""
+
+    code = "unreachable"
+
+
+class ProtocolError(DspexError):
+    """The peer sent bytes that are not a legal message, or speaks a protocol version outside our range."""
+
+    code = "protocol"
+
+
+class UnserialisableError(DspexError, TypeError):
+    """A value cannot cross the pipe; `path` is where inside the value, e.g. `result.items[3].lock`."""
+
+    code = "unserialisable"
+
+    def __init__(self, message: str, *, path: str = "", id: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, id=id, hint=hint)
+        self.path = path
+
+
+_CLASSES: dict[str, type[DspexError]] = {
+    name: value for name, value in list(globals().items()) if isinstance(value, type) and issubclass(value, DspexError)
+}

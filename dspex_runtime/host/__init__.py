@@ -1,0 +1,1 @@
+"""What runs inside a module process. Never imported by the runtime process."""

@@ -1,0 +1,1 @@
+"""The DSPy surface: the only folder that imports dspy."""

@@ -1,0 +1,1 @@
+"""One operating-system facility per file. Knows processes, pipes and memory; nothing of supervision or DSPy."""

@@ -1,0 +1,86 @@
+"""Small public values shared by every layer: ids, states, what a child looks like from outside."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, NewType
+
+from dspex_runtime.exit_reason import ExitReason
+
+__all__ = ["ChildId", "Down", "FullId", "Incarnation", "Kind", "ModuleInfo", "RestartType", "State", "Strategy"]
+
+ChildId = NewType("ChildId", str)  # unique within its supervisor
+FullId = NewType("FullId", str)  # "sup/sub/id", unique within the runtime
+Incarnation = NewType("Incarnation", int)  # 1, 2, 3 ... for one FullId; (FullId, Incarnation) names a process for ever
+
+
+class Kind(StrEnum):
+    """What a child is."""
+
+    MODULE = "module"
+    SERVER = "server"
+    SUPERVISOR = "supervisor"
+
+
+class RestartType(StrEnum):
+    """When a child that ended is started again (OTP `restart`)."""
+
+    PERMANENT = "permanent"
+    TRANSIENT = "transient"
+    TEMPORARY = "temporary"
+
+
+class Strategy(StrEnum):
+    """Which siblings a restart takes along (OTP `strategy`)."""
+
+    ONE_FOR_ONE = "one_for_one"
+    ONE_FOR_ALL = "one_for_all"
+    REST_FOR_ONE = "rest_for_one"
+
+
+class State(StrEnum):
+    """What a child is doing, as `ps` shows it."""
+
+    PENDING = "PENDING"  # waits for its turn or a dependency
+    STARTING = "STARTING"
+    READY = "READY"
+    DEGRADED = "DEGRADED"
+    BACKOFF = "BACKOFF"  # a restart is due, not yet begun
+    DRAINING = "DRAINING"
+    SWAPPING = "SWAPPING"
+    STOPPING = "STOPPING"
+    STOPPED = "STOPPED"  # by request; `start` brings it back
+    EXITED = "EXITED"  # by itself, and its restart type says to leave it
+    FAILED = "FAILED"  # its supervisor gave up; `start` brings it back
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """What a monitor delivers, once: this incarnation of this id ended, for this reason."""
+
+    id: str
+    incarnation: int
+    reason: ExitReason
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleInfo:
+    """One child, seen from outside; `ps -o json` prints these keys."""
+
+    id: str
+    kind: str
+    state: str
+    pid: int | None = None
+    incarnation: int = 0
+    restarts: int = 0
+    started_at: float | None = None  # seconds since the epoch
+    uptime_s: float | None = None
+    version: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    last_exit: ExitReason | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as a plain dict, in `ps` order."""
+        return asdict(self)
