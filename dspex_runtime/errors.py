@@ -177,9 +177,15 @@ class ProcessDownError(CallError):
     code = "process_down"
 
     def __init__(
-        self, message: str = "", *, id: str | None = None, incarnation: int | None = None, reason: ExitReason = "noproc"
+        self,
+        message: str = "",
+        *,
+        id: str | None = None,
+        incarnation: int | None = None,
+        reason: ExitReason = "noproc",
+        hint: str | None = None,
     ) -> None:
-        super().__init__(message or f"{id!r} went down with the call in flight: {describe(reason)}", id=id)
+        super().__init__(message or f"{id!r} went down with the call in flight: {describe(reason)}", id=id, hint=hint)
         self.incarnation = incarnation
         self.reason = reason
 
@@ -192,10 +198,14 @@ class NoProcessError(ProcessDownError):
 
 
 class OverloadedError(CallError):
-    """The module's bounded mailbox is full; the call was refused and did not begin."""
+    """The module's bounded mailbox is full; the call was refused and did not begin. `limit` is how many may wait."""
 
     code = "overloaded"
     retryable = True
+
+    def __init__(self, message: str, *, id: str | None = None, limit: int | None = None, hint: str | None = None) -> None:
+        super().__init__(message, id=id, hint=hint)
+        self.limit = limit
 
 
 class BusyError(CallError):

@@ -1,0 +1,132 @@
+"""Hands out direct pipes: a client asks for a module, both get one end, and the parent is out of the way.
+
+A request for a module that is not ready is parked: it is answered by the next incarnation, by NoProcessError when none is
+coming, or dropped when the client gives up or its deadline passes.
+"""
+
+from __future__ import annotations
+
+import errno
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from dspex_runtime.errors import DspexError, NoProcessError
+from dspex_runtime.exit_reason import describe
+from dspex_runtime.node.event_loop import EventLoop, Timer
+from dspex_runtime.node.peer import Peer
+from dspex_runtime.node.registry import Record
+from dspex_runtime.osproc.channel import pair
+from dspex_runtime.types import State
+from dspex_runtime.wire.messages import CHANNEL
+
+# A client that lost its pipe to a live module (the module refused its bytes, say) is given another one after this long;
+# in the usual case the death is known within a millisecond and the next incarnation answers.
+SAME_INCARNATION_AFTER_S: Final = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class Parked:
+    """One request for a channel that waits."""
+
+    peer: Peer
+    request: int
+    id: str
+    after: int
+    timer: Timer | None = None
+    fallback: Timer | None = None
+
+
+class Broker:
+    """Parks requests per full id and answers them when the registry says that something changed."""
+
+    def __init__(self, loop: EventLoop, fault: Callable[[Peer, int, Exception], None]) -> None:
+        self._loop = loop
+        self._fault = fault
+        self._parked: dict[str, list[Parked]] = {}
+
+    def ask(self, peer: Peer, request: int, record: Record, after: int, deadline: float | None) -> None:
+        """Answer now or park; see the module docstring."""
+        if self._answer(peer, request, record, after):
+            return
+        parked = Parked(peer, request, record.id, after)
+        if deadline is not None:
+            # The client times out by itself; this only keeps the table from holding requests of nobody.
+            parked.timer = self._loop.call_at(deadline + 1.0, lambda: self._drop(parked))
+        if record.state is State.READY:
+            parked.fallback = self._loop.call_later(SAME_INCARNATION_AFTER_S, lambda: self._same_incarnation(parked, record))
+        self._parked.setdefault(record.id, []).append(parked)
+
+    def changed(self, record: Record) -> None:
+        """A record changed: answer whoever waits for it and can be answered."""
+        for parked in list(self._parked.get(record.id, ())):
+            if self._answer(parked.peer, parked.request, record, parked.after):
+                self._drop(parked)
+
+    def forget(self, peer: Peer, request: int | None = None) -> None:
+        """Drop one request of a client, or all of them."""
+        for parked in [p for waiting in self._parked.values() for p in waiting if p.peer is peer]:
+            if request in (None, parked.request):
+                self._drop(parked)
+
+    def _same_incarnation(self, parked: Parked, record: Record) -> None:
+        if parked in self._parked.get(record.id, ()) and self._answer(parked.peer, parked.request, record, 0):
+            self._drop(parked)
+
+    def _drop(self, parked: Parked) -> None:
+        waiting = self._parked.get(parked.id, [])
+        if parked in waiting:
+            waiting.remove(parked)
+        if not waiting:
+            self._parked.pop(parked.id, None)
+        for timer in (parked.timer, parked.fallback):
+            if timer is not None:
+                timer.cancel()
+
+    def _answer(self, peer: Peer, request: int, record: Record, after: int) -> bool:
+        if record.gone:
+            self._fault(peer, request, no_process(record))
+            return True
+        if record.state is not State.READY or record.incarnation <= after or record.process is None or not record.process.serving:
+            return False
+        info = {
+            "id": record.id,
+            "incarnation": record.incarnation,
+            "kind": record.spec.kind.value,
+            "call_timeout_s": record.spec.launch.limits.call_timeout_s if record.spec.launch else None,
+            "idempotent": record.process.idempotent,
+        }
+        try:
+            ours, theirs = (sock.detach() for sock in pair())
+        except OSError as exc:
+            self._fault(peer, request, no_descriptors(exc, record.id))
+            return True
+        record.process.send_channel({"client": str(id(peer)), "mux": False}, theirs)
+        peer.send([CHANNEL, request, info], (ours,))
+        return True
+
+
+def no_process(record: Record) -> NoProcessError:
+    """Return the error for a call to a child that is down and stays down."""
+    how = {State.STOPPED: "was stopped", State.EXITED: "has exited", State.FAILED: "failed: its supervisor gave up"}[record.state]
+    last = f" (last exit: {describe(record.last_exit)})" if record.last_exit is not None else ""
+    return NoProcessError(
+        f"{record.id!r} {how}{last}",
+        id=record.id,
+        incarnation=record.incarnation,
+        reason=record.last_exit or "noproc",
+        hint=f"`dspex start {record.id}` brings it back",
+    )
+
+
+def no_descriptors(exc: OSError, id: str) -> DspexError:
+    """Return the error for a pipe that could not be made."""
+    if exc.errno in (errno.EMFILE, errno.ENFILE):
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return DspexError(
+            f"cannot open a pipe to {id!r}: the runtime has reached its limit of {limit} open files",
+            id=id,
+            hint="raise it with `ulimit -n` before `dspex up`; `dspex doctor` shows what is needed",
+        )
+    return DspexError(f"cannot open a pipe to {id!r}: {exc}", id=id)

@@ -1,0 +1,277 @@
+"""One incarnation of one module, as the runtime process sees it: assigned, ready, stopping, gone.
+
+Life: a fork from the zygote is assigned -> READY (and the readiness call) or FAULT -> ... -> exit status from the zygote.
+`on_end` is called exactly once, after everything the process had sent was handled: pipe end is not death, death is not pipe
+end. The exit reason is, in this order: why we killed it, its own BYE frame, the wait status.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dspex_runtime import exit_reason
+from dspex_runtime.core.child_spec import ChildSpec, LaunchSpec, Shutdown
+from dspex_runtime.core.launch_map import to_map
+from dspex_runtime.errors import BusyError
+from dspex_runtime.exit_reason import ExitReason
+from dspex_runtime.node.event_loop import EventLoop, Timer
+from dspex_runtime.node.peer import PLAIN, Peer
+from dspex_runtime.wire.faults import to_fault
+from dspex_runtime.wire.messages import BYE, CHANNEL, CONTROL, EVENT, FAULT, READY, REPLY, Message
+
+CONTROL_LOST_GRACE_S: Final = 2.0  # a process that closed its control pipe is on its way out, or is broken and is killed
+
+Answer = Callable[[Any, dict[str, Any] | None], None]  # (value, fault)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a process ended; `ready` says whether it had become ready before."""
+
+    reason: ExitReason
+    ready: bool
+    ignored: bool
+    fault: dict[str, Any] | None
+
+
+@dataclass(slots=True)
+class _Pending:
+    answer: Answer
+    timer: Timer | None
+
+
+class ModuleProcess:
+    """See the module docstring. `slot` is its place on the board, None before it is assigned."""
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        *,
+        id: str,
+        incarnation: int,
+        spec: ChildSpec,
+        on_ready: Callable[[ModuleProcess], None],
+        on_end: Callable[[ModuleProcess, Ending], None],
+        on_event: Callable[[ModuleProcess, dict[str, Any]], None],
+    ) -> None:
+        self._loop = loop
+        self.id = id
+        self.incarnation = incarnation
+        self.spec = spec
+        self._on_ready = on_ready
+        self._on_end = on_end
+        self._on_event = on_event
+        self.pid: int | None = None
+        self.slot: int | None = None
+        self.version: str | None = None
+        self.idempotent: list[str] = []
+        self._peer: Peer | None = None
+        self._ready = False
+        self._ignored = False
+        self._stopping = False
+        self._ended = False
+        self._bye: ExitReason | None = None
+        self._fault: dict[str, Any] | None = None
+        self._kill_reason: ExitReason | None = None
+        self._requests: dict[int, _Pending] = {}
+        self._next_request = 1
+
+    @property
+    def launch(self) -> LaunchSpec:
+        """The launch spec; a process always has one."""
+        assert self.spec.launch is not None
+        return self.spec.launch
+
+    @property
+    def serving(self) -> bool:
+        """Whether new calls may be sent to it."""
+        return self._ready and not self._stopping and self._peer is not None and not self._peer.closed
+
+    @property
+    def ended(self) -> bool:
+        """Whether `on_end` was called."""
+        return self._ended
+
+    # -- starting ---------------------------------------------------------------------------------------------------
+
+    def assign(self, pid: int, sock: socket.socket, slot: int, facts: dict[str, Any]) -> None:
+        """Make a forked process this module; `facts` are the runtime's part of the assignment (socket, log, ...)."""
+        self.pid = pid
+        self.slot = slot
+        self._peer = Peer(self._loop, sock, self._message, self._control_lost)
+        spec = {**facts, "id": self.id, "incarnation": self.incarnation, "slot": slot, "launch": to_map(self.launch)}
+        self._peer.send([CONTROL, 0, "assign", spec])
+        if self._kill_reason is not None:  # killed while it waited for a process
+            self._kill()
+
+    def _message(self, _peer: Peer, message: Message) -> None:
+        match message:
+            case [int(kind), 0, dict() as info] if kind == READY:
+                self._started(info)
+            case [int(kind), 0, dict() as fault] if kind == FAULT:
+                self._fault = fault
+            case [int(kind), int(request), value] if kind in (REPLY, FAULT):
+                pending = self._requests.pop(request, None)
+                if pending is not None:
+                    _cancel(pending.timer)
+                    pending.answer(*((value, None) if kind == REPLY else (None, value)))
+            case [int(kind), 0, dict() as event] if kind == EVENT:
+                self._on_event(self, event)
+            case [int(kind), 0, reason] if kind == BYE and exit_reason.is_exit_reason(reason):
+                self._bye = reason
+                self._stopping = True
+            case _:
+                self.kill(("error", "ProtocolError", f"illegal message on the control pipe: {str(message)[:200]}", ""))
+
+    def _started(self, info: dict[str, Any]) -> None:
+        if info.get("ignore"):
+            self._ignored = True
+            return
+        self.version = info.get("version")
+        methods = info.get("methods") or {}
+        self.idempotent = list(methods.get("idempotent", ()))
+        readiness = self.launch.readiness
+        if readiness is None:
+            self._become_ready()
+        else:
+            args = {"method": readiness.call, "timeout_s": readiness.timeout_s}
+            self.request("call", args, readiness.timeout_s, self._readiness_answered)
+
+    def _readiness_answered(self, value: Any, fault: dict[str, Any] | None) -> None:
+        if self._ended:
+            return
+        if fault is None and value is not False:
+            self._become_ready()
+            return
+        method = self.launch.readiness.call if self.launch.readiness else ""
+        why = "returned False" if fault is None else str(fault.get("message", "")).strip()
+        self._fault = fault or self._to_fault(RuntimeError(f"readiness call {method!r} returned False"))
+        self.kill(("error", "ReadinessFailed", f"readiness call {method!r}: {why.partition(chr(10))[0]}", ""))
+
+    def _become_ready(self) -> None:
+        self._ready = True
+        self._on_ready(self)
+
+    # -- serving ----------------------------------------------------------------------------------------------------
+
+    def send_channel(self, info: dict[str, Any], fd: int) -> None:
+        """Hand the module its end of a direct pipe; `fd` is given away."""
+        if self._peer is None:
+            os.close(fd)
+            return
+        self._peer.send([CHANNEL, 0, info], (fd,))
+
+    def request(self, op: str, args: dict[str, Any], timeout_s: float | None, answer: Answer) -> None:
+        """Ask the control thread something; `answer` gets the value or a fault, exactly once (BusyError on time-out)."""
+        if self._peer is None or self._peer.closed:
+            answer(None, self._to_fault(BusyError(f"{self.id!r} has no control pipe", id=self.id)))
+            return
+        number = self._next_request
+        self._next_request += 1
+        timer = None if timeout_s is None else self._loop.call_later(timeout_s, lambda: self._unanswered(number, op, timeout_s))
+        self._requests[number] = _Pending(answer, timer)
+        self._peer.send([CONTROL, number, op, args])
+
+    def _unanswered(self, number: int, op: str, timeout_s: float) -> None:
+        pending = self._requests.pop(number, None)
+        if pending is not None:
+            message = f"{self.id!r} did not answer {op!r} within {timeout_s:g} s: C code holds its GIL, or it is stopped"
+            pending.answer(None, self._to_fault(BusyError(message, id=self.id)))
+
+    # -- ending -----------------------------------------------------------------------------------------------------
+
+    def stop(self, shutdown: Shutdown, reason: ExitReason) -> None:
+        """Ask it to drain, run `terminate` and exit. Whoever asks also keeps the time and kills."""
+        self._stopping = True
+        if self._peer is None:
+            self._kill_reason = reason  # not forked yet: the fork it is waiting for will be killed
+            return
+        args = {"reason": reason, "drain_s": shutdown.drain_s, "timeout_s": shutdown.timeout_s}
+        self._peer.send([CONTROL, 0, "stop", args])
+
+    def kill(self, reason: ExitReason) -> None:
+        """SIGKILL the process and its group; `reason` is what its end will be called."""
+        if self._ended:
+            return
+        self._stopping = True
+        if self._kill_reason is None:
+            self._kill_reason = reason
+        self._kill()
+
+    def _kill(self) -> None:
+        self.signal(signal.SIGKILL, group=True)
+
+    def signal(self, signo: int, *, group: bool = False) -> None:
+        """Send a signal. Safe: the pid stays ours until its exit was handled here (the zygote reaps on our acknowledgement)."""
+        if self.pid is None or self._ended:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            if group:
+                os.killpg(self.pid, signo)
+            else:
+                os.kill(self.pid, signo)
+
+    def _control_lost(self, _peer: Peer, error: Exception | None) -> None:
+        if self._ended:
+            return
+        detail = str(error) if error else "closed its control pipe"
+        grace_s = 0.0 if error else CONTROL_LOST_GRACE_S
+        self._stopping = True
+        self._loop.call_later(grace_s, lambda: self.kill(("error", "ProtocolError", detail, "")))
+
+    def exited(self, wait_status: int) -> None:
+        """Its exit was reported: handle what it still had sent, then tell `on_end`."""
+        if self._ended:
+            return
+        if self._peer is not None:
+            self._peer.drain()
+        self._ended = True
+        if self._peer is not None:
+            self._peer.close()
+        for pending in self._requests.values():
+            _cancel(pending.timer)
+        answers = [pending.answer for pending in self._requests.values()]
+        self._requests.clear()
+        gone = self._to_fault(BusyError(f"{self.id!r} ended before it answered", id=self.id))
+        for answer in answers:
+            answer(None, gone)
+        self._on_end(self, Ending(self._reason(wait_status), self._ready, self._ignored, self._fault))
+
+    def never_forked(self, message: str) -> None:
+        """No process could be had for it: ends as a failed start."""
+        if self._ended:
+            return
+        self._ended = True
+        reason: ExitReason = self._kill_reason or ("error", "ForkFailed", message, "")
+        fault = self._to_fault(OSError(message))
+        self._on_end(self, Ending(reason, ready=False, ignored=False, fault=fault))
+
+    def _to_fault(self, error: Exception) -> dict[str, Any]:
+        return to_fault(error, id=self.id, incarnation=self.incarnation, codec=PLAIN)
+
+    def _reason(self, wait_status: int) -> ExitReason:
+        by_status = exit_reason.from_wait_status(wait_status)
+        if self._bye is not None and by_status != "killed":
+            return self._bye
+        if self._kill_reason is not None and by_status == "killed":
+            return self._kill_reason
+        if self._bye is not None:
+            return self._bye
+        if self._fault is not None and not self._ready:
+            return _fault_reason(self._fault)
+        return by_status
+
+
+def _fault_reason(fault: dict[str, Any]) -> ExitReason:
+    return ("error", str(fault.get("type", "Exception")), str(fault.get("message", "")), str(fault.get("traceback", "")))
+
+
+def _cancel(timer: Timer | None) -> None:
+    if timer is not None:
+        timer.cancel()

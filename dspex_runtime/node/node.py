@@ -1,0 +1,299 @@
+"""The runtime process: puts loop, launcher, supervision, broker and clients together, from its boot to its last exit.
+
+Boot: the owner's connection brings the configuration; name, directories and socket are claimed; the zygote starts; the tree
+boots. End: the tree is stopped in order, then the zygote, then this process. However the process ends, the lifeline ends
+every module with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from dspex_runtime.config import parse
+from dspex_runtime.config.runtime_spec import RuntimeSpec
+from dspex_runtime.errors import ConfigError, DspexError, StartError
+from dspex_runtime.node import operations
+from dspex_runtime.node.broker import Broker
+from dspex_runtime.node.event_loop import EventLoop
+from dspex_runtime.node.launcher import Launcher
+from dspex_runtime.node.module_process import ModuleProcess
+from dspex_runtime.node.monitoring import Monitoring
+from dspex_runtime.node.peer import Peer
+from dspex_runtime.node.registry import Record, Registry
+from dspex_runtime.node.reports import Event, Reports
+from dspex_runtime.node.session import Responder, Session, send_fault
+from dspex_runtime.node.supervision import Supervision
+from dspex_runtime.node.waiting import Waiters
+from dspex_runtime.node.watchdog import Watchdog, metrics
+from dspex_runtime.osproc import lifeline, limits, rendezvous
+from dspex_runtime.osproc.board import Board
+from dspex_runtime.osproc.subreaper import set_subreaper
+from dspex_runtime.version import VERSION
+
+log = logging.getLogger(__name__)
+
+LOG_MAX_BYTES: Final = 10 * 2**20  # a module's log file is rotated at this size ...
+LOG_KEEP: Final = 3  # ... and so many old ones are kept
+ACCEPT_PAUSE_S: Final = 0.2  # when no descriptor is left for a new client
+
+
+class Node:
+    """One runtime. Everything in it belongs to the thread of `run`."""
+
+    def __init__(self, boot: socket.socket) -> None:
+        self.version = VERSION
+        self.name = "?"
+        self.started_at = time.time()
+        self.state = "booting"
+        self.loop = EventLoop()
+        self.registry = Registry()
+        self.reports = Reports()
+        self.broker = Broker(self.loop, send_fault)
+        self.monitoring = Monitoring()
+        self.waiters = Waiters()
+        self.sessions: set[Session] = set()
+        self.spec: RuntimeSpec | None = None
+        self.launcher: Launcher | None = None
+        self.supervision: Supervision | None = None
+        self.watchdog: Watchdog | None = None
+        self.board: Board | None = None
+        self.state_dir = Path()
+        self.socket_path = ""
+        self._claim: rendezvous.Claim | None = None
+        self._listener: socket.socket | None = None
+        self._lifeline: tuple[int, int] | None = None
+        self._temporary_state = False
+        self._detached = False
+        self._boot_responder: Responder | None = None
+        self._shutdown_waiters: list[Callable[[], None]] = []
+        self._owner = self._accept(boot, owner=True)
+        self.registry.on_change += [self.broker.changed, self.waiters.changed]
+
+    def run(self) -> int:
+        """Serve until the tree has stopped. Returns 0, or 1 when it never came up."""
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        set_subreaper()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the CLI, which asks us in order
+        self.loop.on_signal(signal.SIGTERM, self.shutdown)
+        self.loop.on_signal(signal.SIGCHLD, lambda: self.launcher.reap() if self.launcher else None)
+        self.loop.run()
+        self._release()
+        return 0 if self.state == "stopped" else 1
+
+    # -- boot -------------------------------------------------------------------------------------------------------
+
+    def boot(self, args: dict[str, Any], responder: Responder) -> None:
+        """Come up as the owner says; the answer comes when the whole tree is ready, or with what prevented it."""
+        if self.state != "booting" or self._boot_responder is not None:
+            raise DspexError("this runtime has booted already")
+        self._boot_responder = responder
+        self._detached = bool(args.get("detach"))
+        try:
+            spec = self.spec = parse(args["config"])
+            self.name = spec.name
+            self._claim = rendezvous.claim(spec.name)
+            self.socket_path = str(self._claim.path)
+            self._open_directories(spec)
+            limits.raise_nofile()
+            self._open_machinery(spec)
+            self._listener = rendezvous.listen(self._claim)
+        except (DspexError, OSError) as exc:
+            self._boot_failed(exc if isinstance(exc, DspexError) else StartError(f"the runtime could not start: {exc}"))
+            return
+        self.loop.watch(self._listener.fileno(), self._accept_ready)
+        self.reports.follow(responder.session.peer, 0, None, list)
+        assert self.supervision is not None
+        self.supervision.boot(spec.tree, self._tree_booted, self._root_exited)
+
+    def _open_directories(self, spec: RuntimeSpec) -> None:
+        if spec.state_dir is None:
+            self.state_dir = Path(tempfile.mkdtemp(prefix=f"dspex-{spec.name}-"))
+            self._temporary_state = True
+        else:
+            self.state_dir = Path(spec.state_dir)
+        try:
+            (self.state_dir / "logs").mkdir(parents=True, exist_ok=True)
+            log_fd = os.open(self.state_dir / "runtime.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise ConfigError(f"runtime.state_dir: cannot write to {self.state_dir}: {exc.strerror}") from exc
+        for fd in (1, 2):
+            os.dup2(log_fd, fd)
+        os.close(log_fd)
+
+    def _open_machinery(self, spec: RuntimeSpec) -> None:
+        self.board = Board.create()
+        self._lifeline = lifeline.create()
+        self.launcher = Launcher(
+            self.loop,
+            self.board,
+            self._lifeline[0],
+            preload=spec.preload,
+            env=spec.env,
+            spares=spec.spares,
+            facts=self._facts,
+            on_failed=self._boot_failed,
+            report=self.reports.emit,
+        )
+        self.supervision = Supervision(self.loop, self.registry, self.launcher, self.reports, self.monitoring)
+        self.watchdog = Watchdog(self.loop, self.board, self._processes)
+        self.launcher.open()
+
+    def _processes(self) -> list[ModuleProcess]:
+        return [record.process for record in self.registry if record.process is not None]
+
+    def _facts(self, process: ModuleProcess) -> dict[str, Any]:
+        return {
+            "runtime": self.name,
+            "socket": self.socket_path,
+            "log": str(self.log_path(process.id)),
+            "log_max_bytes": LOG_MAX_BYTES,
+            "log_keep": LOG_KEEP,
+        }
+
+    def log_path(self, id: str) -> Path:
+        """Return the log file of a full id; "/" is kept readable and unambiguous ("." cannot follow an id part's end)."""
+        return self.state_dir / "logs" / (id.replace("/", "+") + ".log")
+
+    def _tree_booted(self, error: StartError | None) -> None:
+        if error is not None:
+            self._boot_failed(error)
+            return
+        self.state = "running"
+        responder, self._boot_responder = self._boot_responder, None
+        if responder is not None:
+            self.reports.unfollow(responder.session.peer, 0)
+            responder.reply({"name": self.name, "socket": self.socket_path, "pid": os.getpid(), "state_dir": str(self.state_dir)})
+
+    def _boot_failed(self, error: DspexError) -> None:
+        responder, self._boot_responder = self._boot_responder, None
+        self.state = "failed"
+        if responder is not None:
+            responder.fail(error)
+        # Only when the answer is on its way: the owner is about to see our end.
+        self.loop.call_soon(self.loop.stop)
+
+    def _root_exited(self, gave_up: bool) -> None:
+        if gave_up:
+            # Crashed is never terminal: the runtime stays, shows what failed, and `start` brings it back.
+            self.reports.emit("gave_up", None, message="the root supervisor reached its restart limit")
+
+    # -- clients ----------------------------------------------------------------------------------------------------
+
+    def _accept_ready(self) -> None:
+        assert self._listener is not None
+        try:
+            sock, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as exc:
+            log.error("cannot accept a client: %s", exc)
+            # Level-triggered: without a pause the loop would spin on a connection that it cannot take.
+            self.loop.forget(self._listener.fileno())
+            self.loop.call_later(ACCEPT_PAUSE_S, self._accept_again)
+            return
+        self._accept(sock)
+
+    def _accept_again(self) -> None:
+        if self._listener is not None:
+            self.loop.watch(self._listener.fileno(), self._accept_ready)
+
+    def _accept(self, sock: socket.socket, *, owner: bool = False) -> Session:
+        def peer_of(session: Session) -> Peer:
+            return Peer(self.loop, sock, session.message, session.closed)
+
+        session = Session(self, peer_of, owner=owner)
+        self.sessions.add(session)
+        return session
+
+    def session_closed(self, session: Session, peer: Peer, error: Exception | None) -> None:
+        """A client is gone; when it owned this runtime, the tree goes too."""
+        self.sessions.discard(session)
+        self.broker.forget(peer)
+        self.reports.unfollow(peer)
+        self.monitoring.owner_gone(session)
+        if error is not None:
+            log.warning("client connection closed: %s", error)
+        if session.owner and not self._detached:
+            self.shutdown()
+
+    def operate(self, op: str, args: dict[str, Any], responder: Responder) -> None:
+        """Carry out one control request."""
+        if op == "boot" and responder.session.owner:
+            self.boot(args, responder)
+            return
+        operation = operations.TABLE.get(op)
+        if operation is None:
+            raise DspexError(f"unknown operation {op!r}; there are {', '.join(sorted(operations.TABLE))}")
+        if self.supervision is None:
+            raise DspexError("the runtime is not up yet")
+        operation(self, args, responder)
+
+    def info(self, record: Record) -> dict[str, Any]:
+        """Return what clients see of one child."""
+        slot = record.process.slot if record.process else None
+        figures = metrics(self.board, slot) if self.board is not None else {}
+        return record.info(figures).as_dict()
+
+    def snapshot(self) -> list[Event]:
+        """Return every child, as events' first message."""
+        return [self.info(record) for record in self.registry]
+
+    # -- end --------------------------------------------------------------------------------------------------------
+
+    def shutdown(self, done: Callable[[], None] | None = None) -> None:
+        """Stop everything in order, then leave. Asked again while stopping: waits for the same end."""
+        if done is not None:
+            self._shutdown_waiters.append(done)
+        if self.state == "stopping":
+            return
+        booting, self.state = self.state == "booting", "stopping"
+        self.reports.emit("stopping")
+        if self.supervision is None:
+            self._stopped()
+            return
+        if booting and self._boot_responder is not None:
+            self._boot_responder.fail(StartError("stopped while it was starting"))
+            self._boot_responder = None
+        self.supervision.shutdown(self._stopped)
+
+    def _stopped(self) -> None:
+        self.state = "stopped"
+        if self.launcher is not None:
+            self.launcher.close()
+        self._leave_rendezvous()
+        for waiter in self._shutdown_waiters:
+            waiter()
+        self.loop.call_soon(self.loop.stop)
+
+    def _leave_rendezvous(self) -> None:
+        if self._listener is not None:
+            self.loop.forget(self._listener.fileno())
+            self._listener.close()
+            self._listener = None
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
+        if self._temporary_state:
+            shutil.rmtree(self.state_dir, ignore_errors=True)
+
+    def _release(self) -> None:
+        if self.launcher is not None:
+            self.launcher.close()
+        self._leave_rendezvous()
+        for session in list(self.sessions):
+            session.peer.close()
+        if self._lifeline is not None:
+            for fd in self._lifeline:
+                with contextlib.suppress(OSError):
+                    os.close(fd)

@@ -1,0 +1,46 @@
+"""What a client may ask of the runtime, by the name it asks with.
+
+Each operation takes the node, the request's arguments and the responder that answers it, now or later. Raising a DspexError
+answers with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from dspex_runtime.node.operations import inspection, lifecycle, supervisor_api
+from dspex_runtime.node.session import Responder
+
+if TYPE_CHECKING:
+    from dspex_runtime.node.node import Node
+
+Operation = Callable[["Node", dict[str, Any], Responder], None]
+
+TABLE: Final[dict[str, Operation]] = {
+    "start": lifecycle.start,
+    "stop": lifecycle.stop,
+    "restart": lifecycle.restart,
+    "kill": lifecycle.kill,
+    "delete": lifecycle.delete,
+    "shutdown": lifecycle.shutdown,
+    "info": inspection.info,
+    "modules": inspection.modules,
+    "tree": inspection.tree,
+    "status": inspection.status,
+    "log_path": inspection.log_path,
+    "wait": inspection.wait,
+    "exit_of": inspection.exit_of,
+    "monitor": inspection.monitor,
+    "demonitor": inspection.demonitor,
+    "module_op": inspection.module_op,
+    "unanswered": inspection.unanswered,
+    "start_supervisor": supervisor_api.start_supervisor,
+    "start_child": supervisor_api.start_child,
+    "terminate_child": supervisor_api.terminate_child,
+    "restart_child": supervisor_api.restart_child,
+    "delete_child": supervisor_api.delete_child,
+    "which_children": supervisor_api.which_children,
+    "count_children": supervisor_api.count_children,
+    "get_childspec": supervisor_api.get_childspec,
+}

@@ -1,0 +1,67 @@
+"""How a supervisor's answer becomes a client's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from dspex_runtime.errors import DspexError, SupervisorError
+from dspex_runtime.node.registry import Record
+from dspex_runtime.node.session import Responder
+
+if TYPE_CHECKING:
+    from dspex_runtime.node.node import Node
+    from dspex_runtime.node.supervision import Supervision
+
+Args = dict[str, Any]
+Answer = Callable[[Any, DspexError | None], None]  # (value, error)
+
+
+def tree_of(node: Node) -> Supervision:
+    """Return the supervision of a booted node."""
+    assert node.supervision is not None
+    return node.supervision
+
+
+def supervisor_of(node: Node, id: str) -> Record:
+    """Return the record of a supervisor."""
+    record = node.registry.resolve(id)
+    if record.spec.supervisor is None:
+        raise SupervisorError("not_found", f"{record.id!r} is a {record.spec.kind}, not a supervisor", id=record.id)
+    return record
+
+
+def identity(record: Record) -> dict[str, Any]:
+    """Return what a client needs to make a reference."""
+    return {"id": record.id, "incarnation": record.incarnation, "kind": record.spec.kind.value}
+
+
+def started(node: Node, responder: Responder) -> Answer:
+    """Answer with the identity of the child that was started, or "undefined" where it ignored."""
+
+    def answer(full_id: Any, error: DspexError | None) -> None:
+        if error is not None:
+            responder.fail(error)
+        else:
+            record = node.registry.get(full_id) if full_id is not None else None
+            responder.reply(identity(record) if record is not None else "undefined")
+
+    return answer
+
+
+def done(responder: Responder) -> Answer:
+    """Answer with nothing."""
+
+    def answer(_value: Any, error: DspexError | None) -> None:
+        responder.reply(None) if error is None else responder.fail(error)
+
+    return answer
+
+
+def value(responder: Responder) -> Answer:
+    """Answer with the value itself."""
+
+    def answer(result: Any, error: DspexError | None) -> None:
+        responder.reply(result) if error is None else responder.fail(error)
+
+    return answer

@@ -1,0 +1,116 @@
+"""What there is, what it does and what happens: nothing here changes the tree."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from dspex_runtime.errors import DspexError, NoProcessError
+from dspex_runtime.node.operations.answers import Args, tree_of
+from dspex_runtime.node.session import Responder
+from dspex_runtime.node.waiting import wait_for
+
+if TYPE_CHECKING:
+    from dspex_runtime.node.node import Node
+
+
+def info(node: Node, args: Args, responder: Responder) -> None:
+    """One child."""
+    responder.reply(node.info(node.registry.resolve(args["id"])))
+
+
+def modules(node: Node, args: Args, responder: Responder) -> None:
+    """All children whose metadata has every given pair."""
+    wanted = args.get("metadata") or {}
+    responder.reply(
+        [node.info(r) for r in node.registry if all(r.spec.metadata.get(key, _MISSING) == value for key, value in wanted.items())]
+    )
+
+
+_MISSING: Final = object()
+
+
+def tree(node: Node, _args: Args, responder: Responder) -> None:
+    """The supervision tree as nested maps."""
+    responder.reply(tree_of(node).as_dict(node.info, node.name))
+
+
+def status(node: Node, _args: Args, responder: Responder) -> None:
+    """The runtime itself."""
+    total, ready = node.registry.counts()
+    facts = {"name": node.name, "pid": os.getpid(), "version": node.version, "state": node.state, "started_at": node.started_at}
+    where = {"socket": node.socket_path, "state_dir": str(node.state_dir)}
+    zygote = node.launcher.zygote_pid if node.launcher else None
+    responder.reply({**facts, **where, "modules": total, "ready": ready, "zygote_pid": zygote})
+
+
+def log_path(node: Node, args: Args, responder: Responder) -> None:
+    """Where a child's output goes."""
+    responder.reply(str(node.log_path(node.registry.resolve(args["id"]).id)))
+
+
+def wait(node: Node, args: Args, responder: Responder) -> None:
+    """Answer when all the children are in a state, or with CallTimeoutError."""
+    records = [node.registry.resolve(id) for id in args["ids"]]
+    wait_for(
+        node,
+        records,
+        str(args.get("state", "ready")),
+        args.get("timeout"),
+        responder,
+        lambda: {r.id: r.state.value for r in records},
+    )
+
+
+def exit_of(node: Node, args: Args, responder: Responder) -> None:
+    """Why an incarnation ended; answers when it is known (the caller saw its pipe end before we saw its exit)."""
+    record = node.registry.resolve(args["id"])
+    incarnation = int(args["incarnation"])
+
+    def known() -> bool:
+        return incarnation in record.exits or record.incarnation > incarnation
+
+    node.waiters.add(responder, [record], known, lambda: responder.reply(record.exits.get(incarnation)))
+
+
+def monitor(node: Node, args: Args, responder: Responder) -> None:
+    """Watch one incarnation; its end is delivered as DOWN, "noproc" at once when there is none."""
+    record = node.registry.resolve(args["id"])
+    alive = not record.gone and (record.process is not None or record.spec.supervisor is not None)
+    ref = node.monitoring.monitor(record, responder.session)
+    responder.reply({"ref": ref, "id": record.id, "incarnation": record.incarnation})
+    if not alive:
+        node.monitoring.no_process(record, ref, responder.session)
+
+
+def demonitor(node: Node, args: Args, responder: Responder) -> None:
+    """Stop watching; no new DOWN after the answer."""
+    responder.reply(node.monitoring.demonitor(int(args["ref"]), responder.session))
+
+
+def module_op(node: Node, args: Args, responder: Responder) -> None:
+    """Ask a module's control thread something."""
+    record = node.registry.resolve(args["id"])
+    op = str(args["op"])
+    if op not in MODULE_OPS:
+        raise DspexError(f"unknown module operation {op!r}; there are {', '.join(sorted(MODULE_OPS))}", id=record.id)
+    if record.process is None or not record.process.serving:
+        reason = record.last_exit or "noproc"
+        raise NoProcessError(f"{record.id!r} is {record.state}: it has no process to ask", id=record.id, reason=reason)
+
+    def answer(value: object, fault: dict[str, object] | None) -> None:
+        responder.reply(value) if fault is None else responder.fault(fault)
+
+    record.process.request(op, args.get("args") or {}, args.get("timeout", MODULE_OP_TIMEOUT_S), answer)
+
+
+def unanswered(node: Node, args: Args, responder: Responder) -> None:
+    """A client's request timed out: have a look whether the module hangs."""
+    record = node.registry.resolve(args["id"])
+    if record.process is not None and record.incarnation == args.get("incarnation") and node.watchdog is not None:
+        node.watchdog.unanswered(record.process)
+    responder.reply(None)
+
+
+MODULE_OPS: Final = frozenset({"metrics", "executions", "get_state", "replace_state", "suspend", "resume", "statistics", "ping"})
+MODULE_OP_TIMEOUT_S: Final = 5.0  # as OTP's sys functions

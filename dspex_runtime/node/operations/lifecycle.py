@@ -1,0 +1,88 @@
+"""Start, stop, restart, kill, delete; and the end of the runtime."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+from dspex_runtime.config import parse_child
+from dspex_runtime.core import events
+from dspex_runtime.errors import DspexError, NoProcessError, SupervisorError
+from dspex_runtime.node.operations.answers import Args, done, identity, started, supervisor_of, tree_of
+from dspex_runtime.node.session import Responder
+from dspex_runtime.node.waiting import wait_for
+
+if TYPE_CHECKING:
+    from dspex_runtime.node.node import Node
+
+
+def start(node: Node, args: Args, responder: Responder) -> None:
+    """Start a new child, or (a spec of just an id) one that was stopped, exited or failed."""
+    spec = dict(args["spec"])
+    if set(spec) == {"id"}:
+        tree_of(node).revive(node.registry.resolve(spec["id"]), started(node, responder))
+        return
+    assert node.spec is not None
+    child = parse_child(spec, spec=node.spec)
+    supervisor = args.get("supervisor")
+    full_id = child.id if supervisor in (None, "root") else f"{supervisor_of(node, supervisor).id}/{child.id}"
+    existing = node.registry.get(full_id)
+    if existing is not None:
+        if args.get("get_if_exists") and not existing.gone:
+            wait_for(node, [existing], "ready", None, responder, lambda: identity(node.registry.resolve(full_id)))
+            return
+        code = "already_present" if existing.gone else "already_started"
+        hint = f"`rt.start({full_id!r})` starts it again, `rt.delete({full_id!r})` forgets it" if existing.gone else None
+        raise SupervisorError(code, f"{full_id!r} exists already and is {existing.state}", id=full_id, hint=hint)
+    if supervisor is None:
+        tree_of(node).start_alone(child, started(node, responder))
+    else:
+        path = "" if supervisor == "root" else supervisor_of(node, supervisor).id
+        tree_of(node).ask(path, lambda request: events.StartChildAsked(request, child), started(node, responder))
+
+
+def stop(node: Node, args: Args, responder: Responder) -> None:
+    """Stop a child; answers when it is reaped and its name is free to be started again."""
+    record = node.registry.resolve(args["id"])
+    timeout_s = args.get("timeout")
+    responder.give_up_after(timeout_s, f"{record.id!r} is still stopping after {timeout_s} s")
+    tree_of(node).terminate(record, done(responder))
+
+
+def restart(node: Node, args: Args, responder: Responder) -> None:
+    """Stop and start a child in order; not counted as a crash. Answers when it is ready."""
+    record = node.registry.resolve(args["id"])
+    if record.gone:
+        tree_of(node).revive(record, started(node, responder))
+    else:
+        tree_of(node).cycle(record, started(node, responder))
+
+
+def kill(node: Node, args: Args, responder: Responder) -> None:
+    """Send a signal to a child's process; answers when sent."""
+    record = node.registry.resolve(args["id"])
+    signo = _signal(args.get("signal", "KILL"))
+    if record.process is None or record.process.pid is None:
+        raise NoProcessError(
+            f"{record.id!r} has no process: it is {record.state}", id=record.id, reason=record.last_exit or "noproc"
+        )
+    node.reports.emit("signalled", record.id, signal=signo.name.removeprefix("SIG"), pid=record.process.pid)
+    record.process.signal(signo)
+    responder.reply(None)
+
+
+def delete(node: Node, args: Args, responder: Responder) -> None:
+    """Stop a child if it runs, then forget it."""
+    tree_of(node).delete(node.registry.resolve(args["id"]), done(responder))
+
+
+def _signal(name: Any) -> signal.Signals:
+    try:
+        return signal.Signals(name) if isinstance(name, int) else signal.Signals["SIG" + str(name).upper().removeprefix("SIG")]
+    except (KeyError, ValueError):
+        raise DspexError(f"unknown signal {name!r}", hint="KILL, TERM, INT, HUP, USR1, STOP, CONT, SEGV ...") from None
+
+
+def shutdown(node: Node, _args: Args, responder: Responder) -> None:
+    """Stop everything in order and end the runtime; answers when the tree is down."""
+    node.shutdown(lambda: responder.reply(None))

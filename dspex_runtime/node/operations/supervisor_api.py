@@ -1,0 +1,74 @@
+"""OTP's supervisor functions, with OTP's results and error atoms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dspex_runtime.config import parse_child
+from dspex_runtime.core import events
+from dspex_runtime.errors import DspexError
+from dspex_runtime.node.operations.answers import Args, done, started, supervisor_of, tree_of, value
+from dspex_runtime.node.operations.childspec import as_dict
+from dspex_runtime.node.session import Responder
+from dspex_runtime.types import ChildId
+
+if TYPE_CHECKING:
+    from dspex_runtime.node.node import Node
+
+
+def _path(node: Node, args: Args) -> str:
+    supervisor = args.get("supervisor") or "root"
+    return "" if supervisor == "root" else supervisor_of(node, supervisor).id
+
+
+def start_supervisor(node: Node, args: Args, responder: Responder) -> None:
+    """Start a supervisor under a supervisor."""
+    options = dict(args)
+    under = options.pop("supervisor", "root")
+    child = {"id": options.pop("id"), "restart": options.pop("restart", "permanent"), "supervisor": {**options, "children": []}}
+    start_child(node, {"supervisor": under, "spec": child}, responder)
+
+
+def start_child(node: Node, args: Args, responder: Responder) -> None:
+    """OTP start_child."""
+    assert node.spec is not None
+    child = parse_child(args["spec"], spec=node.spec)
+    tree_of(node).ask(_path(node, args), lambda request: events.StartChildAsked(request, child), started(node, responder))
+
+
+def terminate_child(node: Node, args: Args, responder: Responder) -> None:
+    """OTP terminate_child."""
+    child = ChildId(args["id"])
+    tree_of(node).ask(_path(node, args), lambda request: events.TerminateChildAsked(request, child), done(responder))
+
+
+def restart_child(node: Node, args: Args, responder: Responder) -> None:
+    """OTP restart_child."""
+    child = ChildId(args["id"])
+    tree_of(node).ask(_path(node, args), lambda request: events.RestartChildAsked(request, child), started(node, responder))
+
+
+def delete_child(node: Node, args: Args, responder: Responder) -> None:
+    """OTP delete_child."""
+    child = ChildId(args["id"])
+    tree_of(node).ask(_path(node, args), lambda request: events.DeleteChildAsked(request, child), done(responder))
+
+
+def which_children(node: Node, args: Args, responder: Responder) -> None:
+    """OTP which_children."""
+    tree_of(node).ask(_path(node, args), events.WhichChildrenAsked, value(responder))
+
+
+def count_children(node: Node, args: Args, responder: Responder) -> None:
+    """OTP count_children."""
+    tree_of(node).ask(_path(node, args), events.CountChildrenAsked, value(responder))
+
+
+def get_childspec(node: Node, args: Args, responder: Responder) -> None:
+    """OTP get_childspec."""
+    child = ChildId(args["id"])
+
+    def answer(spec: Any, error: DspexError | None) -> None:
+        responder.reply(as_dict(spec)) if error is None else responder.fail(error)
+
+    tree_of(node).ask(_path(node, args), lambda request: events.GetChildSpecAsked(request, child), answer)

@@ -1,0 +1,131 @@
+"""What runs under which id. One record per full id, kept while its spec is: over restarts, stops and failures.
+
+The registry holds facts and tells watchers about changes; it decides nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dspex_runtime.core.child_spec import ChildSpec
+from dspex_runtime.core.names import NameIndex
+from dspex_runtime.exit_reason import ExitReason
+from dspex_runtime.types import FullId, Kind, ModuleInfo, State
+
+if TYPE_CHECKING:
+    from dspex_runtime.node.module_process import ModuleProcess
+
+SETTLED_DOWN = frozenset({State.STOPPED, State.EXITED, State.FAILED})
+
+
+@dataclass(slots=True)
+class Record:
+    """One child of one supervisor."""
+
+    id: str  #: full id
+    spec: ChildSpec
+    state: State = State.PENDING
+    incarnation: int = 0  #: of the newest process, running or not
+    restarts: int = 0
+    started_at: float | None = None  #: epoch seconds of the newest READY
+    version: str | None = None  #: as the spec says, else as the module does
+    last_exit: ExitReason | None = None
+    exits: dict[int, ExitReason] = field(default_factory=dict)  #: the last few incarnations' reasons
+    process: ModuleProcess | None = None  #: while a process lives (starting included)
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing runs and nothing is coming without being asked for."""
+        return self.state in SETTLED_DOWN
+
+    def exited(self, incarnation: int, reason: ExitReason) -> None:
+        """Note why an incarnation ended."""
+        self.last_exit = reason
+        self.exits[incarnation] = reason
+        while len(self.exits) > 16:
+            del self.exits[next(iter(self.exits))]
+
+    def info(self, metrics: dict[str, Any]) -> ModuleInfo:
+        """Return the view that clients get."""
+        up = self.state in (State.READY, State.DEGRADED, State.DRAINING, State.SWAPPING)
+        return ModuleInfo(
+            id=self.id,
+            kind=self.spec.kind.value,
+            state=self.state.value,
+            pid=self.process.pid if self.process else None,
+            incarnation=self.incarnation,
+            restarts=self.restarts,
+            started_at=self.started_at,
+            uptime_s=time.time() - self.started_at if up and self.started_at else None,
+            version=self.version or self.spec.version,
+            metadata=dict(self.spec.metadata),
+            metrics=metrics,
+            last_exit=self.last_exit,
+        )
+
+
+class Registry:
+    """Records by full id, in the order they were first seen."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, Record] = {}
+        self._names = NameIndex()
+        self._incarnations: dict[str, int] = {}
+        self.on_change: list[Callable[[Record], None]] = []
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records.values())
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def get(self, full_id: str) -> Record | None:
+        """Return the record of a full id."""
+        return self._records.get(full_id)
+
+    def resolve(self, id: str) -> Record:
+        """Return the record of a full id, or of a tail of it that only one child has.
+
+        Raises:
+            NoProcessError: There is none; the hint names near misses.
+            ConfigError: There are several.
+        """
+        return self._records[self._names.resolve(id)]
+
+    def ensure(self, full_id: str, spec: ChildSpec) -> Record:
+        """Return the record for a child, made now if it is new; the newest spec is kept."""
+        record = self._records.get(full_id)
+        if record is None:
+            record = self._records[full_id] = Record(full_id, spec)
+            self._names.add(FullId(full_id))
+        record.spec = spec
+        return record
+
+    def remove(self, full_id: str) -> None:
+        """Forget a child whose spec is gone; whoever waits for it is told (the record's state says so)."""
+        record = self._records.pop(full_id, None)
+        if record is None:
+            return
+        self._names.discard(FullId(full_id))
+        if not record.gone:
+            record.state = State.STOPPED
+        self.changed(record)
+
+    def next_incarnation(self, full_id: str) -> int:
+        """Return 1, 2, 3 ... for a full id; never the same twice, even when the child was deleted in between."""
+        number = self._incarnations.get(full_id, 0) + 1
+        self._incarnations[full_id] = number
+        return number
+
+    def changed(self, record: Record) -> None:
+        """Tell the watchers that a record's state or process changed."""
+        for watcher in list(self.on_change):
+            watcher(record)
+
+    def counts(self) -> tuple[int, int]:
+        """Return (modules and servers, those that are READY)."""
+        workers = [r for r in self if r.spec.kind is not Kind.SUPERVISOR]
+        return len(workers), sum(r.state is State.READY for r in workers)

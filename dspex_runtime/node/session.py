@@ -1,0 +1,175 @@
+"""One connected client: its hello, its requests, what it follows. Whatever it held goes when its connection ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dspex_runtime.errors import CallTimeoutError, DspexError, NoProcessError, ProtocolError
+from dspex_runtime.node.event_loop import Timer
+from dspex_runtime.node.peer import PLAIN, Peer
+from dspex_runtime.types import Kind
+from dspex_runtime.wire.faults import to_fault
+from dspex_runtime.wire.messages import (
+    CANCEL,
+    CHANNEL,
+    CONTROL,
+    DOWN,
+    FAULT,
+    HELLO,
+    PROTOCOL,
+    REFUSED,
+    REPLY,
+    SUBSCRIBE,
+    Message,
+    accepts,
+)
+
+if TYPE_CHECKING:
+    from dspex_runtime.node.node import Node
+
+
+def send_fault(peer: Peer, request: int, error: BaseException) -> None:
+    """Answer a request with an error."""
+    peer.send([FAULT, request, to_fault(error, id=getattr(error, "id", None), incarnation=None, codec=PLAIN)])
+
+
+@dataclass(slots=True, eq=False)
+class Responder:
+    """The answer to one request: used once, later uses and a vanished client are ignored."""
+
+    session: Session
+    request: int
+    timer: Timer | None = None
+    on_cancel: Callable[[], None] | None = None
+    done: bool = False
+
+    def reply(self, value: Any) -> None:
+        """Answer with a value."""
+        if self._finish():
+            self.session.peer.send([REPLY, self.request, value])
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with an error."""
+        if self._finish():
+            send_fault(self.session.peer, self.request, error)
+
+    def fault(self, fault: dict[str, Any]) -> None:
+        """Answer with an error that came as data."""
+        if self._finish():
+            self.session.peer.send([FAULT, self.request, fault])
+
+    def give_up_after(self, timeout_s: float | None, message: str) -> None:
+        """Answer with CallTimeoutError unless something else does within `timeout_s`."""
+        if timeout_s is not None:
+            loop = self.session.node.loop
+            self.timer = loop.call_later(timeout_s, lambda: self.cancel(CallTimeoutError(message)))
+
+    def cancel(self, error: BaseException | None = None) -> None:
+        """Stop waiting; with an error the client is told."""
+        if self.done:
+            return
+        if error is not None:
+            self.fail(error)
+        else:
+            self._finish()
+        if self.on_cancel is not None:
+            self.on_cancel()
+
+    def _finish(self) -> bool:
+        if self.done:
+            return False
+        self.done = True
+        if self.timer is not None:
+            self.timer.cancel()
+        self.session.open_requests.pop(self.request, None)
+        return True
+
+
+class Session:
+    """A client connection. `owner` is the connection whose end stops the tree."""
+
+    def __init__(self, node: Node, peer_of: Callable[[Session], Peer], *, owner: bool = False) -> None:
+        self.node = node
+        self.owner = owner
+        self.open_requests: dict[int, Responder] = {}
+        self._greeted = False
+        self.peer = peer_of(self)
+
+    # -- messages ---------------------------------------------------------------------------------------------------
+
+    def message(self, peer: Peer, message: Message) -> None:
+        """Handle one message of the client."""
+        if not self._greeted:
+            self._greet(message)
+            return
+        match message:
+            case [int(kind), int(request), str(op), dict() as args] if kind == CONTROL:
+                self._control(request, op, args)
+            case [int(kind), int(request), str(id), int(after), deadline] if kind == CHANNEL and isinstance(
+                deadline, float | int | None
+            ):
+                self._channel(request, id, after, deadline)
+            case [int(kind), int(request), "events", dict() as args] if kind == SUBSCRIBE:
+                self.node.reports.follow(peer, request, args.get("since"), self.node.snapshot)
+            case [int(kind), int(request), str(topic), _] if kind == SUBSCRIBE:
+                send_fault(peer, request, DspexError(f"unknown topic {topic!r}; there is 'events'"))
+            case [int(kind), int(request)] if kind == CANCEL:
+                self._cancel(request)
+            case _:
+                peer.close(ProtocolError(f"illegal message from a client: {str(message)[:200]}"))
+
+    def _greet(self, message: Message) -> None:
+        match message:
+            case [int(kind), 0, dict() as hello] if kind == HELLO and accepts(hello.get("protocol")):
+                self._greeted = True
+                facts = {"protocol": list(PROTOCOL), "version": self.node.version, "name": self.node.name, "pid": os.getpid()}
+                self.peer.send([HELLO, 0, facts])
+            case [int(kind), 0, dict() as hello] if kind == HELLO:
+                text = (
+                    f"this runtime (version {self.node.version}) speaks protocol {PROTOCOL[0]} to {PROTOCOL[1]}, "
+                    f"the client speaks {hello.get('protocol')}"
+                )
+                self.peer.send([REFUSED, 0, {"message": text, "protocol": list(PROTOCOL)}])
+                self.node.loop.call_soon(self.peer.close)
+            case _:
+                self.peer.close(ProtocolError("the first message of a client must be its hello"))
+
+    def _control(self, request: int, op: str, args: dict[str, Any]) -> None:
+        responder = Responder(self, request)
+        self.open_requests[request] = responder
+        try:
+            self.node.operate(op, args, responder)
+        except DspexError as exc:
+            responder.fail(exc)
+        except (KeyError, TypeError, ValueError) as exc:
+            responder.fail(DspexError(f"malformed request {op!r}: {type(exc).__name__}: {exc}"))
+
+    def _channel(self, request: int, id: str, after: int, deadline: float | None) -> None:
+        try:
+            record = self.node.registry.resolve(id)
+        except DspexError as exc:
+            send_fault(self.peer, request, exc)
+            return
+        if record.spec.kind is Kind.SUPERVISOR:
+            send_fault(self.peer, request, NoProcessError(f"{record.id!r} is a supervisor: it takes no calls", id=record.id))
+            return
+        self.node.broker.ask(self.peer, request, record, after, deadline)
+
+    def _cancel(self, request: int) -> None:
+        if request in self.open_requests:
+            self.open_requests[request].cancel()
+        self.node.broker.forget(self.peer, request)
+        self.node.reports.unfollow(self.peer, request)
+
+    def down(self, ref: int, id: str, incarnation: int, reason: Any) -> None:
+        """Deliver a monitor's notice."""
+        self.peer.send([DOWN, ref, id, incarnation, reason])
+
+    def closed(self, peer: Peer, error: Exception | None) -> None:
+        """The connection ended, however: release what the client held."""
+        for responder in list(self.open_requests.values()):
+            responder.cancel()
+        self.node.session_closed(self, peer, error)

@@ -1,0 +1,237 @@
+"""Supervisors at work: feeds every supervisor machine its events and carries its instructions out.
+
+Serial within a supervisor, concurrent across supervisors: each machine queues its own requests; this shell only delivers
+events, one at a time and in order, and never enters a machine while another is being handled.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from dspex_runtime.core import events as ev
+from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
+from dspex_runtime.errors import DspexError, NoProcessError, StartError
+from dspex_runtime.node.event_loop import EventLoop
+from dspex_runtime.node.executor import Executor
+from dspex_runtime.node.launcher import Launcher
+from dspex_runtime.node.monitoring import Monitoring
+from dspex_runtime.node.registry import Record, Registry
+from dspex_runtime.node.reports import Reports
+from dspex_runtime.node.supervisor_node import SupervisorNode
+from dspex_runtime.types import State
+
+Answer = Callable[[Any, DspexError | None], None]  # (value, error)
+
+
+class Supervision:
+    """The tree of the YAML (or an empty root), and beside it one small supervisor for each child started alone."""
+
+    def __init__(self, loop: EventLoop, registry: Registry, launcher: Launcher, reports: Reports, monitoring: Monitoring) -> None:
+        self._loop = loop
+        self._registry = registry
+        self._launcher = launcher
+        self._queue: deque[tuple[SupervisorNode, ev.Event]] = deque()
+        self._delivering = False
+        self._nodes: dict[str, SupervisorNode] = {}  #: by key: "" the root, "sup/sub", "@id" for a child started alone
+        self._next_request = 0
+        self._answers: dict[int, Answer] = {}
+        self._executor = Executor(self, loop, registry, launcher, reports, monitoring)
+        self._stopping: Callable[[], None] | None = None
+
+    # -- delivering -------------------------------------------------------------------------------------------------
+
+    def deliver(self, node: SupervisorNode, event: ev.Event) -> None:
+        """Queue one event for a supervisor; handled now, or after the one that is being handled."""
+        self._queue.append((node, event))
+        if self._delivering:
+            return
+        self._delivering = True
+        try:
+            while self._queue:
+                target, event = self._queue.popleft()
+                if not target.closed:
+                    self._executor.execute(target, target.machine.handle(event, self._loop.now()))
+        finally:
+            self._delivering = False
+
+    def answer(self, request: int, value: Any, error: DspexError | None) -> None:
+        """Hand a machine's reply to whoever asked."""
+        answer = self._answers.pop(request, None)
+        if answer is not None:
+            answer(value, error)
+
+    def new_request(self, answer: Answer) -> int:
+        """Return the number of a request whose reply goes to `answer`."""
+        self._next_request += 1
+        self._answers[self._next_request] = answer
+        return self._next_request
+
+    def open_node(self, node: SupervisorNode) -> None:
+        """Enter a supervisor into the table and boot it."""
+        self._nodes[node.key] = node
+        self.deliver(node, ev.Boot())
+
+    def close_node(self, node: SupervisorNode) -> None:
+        """Forget a supervisor's machine; a late event for it is dropped."""
+        node.close()
+        if self._nodes.get(node.key) is node:
+            del self._nodes[node.key]
+        if self._stopping is not None and not any(n.parent is None for n in self._nodes.values()):
+            done, self._stopping = self._stopping, None
+            done()
+
+    def node_of(self, path: str) -> SupervisorNode | None:
+        """Return the living supervisor with this full id."""
+        return self._nodes.get(path)
+
+    def below(self, node: SupervisorNode) -> list[SupervisorNode]:
+        """Return the living supervisors directly under one."""
+        return [other for other in self._nodes.values() if other.parent is node]
+
+    # -- roots ------------------------------------------------------------------------------------------------------
+
+    def boot(self, spec: SupervisorSpec, booted: Callable[[StartError | None], None], exited: Callable[[bool], None]) -> None:
+        """Boot the root supervisor. `booted` gets what prevented it, if anything; `exited` whether it gave up."""
+        self._launcher.expect(len(spec.children))
+        self.open_node(SupervisorNode(self._registry, spec, key="", path="", booted=booted, exited=exited))
+
+    def start_alone(self, child: ChildSpec, answer: Answer) -> None:
+        """Start a child under a supervisor of its own: its restart budget is its own and its failure escalates nowhere."""
+        spec = SupervisorSpec(children=(child,))
+
+        def booted(error: StartError | None) -> None:
+            if error is not None:
+                self._registry.remove(child.id)
+                answer(None, error)
+                return
+            record = self._registry.get(child.id)
+            answer(child.id if record is not None and record.state is State.READY else None, None)
+
+        self.open_node(SupervisorNode(self._registry, spec, key="@" + child.id, path="", booted=booted, exited=lambda _: None))
+
+    def shutdown(self, done: Callable[[], None]) -> None:
+        """Stop all trees, each in its own order, all at once; `done` is called when nothing is left."""
+        roots = [node for node in self._nodes.values() if node.parent is None]
+        if not roots:
+            done()
+            return
+        self._stopping = done
+        for node in roots:
+            self.deliver(node, ev.ShutdownRequested("shutdown"))
+
+    def kill_all(self) -> None:
+        """SIGKILL every process; what `shutdown` waits for then ends at once."""
+        for record in self._registry:
+            if record.process is not None:
+                record.process.kill("killed")
+
+    # -- asking -----------------------------------------------------------------------------------------------------
+
+    def owner(self, full_id: str) -> SupervisorNode | None:
+        """Return the living supervisor of a child."""
+        path, _, _ = full_id.rpartition("/")
+        return self._nodes.get(path) if path else self._nodes.get("@" + full_id) or self._nodes.get("")
+
+    def ask(self, path: str, event: Callable[[int], ev.Event], answer: Answer) -> None:
+        """Send a request to the supervisor at `path` ("" is the root); `answer` gets its reply."""
+        node = self._nodes.get(path) or self._nodes.get("@" + path)
+        if node is None:
+            answer(None, NoProcessError(f"supervisor {path or 'root'!r} is not running", id=path or "root"))
+            return
+        self.deliver(node, event(self.new_request(answer)))
+
+    def ask_owner(self, record: Record, event: Callable[[int], ev.Event], answer: Answer) -> None:
+        """Send a request to a child's supervisor."""
+        node = self.owner(record.id)
+        if node is None:
+            answer(None, NoProcessError(f"the supervisor of {record.id!r} is not running", id=record.id))
+            return
+        self.deliver(node, event(self.new_request(answer)))
+
+    def terminate(self, record: Record, answer: Answer) -> None:
+        """Stop a child; one whose supervisor gave up is stopped already."""
+        if self.owner(record.id) is None:
+            answer(None, None)
+            return
+        self.ask_owner(record, lambda request: ev.TerminateChildAsked(request, record.spec.id), answer)
+
+    def cycle(self, record: Record, answer: Answer) -> None:
+        """Stop and start a child, in one request: nothing comes between."""
+        self.ask_owner(record, lambda request: ev.CycleChildAsked(request, record.spec.id), answer)
+
+    def delete(self, record: Record, answer: Answer) -> None:
+        """Stop a child and forget it."""
+        if self.owner(record.id) is None:
+            self._forget(record)
+            answer(None, None)
+            return
+
+        def terminated(_value: Any, error: DspexError | None) -> None:
+            gone = self._registry.get(record.id) is not record  # a temporary child's spec went with it
+            if error is not None or gone:
+                answer(None, error)
+                return
+            self.ask_owner(record, lambda request: ev.DeleteChildAsked(request, record.spec.id), deleted)
+
+        def deleted(_value: Any, error: DspexError | None) -> None:
+            alone = self._nodes.get("@" + record.id)
+            if error is None and alone is not None:
+                self.deliver(alone, ev.ShutdownRequested("normal"))
+            answer(None, error)
+
+        self.terminate(record, terminated)
+
+    def _forget(self, record: Record) -> None:
+        for other in [r.id for r in self._registry if r.id == record.id or r.id.startswith(record.id + "/")]:
+            self._registry.remove(other)
+
+    def revive(self, record: Record, answer: Answer) -> None:
+        """Start what was stopped, has exited or has failed; a failed supervisor above it is started instead."""
+        if self.owner(record.id) is not None:
+            self.ask_owner(record, lambda request: ev.RestartChildAsked(request, record.spec.id), answer)
+            return
+        path, _, _ = record.id.rpartition("/")
+        above = self._registry.get(path) if path else None
+        if above is not None:
+            self.revive(above, answer)
+            return
+        dead = self._executor.given_up.get("@" + record.id) or self._executor.given_up.get("")
+        if dead is None:
+            answer(None, NoProcessError(f"{record.id!r} has no supervisor to start it", id=record.id))
+            return
+
+        def booted(error: StartError | None) -> None:
+            answer(record.id, error)
+
+        self.open_node(dead.again(booted))
+
+    # -- looking ----------------------------------------------------------------------------------------------------
+
+    def as_dict(self, info: Callable[[Record], dict[str, Any]], name: str) -> dict[str, Any]:
+        """Return the tree as nested maps; children started alone come last under the root."""
+        children: dict[str, list[dict[str, Any]]] = {}
+        entries: dict[str, dict[str, Any]] = {}
+        for record in self._registry:
+            entry = info(record)
+            if record.spec.supervisor is not None:
+                entry["strategy"] = record.spec.supervisor.strategy.value
+                entry["children"] = children.setdefault(record.id, [])
+            else:
+                entry["restart"] = record.spec.restart.value
+            entries[record.id] = entry
+        for full_id, entry in entries.items():
+            path, _, _ = full_id.rpartition("/")
+            children.setdefault(path, []).append(entry)
+        root = self._nodes.get("") or self._executor.given_up.get("")
+        state = State.READY if "" in self._nodes else State.FAILED
+        strategy = root.spec.strategy.value if root is not None else "one_for_one"
+        return {
+            "id": "root",
+            "name": name,
+            "kind": "supervisor",
+            "state": state.value,
+            "strategy": strategy,
+            "children": children.get("", []),
+        }

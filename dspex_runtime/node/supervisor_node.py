@@ -1,0 +1,78 @@
+"""One supervisor in the runtime process: its machine, its timers and its place in the tree."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from dspex_runtime.core.child_spec import SupervisorSpec
+from dspex_runtime.core.supervisor_machine import SupervisorMachine
+from dspex_runtime.errors import StartError
+from dspex_runtime.exit_reason import ExitReason, describe
+from dspex_runtime.node.event_loop import Timer
+from dspex_runtime.node.registry import Registry
+from dspex_runtime.types import ChildId, Incarnation
+
+Booted = Callable[[StartError | None], None]
+SupervisorExited = Callable[[bool], None]
+
+
+class SupervisorNode:
+    """A supervisor under a parent supervisor, or (parent None) a root of its own.
+
+    `path` is the prefix of its children's full ids; `key` its name in the table of supervisors.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        spec: SupervisorSpec,
+        *,
+        key: str,
+        path: str,
+        booted: Booted,
+        exited: SupervisorExited,
+        parent: SupervisorNode | None = None,
+        child_id: ChildId | None = None,
+        incarnation: int = 0,
+    ) -> None:
+        self._registry = registry
+        self.spec = spec
+        self.key = key
+        self.path = path
+        self.booted: Booted | None = booted
+        self.exited = exited
+        self.parent = parent
+        self.child_id = child_id if child_id is not None else ChildId("")
+        self.incarnation = incarnation
+        self.timers: dict[Any, Timer] = {}
+        self.closed = False
+        self.killed_because: ExitReason | None = None  #: set while a brutal kill of it waits for its processes
+        self.machine = SupervisorMachine(spec, next_incarnation=self._next_incarnation, random=random.random)
+
+    def _next_incarnation(self, child: ChildId) -> Incarnation:
+        return Incarnation(self._registry.next_incarnation(self.full_id(child)))
+
+    def full_id(self, child: ChildId) -> str:
+        """Return a child's full id."""
+        return f"{self.path}/{child}" if self.path else child
+
+    def again(self, booted: Booted) -> SupervisorNode:
+        """Return a fresh supervisor in the place of one that gave up."""
+        return SupervisorNode(self._registry, self.spec, key=self.key, path=self.path, booted=booted, exited=self.exited)
+
+    def close(self) -> None:
+        """Drop the timers; events that are still under way to it are ignored."""
+        self.closed = True
+        for timer in self.timers.values():
+            timer.cancel()
+        self.timers.clear()
+
+
+def start_error(full_id: str, reason: ExitReason, fault: dict[str, Any] | None) -> StartError:
+    """Return the error for a child that did not become ready, with its own traceback."""
+    traceback = (fault or {}).get("traceback")
+    if traceback is None and isinstance(reason, tuple) and reason[0] == "error":
+        traceback = reason[3] or None
+    return StartError(f"{full_id!r} did not start: {describe(reason)}", id=full_id, reason=reason, remote_traceback=traceback)

@@ -1,0 +1,76 @@
+"""Requests that are answered when children reach a state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from dspex_runtime.errors import ConfigError, NoProcessError
+from dspex_runtime.node.registry import SETTLED_DOWN, Record
+from dspex_runtime.node.session import Responder
+from dspex_runtime.types import State
+
+if TYPE_CHECKING:
+    from dspex_runtime.node.node import Node
+
+WORDS: Final = {
+    "ready": frozenset({State.READY}),
+    "stopped": SETTLED_DOWN,
+    **{state.value.lower(): frozenset({state}) for state in State if state not in (State.READY, State.STOPPED)},
+}
+
+
+class Waiters:
+    """Conditions over registry records, looked at again whenever one of their records changes."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, list[tuple[Responder, Callable[[], bool], Callable[[], None]]]] = {}
+
+    def add(self, responder: Responder, records: Sequence[Record], ready: Callable[[], bool], answer: Callable[[], None]) -> None:
+        """Call `answer` as soon as `ready()` is true; dropped when the responder is done."""
+        if ready():
+            answer()
+            return
+        entry = (responder, ready, answer)
+        for record in records:
+            self._by_id.setdefault(record.id, []).append(entry)
+
+    def changed(self, record: Record) -> None:
+        """A record changed: look at what waits for it."""
+        waiting = self._by_id.get(record.id)
+        if not waiting:
+            return
+        for entry in list(waiting):
+            responder, ready, answer = entry
+            if not responder.done and ready():
+                answer()
+            if responder.done:
+                waiting.remove(entry)
+        if not waiting:
+            self._by_id.pop(record.id, None)
+
+
+def wait_for(
+    node: Node, records: Sequence[Record], word: str, timeout_s: float | None, responder: Responder, result: Callable[[], Any]
+) -> None:
+    """Answer with `result()` when every record is in the named state.
+
+    Waiting for "ready" ends early with NoProcessError when one of them is down for good.
+    """
+    states = WORDS.get(word.lower())
+    if states is None:
+        raise ConfigError(f"unknown state {word!r} to wait for; there are {', '.join(sorted(WORDS))}")
+
+    def settled() -> bool:
+        return all(r.state in states for r in records) or (word == "ready" and any(r.gone for r in records))
+
+    def answer() -> None:
+        down = [r for r in records if r.gone and r.state not in states]
+        if down:
+            responder.fail(NoProcessError(f"{down[0].id!r} is {down[0].state} and will not become ready", id=down[0].id))
+        else:
+            responder.reply(result())
+
+    pending = ", ".join(r.id for r in records if r.state not in states)
+    responder.give_up_after(timeout_s, f"not {word} after {timeout_s} s: {pending}")
+    node.waiters.add(responder, records, settled, answer)

@@ -1,0 +1,27 @@
+"""What a test's module processes run: whatever source the test sends over the control pipe, ended by a zero byte."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from dspex_runtime.osproc.board import Board
+
+
+def main(control_fd: int, board: Board, prefault: bool) -> int:
+    """Execute sources until the control pipe ends; the status is what one of them sets as `status`, else 0."""
+
+    def reply(value: Any) -> None:
+        os.write(control_fd, json.dumps(value).encode() + b"\0")
+
+    names: dict[str, Any] = {"control_fd": control_fd, "board": board, "prefault": prefault, "reply": reply, "os": os, "status": None}
+    buffered = b""
+    while names["status"] is None:
+        data = os.read(control_fd, 65536)
+        if not data:
+            return 0
+        *sources, buffered = (buffered + data).split(b"\0")
+        for source in sources:
+            exec(source.decode(), names)
+    return int(names["status"])

@@ -1,0 +1,273 @@
+"""One incarnation seen from the runtime: its start, its requests, and why it is said to have ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from dspex_runtime.core.child_spec import ChildSpec, LaunchSpec, Readiness, Shutdown
+from dspex_runtime.errors import BusyError
+from dspex_runtime.exit_reason import ExitReason
+from dspex_runtime.node.event_loop import EventLoop
+from dspex_runtime.node.module_process import Ending, ModuleProcess
+from dspex_runtime.types import ChildId, Kind
+from dspex_runtime.wire.codec import Codec
+from dspex_runtime.wire.faults import from_fault, to_fault
+from dspex_runtime.wire.framing import FrameReader, frame
+from dspex_runtime.wire.messages import BYE, CONTROL, EVENT, FAULT, READY, REPLY, Message
+
+KILLED = signal.SIGKILL.value  # wait statuses
+EXIT_0 = 0
+EXIT_3 = 3 << 8
+
+
+@dataclass
+class Module:
+    """The process under test and the other end of its control pipe, played by the test."""
+
+    loop: EventLoop
+    process: ModuleProcess
+    control: socket.socket
+    reader: FrameReader = field(default_factory=FrameReader)
+    ready: int = 0
+    endings: list[Ending] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def say(self, *messages: Message) -> None:
+        self.control.send(b"".join(frame(Codec().pack(message)) for message in messages))
+        self.turn()
+
+    def turn(self) -> None:
+        self.loop.call_later(0.0, self.loop.stop)
+        self.loop.run()
+
+    def heard(self) -> list[Message]:
+        """Return what the runtime has sent to the module so far."""
+        messages: list[Message] = []
+        self.control.setblocking(False)
+        try:
+            self.reader.feed(self.control.recv(2**20))
+        except BlockingIOError:
+            pass
+        while (body := self.reader.next()) is not None:
+            messages.append(Codec().unpack(body))
+        return messages
+
+    def reason_after(self, status: int) -> ExitReason:
+        self.process.exited(status)
+        return self.endings[-1].reason
+
+
+@pytest.fixture
+def loop() -> Iterator[EventLoop]:
+    loop = EventLoop()
+    yield loop
+    loop.close()
+
+
+def make(loop: EventLoop, *, pid: int, readiness: Readiness | None = None) -> Module:
+    ours, control = socket.socketpair()
+    spec = ChildSpec(ChildId("qa"), Kind.SERVER, launch=LaunchSpec(Kind.SERVER, target="pkg:X", readiness=readiness))
+    holder: list[Module] = []
+
+    def became_ready(_: ModuleProcess) -> None:
+        holder[0].ready += 1
+
+    process = ModuleProcess(
+        loop,
+        id="qa",
+        incarnation=1,
+        spec=spec,
+        on_ready=became_ready,
+        on_end=lambda _, ending: holder[0].endings.append(ending),
+        on_event=lambda _, event: holder[0].events.append(event),
+    )
+    holder.append(Module(loop, process, control))
+    process.assign(pid, ours, 1, {"log": "/dev/null"})
+    return holder[0]
+
+
+@pytest.fixture
+def module(loop: EventLoop) -> Iterator[Module]:
+    """A module whose pid is that of a real child, so that signals have somewhere to go."""
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+        os._exit(0)
+    os.setpgid(pid, pid)
+    made = make(loop, pid=pid)
+    yield made
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    made.process.exited(KILLED)
+    made.control.close()
+
+
+def test_the_assignment_carries_the_launch_spec(module: Module) -> None:
+    kind, request, op, spec = module.heard()[0]
+    assert (kind, request, op) == (CONTROL, 0, "assign")
+    assert (spec["id"], spec["incarnation"], spec["slot"], spec["launch"]["target"]) == ("qa", 1, 1, "pkg:X")
+
+
+def test_ready_is_told_once_with_what_the_module_says_of_itself(module: Module) -> None:
+    module.say([READY, 0, {"version": "2.1", "methods": {"idempotent": ["peek"]}}])
+    assert (module.ready, module.process.version, module.process.idempotent) == (1, "2.1", ["peek"])
+    assert module.process.serving
+
+
+def test_a_request_is_answered_by_its_number(module: Module) -> None:
+    answers: list[Any] = []
+    module.process.request("metrics", {}, None, lambda value, fault: answers.append((value, fault)))
+    module.process.request("ping", {}, None, lambda value, fault: answers.append((value, fault)))
+    module.say([REPLY, 2, "pong"], [REPLY, 1, {"calls": 3}], [REPLY, 1, "late"])
+    assert answers == [("pong", None), ({"calls": 3}, None)]
+
+
+def test_a_request_without_an_answer_ends_as_busy(module: Module) -> None:
+    faults: list[Any] = []
+
+    def answer(_: Any, fault: Any) -> None:
+        faults.append(from_fault(fault))
+        module.loop.stop()
+
+    module.process.request("ping", {}, 0.001, answer)
+    module.loop.run()
+    assert isinstance(faults[0], BusyError)
+
+
+def test_requests_that_are_open_when_it_ends_are_answered(module: Module) -> None:
+    faults: list[Any] = []
+    module.process.request("ping", {}, None, lambda _, fault: faults.append(from_fault(fault)))
+    module.process.exited(KILLED)
+    assert isinstance(faults[0], BusyError)
+
+
+def test_events_of_the_module_are_passed_on(module: Module) -> None:
+    module.say([EVENT, 0, {"type": "log_full"}])
+    assert module.events == [{"type": "log_full"}]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(EXIT_0, "normal"), (EXIT_3, ("exit_status", 3)), (KILLED, "killed"), (signal.SIGSEGV.value, ("signal", "SEGV"))],
+)
+def test_without_a_word_the_wait_status_is_the_reason(module: Module, status: int, reason: ExitReason) -> None:
+    module.say([READY, 0, {}])
+    assert module.reason_after(status) == reason
+
+
+def test_what_the_module_said_last_is_the_reason_even_if_it_then_exits_otherwise(module: Module) -> None:
+    module.say([READY, 0, {}], [BYE, 0, ("shutdown", "done")])
+    assert module.reason_after(EXIT_3) == ("shutdown", "done")
+
+
+def test_last_words_that_were_not_read_yet_are_heard_before_the_end_is_told(module: Module) -> None:
+    module.control.send(frame(Codec().pack([READY, 0, {}])) + frame(Codec().pack([BYE, 0, "shutdown"])))
+    module.process.exited(EXIT_0)
+    assert module.ready == 1
+    assert module.endings[0].reason == "shutdown"
+
+
+def test_why_we_killed_it_is_the_reason(module: Module) -> None:
+    module.say([READY, 0, {}])
+    module.process.kill(("limit", "memory", "2 MiB"))
+    assert module.reason_after(KILLED) == ("limit", "memory", "2 MiB")
+
+
+def test_a_start_that_failed_says_why_in_the_childs_own_words(module: Module) -> None:
+    try:
+        raise ImportError("no module named nowhere")
+    except ImportError as exc:
+        module.say([FAULT, 0, to_fault(exc, id="qa", incarnation=1, codec=Codec())])
+    reason = module.reason_after(1 << 8)
+    assert not module.endings[0].ready
+    assert reason[:1] == ("error",)
+    assert "no module named nowhere" in str(reason)
+
+
+def test_garbage_on_the_control_pipe_is_fatal_and_named(module: Module) -> None:
+    module.say([READY, 0, {}])
+    module.say(["what", "is", "this"])
+    reason = module.reason_after(KILLED)
+    assert isinstance(reason, tuple)
+    assert reason[:2] == ("error", "ProtocolError")
+
+
+def test_a_bye_that_is_no_exit_reason_is_garbage(module: Module) -> None:
+    module.say([READY, 0, {}], [BYE, 0, {"not": "a reason"}])
+    reason = module.reason_after(KILLED)
+    assert isinstance(reason, tuple)
+    assert reason[1] == "ProtocolError"
+
+
+def test_its_end_is_told_once(module: Module) -> None:
+    module.process.exited(KILLED)
+    module.process.exited(EXIT_0)
+    assert [ending.reason for ending in module.endings] == ["killed"]
+
+
+def test_stop_sends_how_long_it_may_take(module: Module) -> None:
+    module.heard()
+    module.process.stop(Shutdown(timeout_s=3.0, drain_s=1.0), "shutdown")
+    assert module.heard() == [[CONTROL, 0, "stop", {"reason": "shutdown", "drain_s": 1.0, "timeout_s": 3.0}]]
+    assert not module.process.serving
+
+
+def test_a_start_that_never_got_a_process_is_a_failed_start(loop: EventLoop) -> None:
+    endings: list[Ending] = []
+    spec = ChildSpec(ChildId("qa"), Kind.SERVER, launch=LaunchSpec(Kind.SERVER, target="pkg:X"))
+    process = ModuleProcess(
+        loop,
+        id="qa",
+        incarnation=1,
+        spec=spec,
+        on_ready=lambda _: None,
+        on_end=lambda _, ending: endings.append(ending),
+        on_event=lambda _, __: None,
+    )
+    process.stop(Shutdown(), "shutdown")
+    process.never_forked("stopped before it had a process")
+    assert (endings[0].reason, endings[0].ready) == ("shutdown", False)
+
+
+class TestReadinessCall:
+    """With a readiness call, READY of the process is not yet ready."""
+
+    @pytest.fixture
+    def checked(self, loop: EventLoop) -> Iterator[Module]:
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+            os._exit(0)
+        os.setpgid(pid, pid)
+        made = make(loop, pid=pid, readiness=Readiness("selftest", 5.0))
+        made.heard()
+        made.say([READY, 0, {}])
+        yield made
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        made.process.exited(KILLED)
+        made.control.close()
+
+    def test_is_made_and_must_not_fail(self, checked: Module) -> None:
+        assert checked.ready == 0
+        assert checked.heard() == [[CONTROL, 1, "call", {"method": "selftest", "timeout_s": 5.0}]]
+        checked.say([REPLY, 1, None])
+        assert checked.ready == 1
+
+    @pytest.mark.parametrize(
+        "answer", [[REPLY, 1, False], [FAULT, 1, to_fault(ValueError("index is empty"), id="qa", incarnation=1, codec=Codec())]]
+    )
+    def test_that_fails_is_a_failed_start(self, checked: Module, answer: Message) -> None:
+        checked.say(answer)
+        assert checked.ready == 0
+        reason = checked.reason_after(KILLED)
+        assert isinstance(reason, tuple)
+        assert reason[1] == "ReadinessFailed"
+        assert checked.endings[0].fault is not None
