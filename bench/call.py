@@ -55,7 +55,7 @@ def our_call(ref: dx.ServerRef, cores: tuple[int, int]) -> list[float]:
 async def pipelined(socket_path: str, calls: int, window: int) -> float:
     """Return calls per second with `window` of them in flight."""
     async with await dx.aio.connect(socket_path) as rt:
-        ref = rt.server("echo")
+        ref = await rt.server("echo")
         gate = asyncio.Semaphore(window)
 
         async def one() -> None:

@@ -93,7 +93,7 @@ class Broker:
         info = {
             "id": record.id,
             "incarnation": record.incarnation,
-            "kind": record.spec.kind.value,
+            "kind": record.process.kind.value,
             "call_timeout_s": record.spec.launch.limits.call_timeout_s if record.spec.launch else None,
             "idempotent": record.process.idempotent,
         }

@@ -66,6 +66,7 @@ class Executor:
                 case do.ChildState():
                     self._show(node, instruction)
                 case do.ChildDeleted(child):
+                    self._registry.prune(node.full_id(child), frozenset())
                     self._registry.remove(node.full_id(child))
                 case do.Booted():
                     self._booted(node)
@@ -93,6 +94,7 @@ class Executor:
         def ready(process: ModuleProcess) -> None:
             record.started_at = time.time()
             record.version = process.version or spec.version
+            record.kind = process.kind
             self._supervision.deliver(node, ev.ChildReady(spec.id, incarnation, process.pid))
 
         def ended(process: ModuleProcess, ending: Ending) -> None:
@@ -127,6 +129,8 @@ class Executor:
     def _start_supervisor(self, node: SupervisorNode, spec: ChildSpec, incarnation: Incarnation) -> None:
         assert spec.supervisor is not None
         path = node.full_id(spec.id)
+        self._registry.prune(path, frozenset(child.id for child in spec.supervisor.children))
+        self._registry.ensure(path, spec).gave_up = False
         self._launcher.expect(len(spec.supervisor.children))
 
         def booted(error: StartError | None) -> None:
@@ -222,7 +226,7 @@ class Executor:
         self._supervision.close_node(node)
         if gave_up:
             self._failed(node)
-        self._down(node, reason)
+        self._down(node, reason, gave_up=gave_up)
         parent = node.parent
         if parent is None:
             if gave_up:
@@ -235,10 +239,11 @@ class Executor:
             else:
                 self._supervision.deliver(parent, ev.ChildExited(child, incarnation, reason))
 
-    def _down(self, node: SupervisorNode, reason: ExitReason) -> None:
+    def _down(self, node: SupervisorNode, reason: ExitReason, *, gave_up: bool = False) -> None:
         record = self._registry.get(node.path)
         if record is not None:
             record.exited(node.incarnation, reason)
+            record.gave_up = gave_up
             self._monitoring.down(record.id, node.incarnation, reason)
 
     def _failed(self, node: SupervisorNode) -> None:
@@ -260,10 +265,12 @@ class Executor:
         if view is None:
             return
         record = self._registry.ensure(node.full_id(shown.child_id), view.spec)
-        if record.state is not shown.state or record.incarnation != shown.incarnation:
+        # OTP's parent sees a supervisor that gave up exit with "shutdown"; people must see that it failed.
+        state = State.FAILED if record.gave_up and shown.state is State.EXITED else shown.state
+        if record.state is not state or record.incarnation != shown.incarnation:
             detail = {key: value for key, value in shown.detail.items() if key != "error"}
-            self._reports.emit("state", record.id, state=shown.state.value, incarnation=shown.incarnation, **_plain(detail))
-        record.state = shown.state
+            self._reports.emit("state", record.id, state=state.value, incarnation=shown.incarnation, **_plain(detail))
+        record.state = state
         record.restarts = view.restarts
         if shown.state is State.READY and record.spec.supervisor is not None:
             record.started_at = time.time()

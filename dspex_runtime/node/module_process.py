@@ -22,6 +22,7 @@ from dspex_runtime.errors import BusyError
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.node.event_loop import EventLoop, Timer
 from dspex_runtime.node.peer import PLAIN, Peer
+from dspex_runtime.types import Kind
 from dspex_runtime.wire.faults import to_fault
 from dspex_runtime.wire.messages import BYE, CHANNEL, CONTROL, EVENT, FAULT, READY, REPLY, Message
 
@@ -70,6 +71,7 @@ class ModuleProcess:
         self.pid: int | None = None
         self.slot: int | None = None
         self.version: str | None = None
+        self.kind = spec.kind  #: as it turned out: a name alone does not tell a module from a server
         self.idempotent: list[str] = []
         self._peer: Peer | None = None
         self._ready = False
@@ -134,6 +136,8 @@ class ModuleProcess:
             self._ignored = True
             return
         self.version = info.get("version")
+        if info.get("kind") in (Kind.MODULE, Kind.SERVER):
+            self.kind = Kind(info["kind"])
         methods = info.get("methods") or {}
         self.idempotent = list(methods.get("idempotent", ()))
         readiness = self.launch.readiness
@@ -211,6 +215,8 @@ class ModuleProcess:
         """Send a signal. Safe: the pid stays ours until its exit was handled here (the zygote reaps on our acknowledgement)."""
         if self.pid is None or self._ended:
             return
+        if signo == signal.SIGKILL:
+            self._stopping = True  # it is as good as dead: whoever waits for "ready" now means the next one
         with contextlib.suppress(ProcessLookupError):
             if group:
                 os.killpg(self.pid, signo)

@@ -31,15 +31,22 @@ class Record:
     incarnation: int = 0  #: of the newest process, running or not
     restarts: int = 0
     started_at: float | None = None  #: epoch seconds of the newest READY
+    kind: Kind | None = None  #: of the newest process, where it is not what the spec says
     version: str | None = None  #: as the spec says, else as the module does
     last_exit: ExitReason | None = None
     exits: dict[int, ExitReason] = field(default_factory=dict)  #: the last few incarnations' reasons
+    gave_up: bool = False  #: a supervisor that reached its restart limit, until it is started again
     process: ModuleProcess | None = None  #: while a process lives (starting included)
 
     @property
     def gone(self) -> bool:
         """Whether nothing runs and nothing is coming without being asked for."""
         return self.state in SETTLED_DOWN
+
+    def in_state(self, states: frozenset[State]) -> bool:
+        """Whether it is in one of `states`; READY does not count for a process that is on its way out."""
+        dying = self.state is State.READY and self.process is not None and not self.process.serving
+        return self.state in states and not dying
 
     def exited(self, incarnation: int, reason: ExitReason) -> None:
         """Note why an incarnation ended."""
@@ -53,7 +60,7 @@ class Record:
         up = self.state in (State.READY, State.DEGRADED, State.DRAINING, State.SWAPPING)
         return ModuleInfo(
             id=self.id,
-            kind=self.spec.kind.value,
+            kind=(self.kind or self.spec.kind).value,
             state=self.state.value,
             pid=self.process.pid if self.process else None,
             incarnation=self.incarnation,
@@ -119,6 +126,13 @@ class Registry:
         number = self._incarnations.get(full_id, 0) + 1
         self._incarnations[full_id] = number
         return number
+
+    def prune(self, path: str, keep: frozenset[str]) -> None:
+        """Forget the children of a supervisor that starts anew without them (OTP: children added later are lost)."""
+        prefix = path + "/"
+        for full_id in [id for id in self._records if id.startswith(prefix)]:
+            if full_id[len(prefix) :].partition("/")[0] not in keep:
+                self.remove(full_id)
 
     def changed(self, record: Record) -> None:
         """Tell the watchers that a record's state or process changed."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 def send_fault(peer: Peer, request: int, error: BaseException) -> None:
     """Answer a request with an error."""
+    error.__traceback__ = error.__context__ = None  # where in the runtime it was raised is of no use to a client
     peer.send([FAULT, request, to_fault(error, id=getattr(error, "id", None), incarnation=None, codec=PLAIN)])
 
 

@@ -62,7 +62,7 @@ def wait_for(
         raise ConfigError(f"unknown state {word!r} to wait for; there are {', '.join(sorted(WORDS))}")
 
     def settled() -> bool:
-        return all(r.state in states for r in records) or (word == "ready" and any(r.gone for r in records))
+        return all(r.in_state(states) for r in records) or (word == "ready" and any(r.gone for r in records))
 
     def answer() -> None:
         down = [r for r in records if r.gone and r.state not in states]
@@ -71,6 +71,6 @@ def wait_for(
         else:
             responder.reply(result())
 
-    pending = ", ".join(r.id for r in records if r.state not in states)
+    pending = ", ".join(r.id for r in records if not r.in_state(states))
     responder.give_up_after(timeout_s, f"not {word} after {timeout_s} s: {pending}")
     node.waiters.add(responder, records, settled, answer)

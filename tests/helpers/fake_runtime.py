@@ -13,13 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from helpers.waiting import PATIENCE_S
-
 from dspex_runtime.osproc import lifeline
 from dspex_runtime.osproc.board import Board
 from dspex_runtime.osproc.channel import FdChannel
 from dspex_runtime.osproc.zygote_client import Zygote
 from dspex_runtime.wire.codec import Codec
+from helpers.waiting import PATIENCE_S
 
 ENTRY = "helpers.zygote_entries:main"
 HELPERS = str(Path(__file__).parents[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import signal
@@ -102,6 +103,7 @@ class HostedProcess:
         try:
             os.setpgid(0, 0)
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            logging.getLogger().handlers.clear()  # pytest's; a zygote has none
             close_all_but((control_fd, self.board.fd), limit=4096)
             status = bootstrap.main(control_fd, self.board, prefault)
         finally:
@@ -156,7 +158,7 @@ class HostedProcess:
     def client(self, *, mux: bool = False, hello: bool = True) -> Client:
         """Broker a direct pipe."""
         ours, theirs = pair()
-        self.control.send([m.CHANNEL, 0, {"client": "test", "mux": mux}], [theirs.fileno()])
+        self.control.send([m.CHANNEL, 0, {"client": "test", "mux": mux}], fds=[theirs.fileno()])
         theirs.close()
         client = Client(Channel(ours, self.codec), mux)
         self.clients.append(client)
@@ -222,3 +224,20 @@ def hosted_processes(folder: Path) -> Iterator[Any]:
 def pickled_args(*args: Any, **kwargs: Any) -> bytes:
     """Return constructor arguments as a client sends those that are not plain data."""
     return pickle.dumps((args, kwargs))
+
+
+class Gate:
+    """A door in user code: `pass_through(path)` waits in the module until the test opens it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        os.mkfifo(self.path)
+
+    def open(self) -> None:
+        """Let everybody who waits go on; returns when somebody did."""
+        os.close(os.open(self.path, os.O_WRONLY))
+
+
+def pass_through(path: str) -> None:
+    """Wait at a gate, as a call to an LM would: without the GIL."""
+    os.close(os.open(path, os.O_RDONLY))

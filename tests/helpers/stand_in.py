@@ -63,9 +63,8 @@ class StandIn:
 
 def main() -> None:
     """Serve lines until stdin ends."""
-    from helpers.fake_runtime import FakeRuntime
-
     from dspex_runtime.osproc.subreaper import set_subreaper
+    from helpers.fake_runtime import FakeRuntime
 
     set_subreaper()
     rt = FakeRuntime()

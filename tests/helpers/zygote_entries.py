@@ -15,7 +15,14 @@ def main(control_fd: int, board: Board, prefault: bool) -> int:
     def reply(value: Any) -> None:
         os.write(control_fd, json.dumps(value).encode() + b"\0")
 
-    names: dict[str, Any] = {"control_fd": control_fd, "board": board, "prefault": prefault, "reply": reply, "os": os, "status": None}
+    names: dict[str, Any] = {
+        "control_fd": control_fd,
+        "board": board,
+        "prefault": prefault,
+        "reply": reply,
+        "os": os,
+        "status": None,
+    }
     buffered = b""
     while names["status"] is None:
         data = os.read(control_fd, 65536)

@@ -24,6 +24,7 @@ from helpers.peers import FakePeer
 @dataclass(eq=False)
 class FakeProcess:
     serving: bool = True
+    kind: Kind = Kind.MODULE
     idempotent: list[str] = field(default_factory=lambda: ["peek"])
     channels: int = 0
 

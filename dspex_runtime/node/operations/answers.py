@@ -33,7 +33,7 @@ def supervisor_of(node: Node, id: str) -> Record:
 
 def identity(record: Record) -> dict[str, Any]:
     """Return what a client needs to make a reference."""
-    return {"id": record.id, "incarnation": record.incarnation, "kind": record.spec.kind.value}
+    return {"id": record.id, "incarnation": record.incarnation, "kind": (record.kind or record.spec.kind).value}
 
 
 def started(node: Node, responder: Responder) -> Answer:

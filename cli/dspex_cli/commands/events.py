@@ -1,0 +1,35 @@
+"""dspex events: what happened, one line each."""
+
+from __future__ import annotations
+
+import click
+
+from dspex_cli import link
+from dspex_cli.events import event_line
+from dspex_cli.group import command
+from dspex_cli.options import Settings
+from dspex_cli.output import Output
+
+
+@command("events")
+@click.option("-f", "--follow", is_flag=True, help="Go on printing what happens, until Ctrl-C.")
+@click.option("--since", type=int, default=0, show_default=True, metavar="SEQ", help="Only events after this number.")
+@click.pass_obj
+def command_object(settings: Settings, follow: bool, since: int) -> None:
+    """Print what happened in the tree.
+
+    First what the runtime still remembers (the last 10 000 events), then, with -f, what happens.
+    -o json prints one object per line, the first of which is a snapshot of all children.
+    """
+    output = Output(settings)
+    last = 0
+    with link.runtime(settings) as runtime:
+        for event in runtime.events(since=since):
+            if event.get("type") == "snapshot":
+                last = event.get("seq") or 0
+                if output.structured:
+                    output.item(event, lambda: None)
+            else:
+                output.item(event, lambda event=event: output.line(event_line(event)))  # type: ignore[misc]
+            if not follow and (event.get("seq") or 0) >= last and (event.get("type") != "snapshot" or last <= since):
+                return

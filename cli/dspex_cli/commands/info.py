@@ -1,0 +1,60 @@
+"""dspex info: everything about one child."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from dspex_cli import link, wording
+from dspex_cli.group import command
+from dspex_cli.options import Settings
+from dspex_cli.output import STATE_STYLES, Output, paint
+
+
+@command("info")
+@click.argument("id")
+@click.pass_obj
+def command_object(settings: Settings, id: str) -> None:
+    """Show everything known about one child."""
+    output = Output(settings)
+    with link.runtime(settings) as runtime:
+        info = runtime.info(id).as_dict()
+    output.result(info, lambda: _show(output, info))
+
+
+def _show(output: Output, info: dict[str, Any]) -> None:
+    started = None
+    if info["started_at"] is not None:
+        import datetime
+
+        started = datetime.datetime.fromtimestamp(info["started_at"]).astimezone().isoformat(sep=" ", timespec="seconds")
+    output.fields(
+        [
+            ("id", info["id"]),
+            ("kind", info["kind"]),
+            ("state", paint(info["state"], STATE_STYLES.get(info["state"], ""))),
+            ("pid", info["pid"]),
+            ("incarnation", info["incarnation"]),
+            ("restarts", info["restarts"]),
+            ("started", started),
+            ("uptime", None if info["uptime_s"] is None else wording.uptime(info["uptime_s"])),
+            ("version", info["version"]),
+            ("metadata", _lines(info["metadata"])),
+            ("metrics", _lines(info["metrics"])),
+            ("last exit", None if info["last_exit"] is None else wording.reason(info["last_exit"])),
+            ("traceback", _traceback(info["last_exit"])),
+        ]
+    )
+
+
+def _lines(values: dict[str, Any]) -> str | None:
+    return "\n".join(f"{key} = {value}" for key, value in values.items()) or None
+
+
+def _traceback(reason: Any) -> str | None:
+    match reason:
+        case ("error", _, _, str(text)) if text:
+            return text.rstrip()
+        case _:
+            return None

@@ -1,0 +1,72 @@
+"""dspex logs: the output of modules."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import TYPE_CHECKING
+
+import click
+
+from dspex_cli import link
+from dspex_cli.group import command
+from dspex_cli.options import Settings
+from dspex_cli.output import Output, paint
+
+if TYPE_CHECKING:
+    import dspex_runtime as dx
+
+COLOURS = ("cyan", "yellow", "green", "red")
+
+
+@command("logs")
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option("-f", "--follow", is_flag=True, help="Go on printing what is written, until Ctrl-C.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(min=0), default=100, show_default=True, help="How many of the newest lines of each."
+)
+@click.pass_obj
+def command_object(settings: Settings, ids: tuple[str, ...], follow: bool, lines: int) -> None:
+    """Print what modules wrote to stdout and stderr.
+
+    Without IDs: of all of them. The lines of several are preceded by their id.
+    """
+    output = Output(settings)
+    with link.runtime(settings) as runtime:
+        wanted = list(ids) or [info.id for info in runtime.modules() if str(info.kind) != "supervisor"]
+        if follow and len(wanted) > 1:
+            _follow_all(output, runtime, wanted, lines)
+        else:
+            for place, id in enumerate(wanted):
+                for line in runtime.logs(id, n=lines, follow=follow):
+                    _print(output, id, line, wanted, place)
+
+
+def _follow_all(output: Output, runtime: dx.Runtime, ids: list[str], lines: int) -> None:
+    """Merge the logs as they grow: one thread each reads, this one prints. The threads end with the process."""
+    merged: queue.SimpleQueue[tuple[int, str | BaseException]] = queue.SimpleQueue()
+
+    def read(place: int, id: str) -> None:
+        try:
+            for line in runtime.logs(id, n=lines, follow=True):
+                merged.put((place, line))
+        except BaseException as exc:
+            merged.put((place, exc))
+
+    for place, id in enumerate(ids):
+        threading.Thread(target=read, args=(place, id), name=f"logs-{id}", daemon=True).start()
+    while True:
+        place, line = merged.get()
+        if isinstance(line, BaseException):
+            raise line
+        _print(output, ids[place], line, ids, place)
+
+
+def _print(output: Output, id: str, line: str, ids: list[str], place: int) -> None:
+    text = line.rstrip("\n")
+    if output.structured:
+        output.item({"id": id, "line": text}, lambda: None)
+        return
+    width = max(len(name) for name in ids)
+    prefix = paint(f"{id:{width}} | ", COLOURS[place % len(COLOURS)]) if len(ids) > 1 else ""
+    output.line(prefix + text)

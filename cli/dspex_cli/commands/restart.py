@@ -1,0 +1,17 @@
+"""dspex restart: stop and start."""
+
+from __future__ import annotations
+
+import click
+
+from dspex_cli.each import for_each
+from dspex_cli.group import command
+from dspex_cli.options import Settings
+
+
+@command("restart")
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.pass_obj
+def command_object(settings: Settings, ids: tuple[str, ...]) -> int:
+    """Stop and start children; not counted as a crash."""
+    return for_each(settings, ids, lambda runtime, child: runtime.restart(child), "restarted")

@@ -1,0 +1,44 @@
+"""dspex up: start a tree and stay with it, or leave it in the background."""
+
+from __future__ import annotations
+
+import click
+
+from dspex_cli import link, trees
+from dspex_cli.foreground import Foreground
+from dspex_cli.group import command
+from dspex_cli.options import Settings
+from dspex_cli.output import Output
+from dspex_cli.progress import Progress
+
+
+@command("up")
+@click.argument("file", type=click.Path())
+@click.option("-d", "--detach", is_flag=True, help="Return when the tree is ready, and leave it running.")
+@click.option("--dry-run", is_flag=True, help="Check the file and print the start order; start nothing.")
+@click.pass_obj
+def command_object(settings: Settings, file: str, detach: bool, dry_run: bool) -> int:
+    """Start the tree of a YAML file, in the foreground or with -d in the background.
+
+    In the foreground it prints what happens until Ctrl-C, which stops the tree in order; a second Ctrl-C kills it.
+    Exit 1 when a child cannot be started or the root supervisor gives up. --runtime NAME replaces the name in the file.
+    """
+    output = Output(settings)
+    checked = trees.check(file)
+    if dry_run:
+        order = trees.start_order(checked.spec.tree)
+        columns = ("ID", "KIND", "RESTART", "STRATEGY", "TARGET")
+        rows = [[child[name.lower()] for name in columns] for child in order]
+        output.result(order, lambda: output.table(columns, rows, styled=None))
+        return 0
+    for warning in checked.warnings:
+        output.say(f"warning: {warning}")
+    with Progress(output) as progress:
+        runtime = link.boot(file, detach=detach, name=settings.runtime, on_progress=progress.event)
+    if not detach:
+        return Foreground(output, runtime, progress.seconds).run()
+    about = runtime.status()
+    runtime.close()
+    shown = {key: about[key] for key in ("name", "socket", "pid", "state_dir")}
+    output.result(shown, lambda: output.line(f"{about['name']}  {about['socket']}"))
+    return 0

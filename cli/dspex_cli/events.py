@@ -1,0 +1,33 @@
+"""Events of the runtime as lines for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dspex_cli import wording
+from dspex_cli.output import STATE_STYLES, one_line, paint
+
+_KNOWN = frozenset({"seq", "time", "type", "id", "state"})
+
+
+def event_line(event: dict[str, Any]) -> str:
+    """Return time, id, what happened and its facts on one line."""
+    import datetime
+
+    stamp = event.get("time")
+    clock = (
+        datetime.datetime.fromtimestamp(stamp).astimezone().strftime("%H:%M:%S.%f")[:-3] if stamp is not None else "            "
+    )
+    state = str(event.get("state") or "")
+    kind = state if event.get("type") == "state" else str(event.get("type"))
+    facts = "  ".join(f"{key}={_fact(key, value)}" for key, value in event.items() if key not in _KNOWN and value is not None)
+    who = paint(one_line(event["id"]), "bold") + "  " if event.get("id") else ""
+    return f"{paint(clock, 'dim')}  {who}{paint(kind, STATE_STYLES.get(state, ''))}  {facts}".rstrip()
+
+
+def _fact(key: str, value: Any) -> str:
+    if key in ("reason", "last_exit"):
+        return one_line(wording.reason(value))
+    if key.endswith("_s") and isinstance(value, int | float):
+        return wording.duration(value)
+    return one_line(value)

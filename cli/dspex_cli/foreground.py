@@ -1,0 +1,143 @@
+"""`dspex up` after the boot: events until Ctrl-C, then an end in order; a second Ctrl-C kills."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final
+
+from dspex_cli import failures, wording
+from dspex_cli.events import event_line
+from dspex_cli.output import Output
+
+if TYPE_CHECKING:
+    import dspex_runtime as dx
+
+LAST_EVENTS_S: Final = 2.0  # for what was sent before the connection ended
+_END: Final = object()
+
+
+class Terminated(Exception):  # noqa: N818 - a request, not an error
+    """SIGTERM: stop in order, as after Ctrl-C, and exit 0."""
+
+
+class Foreground:
+    """Owns the runtime it is given: when `run` returns, the tree is stopped and the runtime gone."""
+
+    def __init__(self, output: Output, runtime: dx.Runtime, boot_s: float) -> None:
+        self._output = output
+        self._runtime = runtime
+        self._boot_s = boot_s
+        self._pid = 0
+        self._gone = False
+        self._inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._listener = threading.Thread(target=self._listen, name="events", daemon=True)
+
+    def run(self) -> int:
+        """Print events until it is time to go; returns the exit code."""
+        about = self._runtime.status()
+        self._pid = about["pid"]
+        ready = f"{about['ready']} of {wording.count(about['modules'], 'module')} in {wording.duration(self._boot_s)}"
+        self._output.say(f"{about['name']} is up: {ready}; Ctrl-C stops it  ({about['socket']})")
+        if self._output.structured:
+            self._output.item({"type": "up", **about}, lambda: None)
+        self._listener.start()
+        before = signal.signal(signal.SIGTERM, _terminated)
+        try:
+            code = self._watch()
+        except KeyboardInterrupt:
+            code = failures.INTERRUPTED
+        except Terminated:
+            code = failures.OK
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        return self._stop(code)
+
+    def _listen(self) -> None:
+        """Forward events from the runtime, until it is gone (daemon thread)."""
+        try:
+            for event in self._runtime.events():
+                if event.get("type") != "snapshot":
+                    self._inbox.put(event)
+            self._inbox.put(_END)
+        except Exception as exc:
+            self._inbox.put(exc)
+
+    def _watch(self) -> int:
+        while True:
+            event = self._inbox.get()
+            if not isinstance(event, dict):
+                # Not asked for by us: the runtime was stopped from elsewhere (`dspex down`), or died.
+                self._gone = self._died()
+                return failures.ERROR if self._gone else failures.OK
+            self._print(event)
+            if event.get("type") == "gave_up" and event.get("id") in (None, "root"):
+                print("error: the root supervisor gave up; stopping", file=sys.stderr, flush=True)
+                return failures.ERROR
+            if event.get("type") == "stopping":
+                return failures.OK
+
+    def _died(self) -> bool:
+        try:
+            self._runtime.status()
+        except Exception as exc:
+            print(f"error: the runtime process is gone: {exc}", file=sys.stderr, flush=True)
+            return True
+        return False
+
+    def _stop(self, code: int) -> int:
+        """Stop the tree in order and show it; a second Ctrl-C kills the runtime, and with it every process of the tree."""
+        if self._gone:
+            self._runtime.close()
+            return code
+        try:
+            self._output.say("stopping …" if code != failures.INTERRUPTED else "\nstopping …  (Ctrl-C again kills)")
+            stopper = threading.Thread(target=self._shutdown, name="shutdown", daemon=True)
+            stopper.start()
+            while stopper.is_alive():
+                self._drain(0.05)
+            self._runtime.close()
+            self._listener.join(LAST_EVENTS_S)  # it ends with the connection
+            self._drain(0.0)
+        except KeyboardInterrupt:
+            self._kill()
+            return failures.INTERRUPTED
+        self._output.say("stopped")
+        return code
+
+    def _shutdown(self) -> None:
+        try:
+            self._runtime.shutdown()
+        except Exception:
+            # It went before it could answer; close() below waits for its end.
+            return
+
+    def _drain(self, wait_s: float) -> None:
+        try:
+            event = self._inbox.get(timeout=wait_s) if wait_s else self._inbox.get_nowait()
+            while True:
+                if isinstance(event, dict):
+                    self._print(event)
+                event = self._inbox.get_nowait()
+        except queue.Empty:
+            return
+
+    def _kill(self) -> None:
+        print("killed", file=sys.stderr, flush=True)
+        try:
+            os.kill(self._pid, signal.SIGKILL)  # the lifeline ends every module with it
+        except ProcessLookupError:
+            pass
+        self._runtime.close()
+
+    def _print(self, event: dict[str, Any]) -> None:
+        if not self._output.settings.quiet:
+            self._output.item(event, lambda: self._output.line(event_line(event)))
+
+
+def _terminated(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+    raise Terminated

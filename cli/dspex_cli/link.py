@@ -1,0 +1,87 @@
+"""The one door to the client library: which runtime is meant, and a connection to it that is always closed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import dspex_runtime as dx
+
+from dspex_cli.options import Settings
+
+
+@contextmanager
+def runtime(settings: Settings) -> Iterator[dx.Runtime]:
+    """Connect to the runtime that is meant; leaving only disconnects.
+
+    Raises:
+        RuntimeUnreachableError: None is running there.
+        click.UsageError: Several are running and none was named.
+    """
+    connection = connect(address(settings))
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def connect(where: str) -> dx.Runtime:
+    """Connect to a name or socket path. Results are plain data here: no dspy is loaded to print a Prediction."""
+    from dspex_runtime.client.runtime import connect
+
+    return connect(where, plain=True)
+
+
+def address(settings: Settings) -> str:
+    """Return the socket path or name that is meant: the option, else the environment, else the only one that runs."""
+    if settings.socket or settings.runtime:
+        return settings.socket or settings.runtime or ""
+    if os.environ.get("DSPEX_SOCKET"):
+        return os.environ["DSPEX_SOCKET"]
+    running = list_running()
+    if len(running) == 1:
+        return running[0][1]
+    if running:
+        names = ", ".join(name for name, _ in running)
+        raise click.UsageError(f"several runtimes are running: {names}; say which with --runtime NAME")
+    from dspex_runtime.errors import RuntimeUnreachableError
+
+    raise RuntimeUnreachableError(
+        "no runtime is running", hint="`dspex up FILE -d` starts one; --socket PATH reaches one elsewhere"
+    )
+
+
+def list_running() -> list[tuple[str, str]]:
+    """Return (name, socket path) of every runtime of this user."""
+    from dspex_runtime.osproc.rendezvous import list_running
+
+    return [(name, str(path)) for name, path in list_running()]
+
+
+def modules(runtime: dx.Runtime) -> list[dict[str, Any]]:
+    """Return what `ps -o json` prints: one map per child with the keys of ModuleInfo, in the order of the tree."""
+    return [info.as_dict() for info in runtime.modules()]
+
+
+def boot(
+    file: str,
+    *,
+    detach: bool,
+    name: str | None = None,
+    state_dir: str | None = None,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
+) -> dx.Runtime:
+    """Start a runtime with a YAML file; returns when the tree is ready.
+
+    Raises:
+        StartError: A child did not become ready; everything that was started is stopped again.
+        ConfigError: The file is wrong, the name is taken, or a directory cannot be written.
+    """
+    from dspex_runtime.client.runtime import Runtime
+
+    return Runtime(file, name=name, state_dir=state_dir, detach=detach, on_progress=on_progress)

@@ -1,0 +1,125 @@
+"""Printing. Owns stdout: one result as table, JSON or YAML; rich only on a terminal, and never imported before it is needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from dspex_cli.options import Settings
+from dspex_cli.plain import to_plain
+
+STATE_STYLES: Final = {
+    "READY": "green", "DEGRADED": "yellow", "BACKOFF": "yellow", "DRAINING": "cyan", "SWAPPING": "cyan", "PENDING": "cyan",
+    "STARTING": "cyan", "STOPPING": "cyan", "STOPPED": "dim", "EXITED": "dim", "FAILED": "bold red",
+}  # fmt: skip
+_CODES: Final = {"green": "32", "yellow": "33", "cyan": "36", "dim": "2", "bold red": "1;31", "bold": "1", "red": "31"}
+
+
+def on_terminal() -> bool:
+    """Return whether stdout is a terminal that takes colour; NO_COLOR (any value but empty) and TERM=dumb say no."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, style: str) -> str:
+    """Return the text with a style on a terminal, unchanged elsewhere."""
+    code = _CODES.get(style)
+    return f"\x1b[{code}m{text}\x1b[0m" if code and on_terminal() else text
+
+
+def one_line(value: Any) -> str:
+    """Return a value as one line without control characters; None is "-"."""
+    text = "-" if value is None else str(value)
+    return "".join(char if char.isprintable() else " " for char in text) if not text.isprintable() else text
+
+
+class Output:
+    """Where a command puts its result."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.structured = settings.output != "table"
+
+    def result(self, data: Any, show: Callable[[], None]) -> None:
+        """Print data as JSON or YAML, or call `show`, which prints it for people."""
+        if not self.structured:
+            show()
+        elif self.settings.output == "json":
+            self.line(dumps(data, indent=2))
+        else:
+            import yaml
+
+            self.line(yaml.safe_dump(to_plain(data), sort_keys=False, allow_unicode=True).rstrip())
+
+    def item(self, data: Any, show: Callable[[], None]) -> None:
+        """Print one item of an endless result: JSON on one line, YAML as one document."""
+        if self.structured and self.settings.output == "json":
+            self.line(dumps(data))
+        elif self.structured:
+            self.line("---")
+            self.result(data, show)
+        else:
+            show()
+
+    def say(self, text: str) -> None:
+        """Tell people what was done; silent with -q, and when a program reads the output."""
+        if not self.settings.quiet and not self.structured:
+            self.line(text)
+
+    def line(self, text: str = "") -> None:
+        """Print one line at once: whoever reads a pipe sees events when they happen."""
+        try:
+            print(text, flush=True)
+        except UnicodeEncodeError:
+            encoding = sys.stdout.encoding or "ascii"
+            print(text.encode(encoding, "replace").decode(encoding), flush=True)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, styled: str | None = "STATE") -> None:
+        """Print aligned columns; on a terminal with rich, the column named `styled` coloured by state."""
+        texts = [[one_line(cell) for cell in row] for row in rows]
+        if on_terminal():
+            _rich_table(columns, texts, styled)
+        else:
+            for text in plain_table(columns, texts):
+                self.line(text)
+
+    def fields(self, pairs: Iterable[tuple[str, Any]]) -> None:
+        """Print `name  value` lines, aligned; a value of several lines is indented below its name."""
+        items = [(name, value) for name, value in pairs if value is not None]
+        width = max((len(name) for name, _ in items), default=0)
+        for name, value in items:
+            first, *rest = str(value).splitlines() or [""]
+            self.line(f"{paint(name.ljust(width), 'bold')}  {first}")
+            for text in rest:
+                self.line(f"{' ' * width}  {text}")
+
+
+def dumps(data: Any, indent: int | None = None) -> str:
+    """Return strict JSON of any value."""
+    import json
+
+    return json.dumps(to_plain(data), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return header and rows in columns of equal width, two spaces apart, no trailing blanks."""
+    widths = [max(len(line[place]) for line in (columns, *rows)) for place in range(len(columns))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in (columns, *rows)]
+
+
+def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], styled: str | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in columns:
+        # Ids and states stay whole on a narrow terminal; the reason at the end gives way.
+        table.add_column(name, no_wrap=True, overflow="ellipsis" if name == columns[-1] else "fold")
+    for row in rows:
+        cells = [
+            Text(cell, style=STATE_STYLES.get(cell, "") if name == styled else "") for name, cell in zip(columns, row, strict=True)
+        ]
+        table.add_row(*cells)
+    Console(highlight=False, soft_wrap=False).print(table)

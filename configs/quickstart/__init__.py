@@ -1,0 +1,1 @@
+"""The modules of configs/quickstart.yaml: documents, retriever, answerer, offline LM and a counter."""

@@ -1,0 +1,88 @@
+"""What a supervisor machine is in the middle of, and what waits until it is through. Plain data.
+
+OTP's supervisor blocks in its callbacks; here each callback that can block is an `Operation`: first its children are
+stopped one after the other (last first), then its children are started in order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+from dspex_runtime.core.events import Request
+from dspex_runtime.core.instructions import BootFailed, Exited
+from dspex_runtime.types import ChildId, Incarnation, State
+
+
+class Purpose(StrEnum):
+    """Why an operation runs."""
+
+    BOOT = "boot"
+    RESTART = "restart"  # of `child`, with the siblings its strategy takes along
+    START = "start"  # start_child or restart_child
+    TERMINATE = "terminate"
+    CYCLE = "cycle"  # stop, then start, by request
+    FINISH = "finish"  # stop everything, then be done
+
+
+@dataclass(slots=True)
+class Operation:
+    """One operation in progress.
+
+    Attributes:
+        child: The child it is about: the pivot of a restart, the child of a request.
+        to_stop: Still to be stopped, in start order: taken from the end.
+        stopping: The child whose end is awaited.
+        to_start: Still to be started.
+        starting: Children whose start is awaited.
+        settle: What a stopped child is shown as.
+        delay_s: Back-off between the stops and the first start.
+        request: The request to answer, until it is answered.
+        is_new: A child whose start fails is forgotten: it came with this request.
+        ending: What FINISH ends with.
+    """
+
+    purpose: Purpose
+    child: ChildId | None = None
+    to_stop: list[ChildId] = field(default_factory=list)
+    stopping: ChildId | None = None
+    to_start: deque[ChildId] = field(default_factory=deque)
+    starting: set[ChildId] = field(default_factory=set)
+    settle: State = State.PENDING
+    delay_s: float = 0.0
+    request: int | None = None
+    is_new: bool = False
+    ending: Exited | BootFailed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A child ended by itself while the machine was busy; to be judged when its turn comes (OTP: the EXIT message)."""
+
+    child_id: ChildId
+    incarnation: Incarnation
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A start failed during a restart: try again, and count it (OTP: try_again_restart).
+
+    Stale when the child is no longer RESTARTING since this very incarnation.
+    """
+
+    child_id: ChildId
+    incarnation: Incarnation
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The back-off of a restart that was counted before is over."""
+
+    child_id: ChildId
+    incarnation: Incarnation
+
+
+Internal: TypeAlias = Died | Retry | Due
+Queued: TypeAlias = Internal | Request

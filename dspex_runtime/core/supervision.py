@@ -1,0 +1,138 @@
+"""A supervisor's state, and its decisions about restarts: when, with whom, after what delay, and when to give up.
+
+Owns the table, the window, the queue and the runner; the event handlers beside it (`child_events`, `requests`) work on it.
+
+Source: supervisor.erl do_restart, restart/2, add_restart.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from dspex_runtime.core import answers
+from dspex_runtime.core.backoff import delay_s
+from dspex_runtime.core.child_spec import SupervisorSpec
+from dspex_runtime.core.child_table import ChildTable, Life, Record
+from dspex_runtime.core.events import TimerKind
+from dspex_runtime.core.instructions import BootFailed, Exited, Report, ReportKind
+from dspex_runtime.core.operation import Died, Due, Internal, Operation, Purpose, Queued, Retry
+from dspex_runtime.core.outbox import Outbox
+from dspex_runtime.core.restart_policy import Verdict, is_reported, verdict
+from dspex_runtime.core.runner import Runner
+from dspex_runtime.core.starting import Starter
+from dspex_runtime.core.strategy import plan
+from dspex_runtime.core.termination import Terminator
+from dspex_runtime.core.window import RestartWindow
+from dspex_runtime.exit_reason import ExitReason
+from dspex_runtime.types import ChildId, Incarnation, State, Strategy
+
+
+class Supervision:
+    """Everything one supervisor knows. Used only from inside one `SupervisorMachine.handle`."""
+
+    def __init__(
+        self,
+        spec: SupervisorSpec,
+        *,
+        next_incarnation: Callable[[ChildId], Incarnation],
+        random: Callable[[], float],
+        start_window: int,
+    ) -> None:
+        self.spec = spec
+        self.table = ChildTable()
+        for child in spec.children:
+            self.table.add(child)
+        self.out = Outbox()
+        self.queue: deque[Queued] = deque()
+        self.starter = Starter(self.out, next_incarnation)
+        self.terminator = Terminator(self.out)
+        self.runner = Runner(spec.strategy, self.table, self.out, self.starter, self.terminator, start_window=start_window)
+        self._window = RestartWindow(spec.max_restarts, spec.max_seconds)
+        self._random = random
+
+    def take(self, item: Internal, now: float) -> None:
+        """Handle the end of a child, or a restart that is due, now that its turn has come; stale ones do nothing."""
+        record = self.table.current(item.child_id, item.incarnation)
+        if record is None:
+            return
+        match item:
+            case Died() if record.life is Life.DEAD:
+                self._judge(record, now)
+            case Retry() if record.life is Life.RESTARTING:
+                self._restart(record, now)
+            case Due() if record.life is Life.RESTARTING:
+                self.begin_restart(record, now)
+            case _:
+                pass  # a sweep or a request has dealt with it meanwhile
+
+    def begin_restart(self, record: Record, now: float, *, after_s: float = 0.0, request: int | None = None) -> None:
+        """Restart a child that has no process, with the siblings its strategy takes along; already counted."""
+        record.life = Life.RESTARTING
+        self.out.cancel_timer(TimerKind.BACKOFF, record)
+        if self.spec.strategy is Strategy.ONE_FOR_ONE and after_s > 0:
+            self.runner.delay(record, after_s, now)
+            return
+        if self.runner.operation is not None:  # one_for_one with room: joins the starts in progress
+            self.runner.operation.to_start.append(record.id)
+            return
+        affected = plan(self.spec.strategy, self.table, record.id)
+        if affected.stop:
+            self.out.mark(record, State.BACKOFF)  # stopping the siblings may take a while
+        self.runner.operation = Operation(
+            Purpose.RESTART,
+            child=record.id,
+            to_stop=affected.stop,
+            to_start=deque(affected.start),
+            delay_s=after_s,
+            request=request,
+        )
+
+    def finish(self, ending: Exited | BootFailed, settle: State) -> None:
+        """Stop all children in reverse start order, then end. A stop under way finishes first; requests are refused."""
+        before = self.runner.finish(Operation(Purpose.FINISH, to_stop=self.table.ids(), settle=settle, ending=ending))
+        if before is not None and before.request is not None:
+            if before.purpose is Purpose.TERMINATE and self.runner.operation is not None:
+                self.runner.operation.request = before.request  # answered when its child is gone
+            else:
+                self.out.reply(before.request, answers.shutting_down())
+        while self.queue:
+            item = self.queue.popleft()
+            if not isinstance(item, Died | Retry | Due):
+                self.out.reply(item.request, answers.shutting_down())
+
+    def _judge(self, record: Record, now: float) -> None:
+        reason = record.last_exit
+        assert reason is not None
+        if is_reported(record.spec.restart, reason):
+            self._report(ReportKind.CHILD_TERMINATED, record, reason)
+        match verdict(record.spec.restart, reason):
+            case Verdict.RESTART:
+                self._restart(record, now)
+            case Verdict.KEEP:
+                record.life = Life.UNDEFINED
+                self.out.mark(record, State.EXITED, reason=reason)
+            case Verdict.DELETE:
+                self.out.mark(record, State.EXITED, reason=reason)
+                self.runner.drop(record)
+
+    def _restart(self, record: Record, now: float) -> None:
+        """Count a restart; give up when it is one too many."""
+        if self._window.record(now):
+            record.attempts += 1
+            self.begin_restart(record, now, after_s=delay_s(record.spec.backoff, record.attempts, self._random))
+            return
+        self.out.emit(
+            Report(
+                ReportKind.SHUTDOWN,
+                record.id,
+                "reached_max_restart_intensity",
+                {"restarts": len(self._window), "max_restarts": self.spec.max_restarts, "max_seconds": self.spec.max_seconds},
+            )
+        )
+        record.life = Life.UNDEFINED
+        self.out.mark(record, State.FAILED, reason=record.last_exit)
+        self.finish(Exited("shutdown", gave_up=True), State.FAILED)
+
+    def _report(self, kind: ReportKind, record: Record, reason: ExitReason) -> None:
+        self.out.emit(Report(kind, record.id, reason, {"incarnation": record.incarnation}))

@@ -1,0 +1,265 @@
+"""Each command against the fake runtime: what it asks for, what it prints, how it exits."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dspex_runtime.errors import CallTimeoutError, SupervisorError
+
+Run = Callable[..., Any]
+
+
+def test_ps_prints_aligned_columns_without_colour(dspex: Run, runtime: Any) -> None:
+    lines = dspex("ps").out.splitlines()
+    assert lines[0].split()[:4] == ["ID", "KIND", "STATE", "PID"]
+    assert lines[1].split() == ["qa", "module", "READY", "4711", "1m", "15s", "1", "12", "killed", "(SIGKILL)"]
+    assert lines[3].endswith("ValueError: bad value"), "a reason of several lines stays on one"
+    assert lines[1].index("READY") == lines[2].index("READY") == lines[0].index("STATE")
+    assert "\x1b" not in "".join(lines)
+
+
+def test_ps_verbose_has_more_columns(dspex: Run, runtime: Any) -> None:
+    out = dspex("ps", "-v").out
+    assert "VERSION" in out
+    assert "team=search" in out
+
+
+def test_ps_json_has_the_keys_of_module_info(dspex: Run, runtime: Any) -> None:
+    first = dspex("ps", "-o", "json").json[0]
+    assert list(first) == [
+        "id", "kind", "state", "pid", "incarnation", "restarts", "started_at", "uptime_s", "version", "metadata", "metrics",
+        "last_exit",
+    ]  # fmt: skip
+
+
+def test_yaml_is_the_same_data(dspex: Run, runtime: Any) -> None:
+    import yaml
+
+    assert yaml.safe_load(dspex("ps", "-o", "yaml").out) == dspex("ps", "-o", "json").json
+
+
+def test_tree_draws_nesting(dspex: Run, runtime: Any) -> None:
+    leaf = {"id": "group/a", "kind": "server", "state": "READY", "pid": 7}
+    group = {"id": "group", "kind": "supervisor", "state": "READY", "strategy": "rest_for_one", "children": [leaf]}
+    failed = {"id": "b", "kind": "module", "state": "FAILED", "restarts": 3, "last_exit": "killed"}
+    runtime.tree_map = {
+        "id": "root",
+        "kind": "supervisor",
+        "state": "READY",
+        "strategy": "one_for_one",
+        "children": [group, failed],
+    }
+    assert dspex("tree").out.splitlines() == [
+        "root  one_for_one  READY",
+        "├─ group  rest_for_one  READY",
+        "│  └─ a  server  READY  pid 7",
+        "└─ b  module  FAILED  3 restarts  (killed (SIGKILL))",
+    ]
+    assert dspex("tree", "-o", "json").json == runtime.tree_map
+
+
+@pytest.mark.parametrize(
+    ("ids", "code"), [((), 3), (("qa",), 0), (("qa", "counter"), 0), (("qa", "old"), 3), (("nobody",), 3)], ids=lambda v: str(v)
+)
+def test_status_is_3_when_something_asked_about_is_not_running(dspex: Run, runtime: Any, ids: tuple[str, ...], code: int) -> None:
+    assert dspex("status", *ids).code == code
+
+
+def test_status_says_why_something_is_not_running(dspex: Run, runtime: Any) -> None:
+    assert "last exit: ValueError" in dspex("status", "old").out
+    assert dspex("status", "-o", "json").json["children"][2]["state"] == "STOPPED"
+
+
+def test_info_shows_every_fact(dspex: Run, runtime: Any) -> None:
+    out = dspex("info", "qa").out
+    for text in ("4711", "2.1.0", "team = search", "killed (SIGKILL)", "1m 15s"):
+        assert text in out
+    assert dspex("info", "qa", "-o", "json").json["last_exit"] == "killed"
+
+
+def test_an_unknown_id_is_answered_with_what_is_near(dspex: Run, runtime: Any) -> None:
+    outcome = dspex("info", "qaa")
+    assert outcome.code == 3
+    assert "did you mean 'qa'" in outcome.err
+
+
+CALLS = [
+    (("question=What is it?",), ("__call__",), {"question": "What is it?"}),
+    (("question=12", "k=3", "deep=true", 'names=["a"]'), ("__call__",), {"question": 12, "k": 3, "deep": True, "names": ["a"]}),
+    (("query=a=b",), ("__call__",), {"query": "a=b"}),
+    (("empty=",), ("__call__",), {"empty": ""}),
+    (("x=NaN",), ("__call__",), {"x": "NaN"}),
+    (("size",), ("size",), {}),
+    (("size", "k=1"), ("size",), {"k": 1}),
+    (("--json", '{"k": 1}', "q=2"), ("__call__",), {"k": 1, "q": 2}),
+    (("--json", "[1, 2]"), ("__call__", 1, 2), {}),
+]
+
+
+@pytest.mark.parametrize(("words", "args", "kwargs"), CALLS, ids=[" ".join(words) for words, _, _ in CALLS])
+def test_call_turns_words_into_arguments(
+    dspex: Run, runtime: Any, words: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    assert dspex("call", "qa", *words).code == 0
+    assert runtime.asked == [("call", "qa", args, {"timeout": None, **kwargs})]
+
+
+REQUESTS = [
+    (("next",), "next"),
+    (("12",), 12),
+    (('{"op": "add"}',), {"op": "add"}),
+    (("op=add", "n=2"), {"op": "add", "n": 2}),
+    (("--json", '["add", 2]'), ["add", 2]),
+    ((), None),
+]
+
+
+@pytest.mark.parametrize(("words", "request_"), REQUESTS, ids=[" ".join(words) or "nothing" for words, _ in REQUESTS])
+def test_call_of_a_server_sends_one_request(dspex: Run, runtime: Any, words: tuple[str, ...], request_: Any) -> None:
+    assert dspex("call", "counter", *words).code == 0
+    assert runtime.asked == [("call", "counter", (request_,), {})]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("qa", "a=1", "a=2"),
+        ("qa", "size", "more"),
+        ("qa", "not a method"),
+        ("qa", "--json", "{"),
+        ("qa", "--json", "3"),
+        ("qa", "--json", '{"a": 1}', "a=2"),
+        ("counter", "x", "--json", "1"),
+        ("counter", "x", "y"),
+        ("counter", "--stream"),
+    ],
+    ids=" ".join,
+)
+def test_call_refuses_what_it_does_not_understand(dspex: Run, runtime: Any, words: tuple[str, ...]) -> None:
+    assert dspex("call", *words).code == 2
+    assert not runtime.asked
+
+
+def test_call_reads_json_from_stdin(dspex: Run, runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"question": "Why?"}'))
+    assert dspex("call", "qa", "--json", "-").code == 0
+    assert runtime.asked == [("call", "qa", ("__call__",), {"timeout": None, "question": "Why?"})]
+
+
+def test_call_passes_the_timeout_in_seconds(dspex: Run, runtime: Any) -> None:
+    dspex("call", "qa", "--timeout", "1500ms")
+    dspex("call", "counter", "get", "--timeout", "2m")
+    assert [asked[3]["timeout"] for asked in runtime.asked] == [1.5, 120.0]
+
+
+def test_a_prediction_is_printed_as_its_fields(dspex: Run, runtime: Any) -> None:
+    runtime.results["qa"] = {"answer": "Use groupby.\nReally.", "citations": ["itertools.groupby"]}
+    assert dspex("call", "qa").out == 'answer     Use groupby.\n           Really.\ncitations  ["itertools.groupby"]\n'
+    assert dspex("call", "qa", "-o", "json").json == runtime.results["qa"]
+
+
+def test_results_that_are_no_json_are_made_json(dspex: Run, runtime: Any) -> None:
+    runtime.results["qa"] = {"t": (1, 2), "s": {3}, "nan": float("nan"), "b": b"\xff", 5: None}
+    assert dspex("call", "qa", "-o", "json").json == {"t": [1, 2], "s": [3], "nan": "nan", "b": "/w==", "5": None}
+
+
+def test_a_stream_is_printed_item_by_item(dspex: Run, runtime: Any) -> None:
+    runtime.results["qa"] = iter(["one", {"n": 2}])
+    assert dspex("call", "qa", "--stream", "-o", "json").out == '"one"\n{"n": 2}\n'
+    assert runtime.asked == [("stream", "qa", (None,), {"timeout": None})]
+
+
+def test_start_of_a_class_passes_constructor_arguments(
+    dspex: Run, runtime: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    outcome = dspex("start", "mod.py:Echo", "k=3", "--id", "echo", "--restart", "transient", "-o", "json")
+    assert outcome.json["state"] == "READY"
+    assert runtime.asked == [("start", f"{tmp_path}/mod.py:Echo", {"id": "echo", "restart": "transient", "kwargs": {"k": 3}})]
+
+
+def test_start_of_an_id_brings_it_back(dspex: Run, runtime: Any) -> None:
+    assert dspex("start", "old").out == "old is READY, pid 322\n"
+    assert runtime.asked == [("start", "old", {})]
+    assert dspex("start", "old", "k=1").code == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "asked", "said"),
+    [
+        (("stop", "qa"), ("stop", "qa", {"timeout": None}), "stopped qa"),
+        (("stop", "qa", "--timeout", "2s"), ("stop", "qa", {"timeout": 2.0}), "stopped qa"),
+        (("restart", "qa"), ("restart", "qa", {}), "restarted qa"),
+        (("kill", "qa"), ("kill", "qa", {"signal": "KILL"}), "sent KILL to qa"),
+        (("kill", "qa", "--signal", "sigterm"), ("kill", "qa", {"signal": "TERM"}), "sent TERM to qa"),
+        (("kill", "qa", "-s", "9"), ("kill", "qa", {"signal": 9}), "sent 9 to qa"),
+        (("rm", "qa"), ("delete", "qa", {}), "removed qa"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) and isinstance(value[-1], str) else "",
+)
+def test_actions_ask_once_and_say_so(dspex: Run, runtime: Any, command: tuple[str, ...], asked: tuple[Any, ...], said: str) -> None:
+    outcome = dspex(*command)
+    assert (outcome.code, outcome.out) == (0, said + "\n")
+    assert runtime.asked == [asked]
+    assert dspex(*command, "-q").out == ""
+
+
+def test_of_several_ids_all_are_tried_and_the_first_failure_counts(dspex: Run, runtime: Any) -> None:
+    outcome = dspex("stop", "nobody", "qa", "qa")
+    assert outcome.code == 3
+    assert outcome.out == "stopped qa\n"
+    assert "nobody" in outcome.err
+    results = dspex("stop", "nobody", "qa", "-o", "json").json
+    assert [result["id"] for result in results] == ["nobody", "qa"]
+    assert results[0]["error"]["code"] == "noproc"
+
+
+def test_a_refusal_of_a_supervisor_keeps_its_atom(dspex: Run, runtime: Any) -> None:
+    runtime.fails["restart"] = SupervisorError("restarting", "'qa' is restarting", id="qa")
+    assert dspex("restart", "qa", "-o", "json").json["error"]["code"] == "restarting"
+
+
+def test_a_stop_that_takes_too_long_is_8(dspex: Run, runtime: Any) -> None:
+    runtime.fails["stop"] = CallTimeoutError("still stopping", id="qa")
+    assert dspex("stop", "qa", "--timeout", "10ms").code == 8
+
+
+def test_wait_is_0_when_all_are_there_and_8_otherwise(dspex: Run, runtime: Any) -> None:
+    assert dspex("wait", "qa", "counter").out == "qa, counter: READY\n"
+    assert dspex("wait", "old", "--for", "stopped", "--timeout", "1m").code == 0
+    assert dspex("wait", "old", "--timeout", "50ms").code == 8
+    assert [asked[2:] for asked in runtime.asked] == [("ready", 30.0), ("stopped", 60.0), ("ready", 0.05)]
+
+
+def test_logs_of_several_carry_their_id(dspex: Run, runtime: Any) -> None:
+    runtime.log_lines = {"qa": ["one\n", "two\n"], "counter": ["three"]}
+    assert dspex("logs").out.splitlines() == ["qa      | one", "qa      | two", "counter | three"]
+    assert dspex("logs", "qa", "-n", "1").out == "two\n"
+    assert dspex("logs", "counter", "-o", "json").json == {"id": "counter", "line": "three"}
+
+
+def test_events_print_what_is_kept_and_end(dspex: Run, runtime: Any) -> None:
+    runtime.happened = [
+        {"seq": 1, "time": 0.0, "type": "started", "id": "qa", "pid": 5},
+        {"seq": 2, "time": 1.5, "type": "exited", "id": "qa", "reason": ("signal", "SEGV")},
+    ]
+    lines = dspex("events").out.splitlines()
+    assert [line.split()[1:3] for line in lines] == [["qa", "started"], ["qa", "exited"]]
+    assert "reason=signal SIGSEGV" in lines[1]
+    assert len(dspex("events", "--since", "1").out.splitlines()) == 1
+    assert len(dspex("events", "-o", "json").out.splitlines()) == 3
+
+
+def test_events_of_a_runtime_where_nothing_happened_end_at_once(dspex: Run, runtime: Any) -> None:
+    assert (dspex("events").out, dspex("events", "--since", "9").out) == ("", "")
+
+
+def test_down_waits_for_the_tree(dspex: Run, runtime: Any) -> None:
+    assert dspex("down").out == "demo is stopped\n"
+    assert runtime.asked == [("shutdown",)]

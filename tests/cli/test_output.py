@@ -1,0 +1,131 @@
+"""Formatting: tables, colour rules, plain data, wording."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from dspex_cli import output, wording
+from dspex_cli.options import Settings, asks_for_json
+from dspex_cli.output import Output, on_terminal, one_line, paint, plain_table
+from dspex_cli.plain import to_plain
+from dspex_cli.progress import Progress
+
+
+@pytest.mark.parametrize(
+    ("tty", "environ", "colour"),
+    [
+        (True, {"TERM": "xterm"}, True),
+        (False, {"TERM": "xterm"}, False),
+        (True, {"TERM": "xterm", "NO_COLOR": "1"}, False),
+        (True, {"TERM": "xterm", "NO_COLOR": ""}, True),
+        (True, {"TERM": "dumb"}, False),
+    ],
+    ids=["terminal", "pipe", "NO_COLOR", "empty NO_COLOR", "dumb terminal"],
+)
+def test_colour_is_for_terminals_that_want_it(
+    monkeypatch: pytest.MonkeyPatch, tty: bool, environ: dict[str, str], colour: bool
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: tty, raising=False)
+    assert on_terminal() is colour
+    assert ("\x1b" in paint("READY", "green")) is colour
+
+
+def test_columns_are_aligned_and_have_no_trailing_blanks() -> None:
+    assert plain_table(("ID", "STATE"), [("a", "READY"), ("longer", "X")]) == ["ID      STATE", "a       READY", "longer  X"]
+
+
+def test_a_table_without_rows_is_its_header() -> None:
+    assert plain_table(("ID", "STATE"), []) == ["ID  STATE"]
+
+
+def test_a_cell_cannot_break_the_terminal() -> None:
+    assert one_line("a\nb\x1b[31mc") == "a b [31mc"
+    assert one_line(None) == "-"
+
+
+def test_a_wide_terminal_gets_a_rich_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
+    Output(Settings()).table(("ID", "STATE"), [("qa", "READY")])
+    assert capsys.readouterr().out.split() == ["ID", "STATE", "qa", "READY"]
+
+
+def test_text_that_the_terminal_cannot_show_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    buffer = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(buffer, encoding="ascii"))
+    Output(Settings()).line("└─ qa ✓")
+    assert buffer.getvalue() == b"?? qa ?\n"
+
+
+class Cyclic:
+    def toDict(self) -> Any:  # noqa: N802
+        return [self]
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        ({1: (2, {3})}, {"1": [2, [3]]}),
+        (float("inf"), "inf"),
+        (b"ab", "YWI="),
+        ("\ud800", "?"),
+        (ValueError("x"), "x"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_any_value_becomes_json(value: Any, plain: Any) -> None:
+    assert to_plain(value) == plain
+
+
+def test_nesting_without_end_is_cut() -> None:
+    value: list[Any] = []
+    value.append(value)
+    assert "…" in str(to_plain(value))
+    assert "…" in str(to_plain(Cyclic()))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "-"), (0.00042, "0.42 ms"), (0.0131, "13 ms"), (1.5, "1.5 s"), (200, "3m 20s"), (7500, "2h 05m"), (356400, "4d 3h")],
+)
+def test_durations_read_well(seconds: float | None, text: str) -> None:
+    assert wording.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (["-o", "json", "ps"], True),
+        (["ps", "-ojson"], True),
+        (["ps", "--output=json"], True),
+        (["ps", "--output", "json", "-o", "table"], False),
+        (["call", "qa", "--", "-o", "json"], False),
+        (["ps"], False),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_line_that_cannot_be_parsed_may_still_ask_for_json(words: list[str], asked: bool) -> None:
+    assert asks_for_json(words) is asked
+
+
+def test_progress_prints_a_line_for_each_child_that_is_ready(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(Output(Settings())) as progress:
+        progress.event({"type": "state", "id": "qa", "state": "STARTING"})
+        progress.event({"type": "state", "id": "qa", "state": "READY"})
+        progress.event({"type": "zygote_ready", "id": None, "pid": 3})
+    progress.event({"type": "state", "id": "late", "state": "READY"})
+    assert capsys.readouterr().out.startswith("✓ qa  ready")
+    assert progress.seconds > 0
+
+
+def test_progress_is_silent_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(Output(Settings(output="json"))) as progress:
+        progress.event({"type": "state", "id": "qa", "state": "READY"})
+    assert capsys.readouterr().out == ""

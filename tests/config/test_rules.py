@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+def child(text: str) -> str:
+    return f"tree: {{children: [{{id: a, {text}}}]}}"
+
+
+MISTAKES = {
+    "two kinds": (
+        child("module: 'p:M', server: 'p:C'"),
+        "found module: and server:; allowed: exactly one of module:, server: and supervisor:",
+    ),
+    "no kind": (child("restart: permanent"), "found no kind; allowed: exactly one of"),
+    "busy server": (
+        child("server: 'p:C', concurrency: 2"),
+        "concurrency: found 2; allowed: 1, as a GenServer handles one request at a time",
+    ),
+    "lm of a server": (child("server: 'p:C', lm: {model: m}"), "lm: found on a server; allowed: on a module only"),
+    "limits of a supervisor": (
+        child("supervisor: {}, limits: {nice: 1}"),
+        "limits: found on a supervisor; allowed: on a module and server only",
+    ),
+    "drain of a supervisor": (child("supervisor: {}, shutdown: {drain: 1s}"), "shutdown.drain: found on a supervisor"),
+    "long drain": (
+        child("server: 'p:C', shutdown: {drain: 20s, timeout: 10s}"),
+        "found 20s, longer than the time-out of 10s; allowed: a drain within",
+    ),
+    "drain above the default": (
+        child("server: 'p:C', shutdown: {drain: 20s}"),
+        "shutdown.drain: found 20s, longer than the time-out of 5s",
+    ),
+    "drain in defaults": ("defaults: {shutdown: {drain: 6s}}", "defaults.shutdown.drain: found 6s, longer than the time-out of 5s"),
+    "initial above max": (
+        child("server: 'p:C', backoff: {initial: 1m}"),
+        "backoff.initial: found initial 60s above max 30s; allowed: initial <= max",
+    ),
+    "max below initial": (child("server: 'p:C', backoff: {max: 50ms}"), "backoff.max: found initial 100ms above max 50ms"),
+    "max never reached": (
+        child("server: 'p:C', backoff: {factor: 1, max: 1m}"),
+        "backoff.max: found max with factor 1, which never reaches it",
+    ),
+    "back-off of temporary": (
+        child("server: 'p:C', restart: temporary, backoff: {max: 1m}"),
+        "backoff: found on a temporary child",
+    ),
+    "no such file": (child("module: nope.py:M"), "module: found 'nope.py:M', but there is no file "),
+    "no such directory": (child("module: nope/"), "module: found 'nope/', but there is no directory "),
+    "file without name": (
+        child("module: answering.py"),
+        ('allowed: text as "file.py:Name" or "pkg.mod:Name", or the directory of a saved program; write "answering.py:ClassName"'),
+    ),
+    "dot for colon": (
+        child("server: pkg.mod.Name"),
+        ('server: found \'pkg.mod.Name\' (text); allowed: text as "file.py:Name" or "pkg.mod:Name"; write "pkg.mod:Name"'),
+    ),
+    "server from a directory": (
+        child("server: saved"),
+        'server: found \'saved\' (text); allowed: text as "file.py:Name" or "pkg.mod:Name"',
+    ),
+    "model and class": ("lm: {model: m, class: 'lm.py:L'}", "lm.class: found class: and model; allowed: class: with args: only"),
+    "class and extras": ("lm: {class: 'lm.py:L', temperature: 0}", "lm.class: found class: and temperature"),
+    "args without class": ("lm: {model: m, args: {}}", "lm.args: found without class:"),
+    "no model": ("lm: {temperature: 0}", "lm: found temperature; allowed: model: or class:, with others beside"),
+    "typo of model": ("lm: {modle: m}", "lm: found modle; allowed: model: or class:, with others beside; did you mean 'model'?"),
+    "no such lm": ("lm: {class: 'nope.py:L'}", "lm.class: found 'nope.py:L', but there is no file "),
+    "lm of a child": (
+        child("module: 'p:M', lm: {temperature: 0}"),
+        "tree.children[0].lm: found temperature; allowed: model: or class:",
+    ),
+    "lm of defaults": ("defaults: {lm: {temperature: 0}}", "defaults.lm: found temperature; allowed: model: or class:"),
+    "no such adapter": ("dspy: {adapter: 'nope.py:A'}", "dspy.adapter: found 'nope.py:A', but there is no file "),
+    "adapter of a child": (child("module: 'p:M', dspy: {adapter: JSONAdapter}"), "dspy.adapter: found 'JSONAdapter' (text)"),
+}
+
+
+@pytest.mark.parametrize(("text", "problem"), MISTAKES.values(), ids=MISTAKES)
+def test_what_cannot_work_is_one_problem(check: Any, text: str, problem: str) -> None:
+    problems = check(text).problems
+    assert len(problems) == 1, problems
+    assert problem in problems[0]
+
+
+LEGAL = {
+    "saved program": child("module: saved"),
+    "name within a class": child("module: 'pkg.mod:Outer.Inner'"),
+    "absolute drain": child("server: 'p:C', shutdown: {drain: 5s, timeout: infinity}"),
+    "drain within the default time-out": "defaults: {shutdown: {timeout: 1m}}\n" + child("server: 'p:C', shutdown: {drain: 20s}"),
+    "shorter time-out than an inherited drain": "defaults: {shutdown: {timeout: 1m, drain: 1m}}\n"
+    + child("server: 'p:C', shutdown: {timeout: 1s}"),
+    "partial lm over a model": "lm: {model: m}\n" + child("module: 'p:M', lm: {temperature: 0}"),
+    "partial lm over none": "lm: {model: '${LM:-}', api_key: '${KEY:-}'}\n" + child("module: 'p:M', lm: {temperature: 0}"),
+    "same id elsewhere": child("supervisor: {children: [{id: a, server: 'p:C'}]}"),
+    "busy defaults": "defaults: {concurrency: 4}\n" + child("server: 'p:C'"),
+    "budget of none": "tree: {max_restarts: 0}",
+    "empty": "tree: {}",
+    "nothing but a name": "name: x",
+}
+
+
+@pytest.mark.parametrize("text", LEGAL.values(), ids=LEGAL)
+def test_these_are_legal(check: Any, text: str) -> None:
+    assert check(text).problems == ()

@@ -1,0 +1,29 @@
+"""Shared fixtures. Tests marked `process` must leave nothing behind; the failure names what they left.
+
+`helpers` is importable from every test (`from helpers.waiting import ...`), whatever directory pytest was started in.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from helpers.leaks import Footprint
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test marked `process` that leaves processes, descriptors, threads or shared memory behind."""
+    if request.node.get_closest_marker("process") is None:
+        yield
+        return
+    before = Footprint.take()
+    yield
+    leaks = before.leaks_since(timeout_s=5.0)
+    if leaks:
+        pytest.fail("left behind:\n  " + "\n  ".join(leaks), pytrace=False)

@@ -1,0 +1,62 @@
+"""The dspy modules of the system tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import dspy
+
+import dspex_runtime as dx
+
+
+class Echo(dspy.Module):
+    """Has a predictor, and methods that need no LM."""
+
+    def __init__(self, prefix: str = "") -> None:
+        super().__init__()
+        self.prefix = prefix
+        self.answer = dspy.ChainOfThought("question -> answer")
+
+    def forward(self, question: str) -> dspy.Prediction:
+        return dspy.Prediction(answer=self.prefix + question, pid=os.getpid())
+
+    def wait(self, path: str) -> str:
+        open(path + ".begun", "a").close()
+        while not os.path.exists(path):
+            time.sleep(0.005)
+        return "done"
+
+    @dx.idempotent
+    def wait_idempotent(self, path: str) -> str:
+        return self.wait(path)
+
+    def fail(self, what: str) -> None:
+        raise KeyError(what)
+
+    def count(self, n: int) -> Iterator[int]:
+        yield from range(n)
+
+
+class AsyncEcho(dspy.Module):
+    """All of its calls meet before any of them returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meeting: asyncio.Barrier | None = None
+
+    async def aforward(self, n: int) -> Any:
+        self.meeting = self.meeting or asyncio.Barrier(n)
+        await self.meeting.wait()
+        return dspy.Prediction(n=n)
+
+
+class NoForward(dspy.Module):
+    """Nothing to call."""
+
+
+class NotAModule:
+    """Not hostable."""
