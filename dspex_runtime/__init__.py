@@ -1,1 +1,94 @@
-"""DSPy programs and other stateful Python workers as supervised OS processes."""
+"""DSPy programs and other stateful Python workers as supervised OS processes.
+
+Public are the names in `__all__`, used as `import dspex_runtime as dx`. They are imported at their first use: a module
+process, a CLI command and a client each load only what they need, and dspy not before something asks for it.
+"""
+
+# The layers, in the order of the arrows of import:
+#   errors exit_reason types | core wire | osproc config | host modules node | client
+
+import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dspex_runtime.client import aio as aio
+    from dspex_runtime.client.ref import ModuleRef as ModuleRef
+    from dspex_runtime.client.ref import ServerRef as ServerRef
+    from dspex_runtime.client.requests import Requests as Requests
+    from dspex_runtime.client.runtime import Monitor as Monitor
+    from dspex_runtime.client.runtime import Runtime as Runtime
+    from dspex_runtime.client.runtime import connect as connect
+    from dspex_runtime.errors import BusyError as BusyError
+    from dspex_runtime.errors import CallError as CallError
+    from dspex_runtime.errors import CallTimeoutError as CallTimeoutError
+    from dspex_runtime.errors import ConfigError as ConfigError
+    from dspex_runtime.errors import DspexError as DspexError
+    from dspex_runtime.errors import NoProcessError as NoProcessError
+    from dspex_runtime.errors import OverloadedError as OverloadedError
+    from dspex_runtime.errors import ProcessDownError as ProcessDownError
+    from dspex_runtime.errors import ProtocolError as ProtocolError
+    from dspex_runtime.errors import RemoteError as RemoteError
+    from dspex_runtime.errors import RuntimeUnreachableError as RuntimeUnreachableError
+    from dspex_runtime.errors import StartError as StartError
+    from dspex_runtime.errors import SupervisorError as SupervisorError
+    from dspex_runtime.errors import UnserialisableError as UnserialisableError
+    from dspex_runtime.host.behaviours import GenServer as GenServer
+    from dspex_runtime.host.behaviours import Ignore as Ignore
+    from dspex_runtime.host.behaviours import NoReply as NoReply
+    from dspex_runtime.host.behaviours import Reply as Reply
+    from dspex_runtime.host.behaviours import Stop as Stop
+    from dspex_runtime.host.behaviours import cancel_timer as cancel_timer
+    from dspex_runtime.host.behaviours import idempotent as idempotent
+    from dspex_runtime.host.behaviours import reply as reply
+    from dspex_runtime.host.behaviours import self_id as self_id
+    from dspex_runtime.host.behaviours import send_after as send_after
+    from dspex_runtime.types import Down as Down
+    from dspex_runtime.types import ModuleInfo as ModuleInfo
+
+_HOMES = {
+    "client.ref": ["ModuleRef", "ServerRef"],
+    "client.requests": ["Requests"],
+    "client.runtime": ["Monitor", "Runtime", "connect"],
+    "errors": [
+        "BusyError",
+        "CallError",
+        "CallTimeoutError",
+        "ConfigError",
+        "DspexError",
+        "NoProcessError",
+        "OverloadedError",
+        "ProcessDownError",
+        "ProtocolError",
+        "RemoteError",
+        "RuntimeUnreachableError",
+        "StartError",
+        "SupervisorError",
+        "UnserialisableError",
+    ],
+    "host.behaviours": [
+        "GenServer", "Ignore", "NoReply", "Reply", "Stop", "cancel_timer", "idempotent", "reply", "self_id", "send_after",
+    ],
+    "types": ["Down", "ModuleInfo"],
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["aio", *_HOME_OF]  # the one list of public names, also for star imports
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use."""
+    if name == "aio":
+        value: Any = import_module("dspex_runtime.client.aio")
+    elif name in _HOME_OF:
+        value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

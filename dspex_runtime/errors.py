@@ -84,6 +84,7 @@ class DspexError(Exception):
 
 def _rebuild(cls: type[DspexError], args: tuple[Any, ...], facts: dict[str, Any]) -> DspexError:
     error = cls.__new__(cls, *args)
+    error.args = args  # OSError and its kin leave that to their constructor
     error.__dict__.update(facts)
     return error
 

@@ -36,7 +36,7 @@ def not_undefined(record: Record) -> Err | None:
 
 def start_failed(child_id: ChildId, reason: ExitReason, error: dict[str, Any] | None) -> Err:
     """Return the answer to a request whose start failed."""
-    return Err("start_failed", f"child {child_id!r} failed to start: {describe(reason)}", reason, error)
+    return Err("start_failed", f"child {child_id!r} failed to start: {describe(reason)}", reason, error, child_id)
 
 
 def shutting_down() -> Err:

@@ -95,12 +95,13 @@ class Ok:
 
 @dataclass(frozen=True, slots=True)
 class Err:
-    """A request failed with OTP's atom as `code`; "start_failed" carries why and the child's own error."""
+    """A request failed with OTP's atom as `code`; "start_failed" carries which child, why, and the child's own error."""
 
     code: str
     message: str
     reason: ExitReason | None = None
     error: dict[str, Any] | None = None
+    child_id: ChildId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,8 @@ class Executor:
                 case do.ChildDeleted(child):
                     self._registry.prune(node.full_id(child), frozenset())
                     self._registry.remove(node.full_id(child))
+                    if node.key.startswith("@"):  # it was there for this child alone
+                        self._supervision.deliver(node, ev.ShutdownRequested("normal"))
                 case do.Booted():
                     self._booted(node)
                 case do.BootFailed(child, reason, error):
@@ -199,6 +201,10 @@ class Executor:
         if node.closed or node.killed_because is None or self._processes_of(node) or self._supervision.below(node):
             return
         self._supervision.close_node(node)
+        for record in [r for r in self._registry if r.id.rpartition("/")[0] == node.path and not r.gone]:
+            record.state = State.STOPPED  # its machine will not say it
+            self._reports.emit("state", record.id, state=record.state.value, incarnation=record.incarnation)
+            self._registry.changed(record)
         self._down(node, node.killed_because)
         parent = node.parent
         assert parent is not None  # only a child is ever killed
@@ -210,6 +216,7 @@ class Executor:
     # -- the supervisor itself --------------------------------------------------------------------------------------
 
     def _booted(self, node: SupervisorNode) -> None:
+        self.given_up.pop(node.key, None)
         booted, node.booted = node.booted, None
         if booted is not None:
             booted(None)
@@ -302,7 +309,7 @@ class Executor:
 
 def _error(node: SupervisorNode, err: do.Err) -> DspexError:
     if err.code == "start_failed":
-        return _start_error(node.path, err.reason or "noproc", err.error)
+        return _start_error(node.full_id(err.child_id or ChildId("")), err.reason or "noproc", err.error)
     return SupervisorError(err.code, err.message, id=node.path or None)
 
 

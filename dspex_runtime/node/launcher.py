@@ -63,6 +63,7 @@ class Launcher:
         preload: Sequence[str],
         env: Mapping[str, str],
         spares: int,
+        path: Sequence[str],
         facts: Callable[[ModuleProcess], dict[str, Any]],
         on_failed: Callable[[StartError], None],
         report: Callable[..., None],
@@ -72,6 +73,7 @@ class Launcher:
         self._lifeline_fd = lifeline_fd
         self._preload = tuple(preload)
         self._env = dict(env)
+        self._path = tuple(path)
         self._facts = facts
         self._on_failed = on_failed
         self._report = report
@@ -104,6 +106,7 @@ class Launcher:
             board_fd=self._board.fd,
             entry=ENTRY,
             log_fd=2,
+            path=self._path,
         )
         self._peer = Peer(self._loop, self._zygote.sock, self._message, self._zygote_lost)
 
@@ -151,14 +154,23 @@ class Launcher:
                 spare.sock.close()  # a spare exits when its control pipe ends
             pool.idle.clear()
         self.reap()
+        delay_s = self._reopen_later()
+        self._report("zygote_lost", pid=zygote.pid, modules=len(self._by_pid), again_in_s=delay_s)
+
+    def _reopen_later(self) -> float:
         delay_s = RESPAWN_DELAYS_S[min(self._failures, len(RESPAWN_DELAYS_S) - 1)]
         self._failures += 1
-        self._report("zygote_lost", pid=zygote.pid, modules=len(self._by_pid), again_in_s=delay_s)
         self._loop.call_later(delay_s, self._reopen)
+        return delay_s
 
     def _reopen(self) -> None:
-        if not self._closing and self._zygote is None:
+        if self._closing or self._zygote is not None:
+            return
+        try:
             self.open()
+        except OSError as exc:
+            self._report("zygote_failed", message=f"cannot start a zygote: {exc}")
+            self._reopen_later()
 
     # -- starting ---------------------------------------------------------------------------------------------------
 

@@ -73,6 +73,7 @@ class ModuleProcess:
         self.version: str | None = None
         self.kind = spec.kind  #: as it turned out: a name alone does not tell a module from a server
         self.idempotent: list[str] = []
+        self.boot_s: float | None = None  #: from assignment to ready, as the process measured it
         self._peer: Peer | None = None
         self._ready = False
         self._ignored = False
@@ -136,6 +137,7 @@ class ModuleProcess:
             self._ignored = True
             return
         self.version = info.get("version")
+        self.boot_s = info.get("seconds")
         if info.get("kind") in (Kind.MODULE, Kind.SERVER):
             self.kind = Kind(info["kind"])
         methods = info.get("methods") or {}

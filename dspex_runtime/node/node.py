@@ -77,7 +77,7 @@ class Node:
         self._detached = False
         self._boot_responder: Responder | None = None
         self._shutdown_waiters: list[Callable[[], None]] = []
-        self._owner = self._accept(boot, owner=True)
+        self._accept(boot, owner=True)
         self.registry.on_change += [self.broker.changed, self.waiters.changed]
 
     def run(self) -> int:
@@ -106,11 +106,12 @@ class Node:
             self.socket_path = str(self._claim.path)
             self._open_directories(spec)
             limits.raise_nofile()
-            self._open_machinery(spec)
+            self._open_machinery(spec, [str(entry) for entry in args.get("sys_path") or ()])
             self._listener = rendezvous.listen(self._claim)
         except (DspexError, OSError) as exc:
             self._boot_failed(exc if isinstance(exc, DspexError) else StartError(f"the runtime could not start: {exc}"))
             return
+        self._listener.setblocking(False)  # a client that is gone before it is accepted must not block the loop
         self.loop.watch(self._listener.fileno(), self._accept_ready)
         self.reports.follow(responder.session.peer, 0, None, list)
         assert self.supervision is not None
@@ -131,7 +132,7 @@ class Node:
             os.dup2(log_fd, fd)
         os.close(log_fd)
 
-    def _open_machinery(self, spec: RuntimeSpec) -> None:
+    def _open_machinery(self, spec: RuntimeSpec, sys_path: list[str]) -> None:
         self.board = Board.create()
         self._lifeline = lifeline.create()
         self.launcher = Launcher(
@@ -141,6 +142,7 @@ class Node:
             preload=spec.preload,
             env=spec.env,
             spares=spec.spares,
+            path=[spec.base_dir, *sys_path],
             facts=self._facts,
             on_failed=self._boot_failed,
             report=self.reports.emit,
@@ -208,13 +210,11 @@ class Node:
         if self._listener is not None:
             self.loop.watch(self._listener.fileno(), self._accept_ready)
 
-    def _accept(self, sock: socket.socket, *, owner: bool = False) -> Session:
+    def _accept(self, sock: socket.socket, *, owner: bool = False) -> None:
         def peer_of(session: Session) -> Peer:
             return Peer(self.loop, sock, session.message, session.closed)
 
-        session = Session(self, peer_of, owner=owner)
-        self.sessions.add(session)
-        return session
+        self.sessions.add(Session(self, peer_of, owner=owner))
 
     def session_closed(self, session: Session, peer: Peer, error: Exception | None) -> None:
         """A client is gone; when it owned this runtime, the tree goes too."""
@@ -241,8 +241,10 @@ class Node:
 
     def info(self, record: Record) -> dict[str, Any]:
         """Return what clients see of one child."""
-        slot = record.process.slot if record.process else None
-        figures = metrics(self.board, slot) if self.board is not None else {}
+        process = record.process
+        figures = metrics(self.board, process.slot) if self.board is not None and process is not None else {}
+        if process is not None and process.boot_s is not None:
+            figures["boot_ms"] = process.boot_s * 1e3
         return record.info(figures).as_dict()
 
     def snapshot(self) -> list[Event]:
@@ -253,6 +255,10 @@ class Node:
 
     def shutdown(self, done: Callable[[], None] | None = None) -> None:
         """Stop everything in order, then leave. Asked again while stopping: waits for the same end."""
+        if self.state in ("stopped", "failed"):  # the loop is about to end
+            if done is not None:
+                done()
+            return
         if done is not None:
             self._shutdown_waiters.append(done)
         if self.state == "stopping":
@@ -272,6 +278,7 @@ class Node:
         if self.launcher is not None:
             self.launcher.close()
         self._leave_rendezvous()
+        self.reports.end()
         for waiter in self._shutdown_waiters:
             waiter()
         self.loop.call_soon(self.loop.stop)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from dspex_runtime.node.peer import Peer
-from dspex_runtime.wire.messages import EVENT
+from dspex_runtime.wire.messages import BYE, EVENT
 
 KEPT_EVENTS: Final = 10_000
 MAX_FOLLOWER_BACKLOG_BYTES: Final = 2**20
@@ -68,6 +68,12 @@ class Reports:
                 if event["seq"] > since:
                     follower.push(event)
         self.followers[(id(peer), subscription)] = follower
+
+    def end(self) -> None:
+        """Tell every follower that nothing more will come."""
+        for (_, subscription), follower in self.followers.items():
+            follower.peer.send([BYE, subscription, "stopped"])
+        self.followers.clear()
 
     def unfollow(self, peer: Peer, subscription: int | None = None) -> None:
         """End one subscription of a client, or all of them."""

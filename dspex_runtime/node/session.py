@@ -44,7 +44,7 @@ class Responder:
     session: Session
     request: int
     timer: Timer | None = None
-    on_cancel: Callable[[], None] | None = None
+    on_done: Callable[[], None] | None = None  #: whoever waits to answer it forgets it
     done: bool = False
 
     def reply(self, value: Any) -> None:
@@ -70,14 +70,10 @@ class Responder:
 
     def cancel(self, error: BaseException | None = None) -> None:
         """Stop waiting; with an error the client is told."""
-        if self.done:
-            return
         if error is not None:
             self.fail(error)
         else:
             self._finish()
-        if self.on_cancel is not None:
-            self.on_cancel()
 
     def _finish(self) -> bool:
         if self.done:
@@ -86,6 +82,8 @@ class Responder:
         if self.timer is not None:
             self.timer.cancel()
         self.session.open_requests.pop(self.request, None)
+        if self.on_done is not None:
+            self.on_done()
         return True
 
 
@@ -113,9 +111,11 @@ class Session:
                 deadline, float | int | None
             ):
                 self._channel(request, id, after, deadline)
-            case [int(kind), int(request), "events", dict() as args] if kind == SUBSCRIBE:
+            case [int(kind), int(request), "events", dict() as args] if kind == SUBSCRIBE and isinstance(
+                args.get("since"), int | None
+            ):
                 self.node.reports.follow(peer, request, args.get("since"), self.node.snapshot)
-            case [int(kind), int(request), str(topic), _] if kind == SUBSCRIBE:
+            case [int(kind), int(request), str(topic), dict()] if kind == SUBSCRIBE and topic != "events":
                 send_fault(peer, request, DspexError(f"unknown topic {topic!r}; there is 'events'"))
             case [int(kind), int(request)] if kind == CANCEL:
                 self._cancel(request)
@@ -145,7 +145,7 @@ class Session:
             self.node.operate(op, args, responder)
         except DspexError as exc:
             responder.fail(exc)
-        except (KeyError, TypeError, ValueError) as exc:
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:
             responder.fail(DspexError(f"malformed request {op!r}: {type(exc).__name__}: {exc}"))
 
     def _channel(self, request: int, id: str, after: int, deadline: float | None) -> None:

@@ -36,7 +36,7 @@ class Supervision:
         self._delivering = False
         self._nodes: dict[str, SupervisorNode] = {}  #: by key: "" the root, "sup/sub", "@id" for a child started alone
         self._next_request = 0
-        self._answers: dict[int, Answer] = {}
+        self._answers: dict[int, tuple[SupervisorNode, Answer]] = {}  #: by request, with who is to answer it
         self._executor = Executor(self, loop, registry, launcher, reports, monitoring)
         self._stopping: Callable[[], None] | None = None
 
@@ -58,15 +58,14 @@ class Supervision:
 
     def answer(self, request: int, value: Any, error: DspexError | None) -> None:
         """Hand a machine's reply to whoever asked."""
-        answer = self._answers.pop(request, None)
+        _, answer = self._answers.pop(request, (None, None))
         if answer is not None:
             answer(value, error)
 
-    def new_request(self, answer: Answer) -> int:
-        """Return the number of a request whose reply goes to `answer`."""
+    def _request(self, node: SupervisorNode, event: Callable[[int], ev.Event], answer: Answer) -> None:
         self._next_request += 1
-        self._answers[self._next_request] = answer
-        return self._next_request
+        self._answers[self._next_request] = (node, answer)
+        self.deliver(node, event(self._next_request))
 
     def open_node(self, node: SupervisorNode) -> None:
         """Enter a supervisor into the table and boot it."""
@@ -78,6 +77,9 @@ class Supervision:
         node.close()
         if self._nodes.get(node.key) is node:
             del self._nodes[node.key]
+        # A machine answers all it was asked before it ends, unless it was killed or had not come to it.
+        for request in [number for number, (asked, _) in self._answers.items() if asked is node]:
+            self.answer(request, None, _not_running(node.path))
         if self._stopping is not None and not any(n.parent is None for n in self._nodes.values()):
             done, self._stopping = self._stopping, None
             done()
@@ -121,26 +123,22 @@ class Supervision:
         for node in roots:
             self.deliver(node, ev.ShutdownRequested("shutdown"))
 
-    def kill_all(self) -> None:
-        """SIGKILL every process; what `shutdown` waits for then ends at once."""
-        for record in self._registry:
-            if record.process is not None:
-                record.process.kill("killed")
-
     # -- asking -----------------------------------------------------------------------------------------------------
 
     def owner(self, full_id: str) -> SupervisorNode | None:
         """Return the living supervisor of a child."""
         path, _, _ = full_id.rpartition("/")
-        return self._nodes.get(path) if path else self._nodes.get("@" + full_id) or self._nodes.get("")
+        if path or "@" + full_id in self._executor.given_up:  # the root is no heir of a supervisor that gave up
+            return self._nodes.get(path or "@" + full_id)
+        return self._nodes.get("@" + full_id) or self._nodes.get("")
 
     def ask(self, path: str, event: Callable[[int], ev.Event], answer: Answer) -> None:
         """Send a request to the supervisor at `path` ("" is the root); `answer` gets its reply."""
-        node = self._nodes.get(path) or self._nodes.get("@" + path)
+        node = self._nodes.get(path)
         if node is None:
-            answer(None, NoProcessError(f"supervisor {path or 'root'!r} is not running", id=path or "root"))
+            answer(None, _not_running(path))
             return
-        self.deliver(node, event(self.new_request(answer)))
+        self._request(node, event, answer)
 
     def ask_owner(self, record: Record, event: Callable[[int], ev.Event], answer: Answer) -> None:
         """Send a request to a child's supervisor."""
@@ -148,7 +146,7 @@ class Supervision:
         if node is None:
             answer(None, NoProcessError(f"the supervisor of {record.id!r} is not running", id=record.id))
             return
-        self.deliver(node, event(self.new_request(answer)))
+        self._request(node, event, answer)
 
     def terminate(self, record: Record, answer: Answer) -> None:
         """Stop a child; one whose supervisor gave up is stopped already."""
@@ -176,14 +174,12 @@ class Supervision:
             self.ask_owner(record, lambda request: ev.DeleteChildAsked(request, record.spec.id), deleted)
 
         def deleted(_value: Any, error: DspexError | None) -> None:
-            alone = self._nodes.get("@" + record.id)
-            if error is None and alone is not None:
-                self.deliver(alone, ev.ShutdownRequested("normal"))
             answer(None, error)
 
         self.terminate(record, terminated)
 
     def _forget(self, record: Record) -> None:
+        self._executor.given_up.pop("@" + record.id, None)
         for other in [r.id for r in self._registry if r.id == record.id or r.id.startswith(record.id + "/")]:
             self._registry.remove(other)
 
@@ -195,7 +191,7 @@ class Supervision:
         path, _, _ = record.id.rpartition("/")
         above = self._registry.get(path) if path else None
         if above is not None:
-            self.revive(above, answer)
+            self.revive(above, lambda _, error: answer(record.id if error is None else None, error))
             return
         dead = self._executor.given_up.get("@" + record.id) or self._executor.given_up.get("")
         if dead is None:
@@ -235,3 +231,7 @@ class Supervision:
             "strategy": strategy,
             "children": children.get("", []),
         }
+
+
+def _not_running(path: str) -> NoProcessError:
+    return NoProcessError(f"supervisor {path or 'root'!r} is not running", id=path or "root")

@@ -19,12 +19,14 @@ WORDS: Final = {
     **{state.value.lower(): frozenset({state}) for state in State if state not in (State.READY, State.STOPPED)},
 }
 
+Entry = tuple[Responder, Callable[[], bool], Callable[[], None]]  # who asked, the condition, the answer
+
 
 class Waiters:
     """Conditions over registry records, looked at again whenever one of their records changes."""
 
     def __init__(self) -> None:
-        self._by_id: dict[str, list[tuple[Responder, Callable[[], bool], Callable[[], None]]]] = {}
+        self._by_id: dict[str, list[Entry]] = {}
 
     def add(self, responder: Responder, records: Sequence[Record], ready: Callable[[], bool], answer: Callable[[], None]) -> None:
         """Call `answer` as soon as `ready()` is true; dropped when the responder is done."""
@@ -34,20 +36,20 @@ class Waiters:
         entry = (responder, ready, answer)
         for record in records:
             self._by_id.setdefault(record.id, []).append(entry)
+        responder.on_done = lambda: self._drop(entry, records)
 
     def changed(self, record: Record) -> None:
         """A record changed: look at what waits for it."""
-        waiting = self._by_id.get(record.id)
-        if not waiting:
-            return
-        for entry in list(waiting):
-            responder, ready, answer = entry
+        for responder, ready, answer in list(self._by_id.get(record.id, ())):
             if not responder.done and ready():
                 answer()
-            if responder.done:
-                waiting.remove(entry)
-        if not waiting:
-            self._by_id.pop(record.id, None)
+
+    def _drop(self, entry: Entry, records: Sequence[Record]) -> None:
+        for record in records:
+            waiting = self._by_id[record.id]
+            waiting.remove(entry)
+            if not waiting:
+                del self._by_id[record.id]
 
 
 def wait_for(
@@ -57,7 +59,8 @@ def wait_for(
 
     Waiting for "ready" ends early with NoProcessError when one of them is down for good.
     """
-    states = WORDS.get(word.lower())
+    word = word.lower()
+    states = WORDS.get(word)
     if states is None:
         raise ConfigError(f"unknown state {word!r} to wait for; there are {', '.join(sorted(WORDS))}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import pickle
@@ -17,7 +18,7 @@ from dspex_runtime.core.launch_map import to_map
 from dspex_runtime.host import bootstrap
 from dspex_runtime.osproc.board import Board
 from dspex_runtime.osproc.channel import Channel, FdChannel, pair
-from dspex_runtime.osproc.descriptors import close_all_but
+from dspex_runtime.osproc.descriptors import close_all_but, same_file
 from dspex_runtime.types import Kind
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
@@ -90,9 +91,12 @@ class HostedProcess:
         self.clients: list[Client] = []
         self.status: int | None = None
         ours, theirs = socket.socketpair()
+        gc.collect()  # as the zygote does: what is collected in the child would close descriptors that are others' by then
+        gc.freeze()
         self.pid = os.fork()
         if self.pid == 0:
             self._child(theirs.detach(), prefault)
+        gc.unfreeze()
         theirs.close()
         self.control = FdChannel(ours, self.codec)
         self._number = 0
@@ -104,7 +108,7 @@ class HostedProcess:
             os.setpgid(0, 0)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             logging.getLogger().handlers.clear()  # pytest's; a zygote has none
-            close_all_but((control_fd, self.board.fd), limit=4096)
+            close_all_but((control_fd, *same_file(self.board.fd)), limit=4096)
             status = bootstrap.main(control_fd, self.board, prefault)
         finally:
             os._exit(status)

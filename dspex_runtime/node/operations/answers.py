@@ -31,6 +31,13 @@ def supervisor_of(node: Node, id: str) -> Record:
     return record
 
 
+def taken(record: Record) -> SupervisorError:
+    """Return the refusal of a start under an id that exists."""
+    code = "already_present" if record.gone else "already_started"
+    hint = f"`rt.start({record.id!r})` starts it again, `rt.delete({record.id!r})` forgets it" if record.gone else None
+    return SupervisorError(code, f"{record.id!r} exists already and is {record.state}", id=record.id, hint=hint)
+
+
 def identity(record: Record) -> dict[str, Any]:
     """Return what a client needs to make a reference."""
     return {"id": record.id, "incarnation": record.incarnation, "kind": (record.kind or record.spec.kind).value}

@@ -10,7 +10,10 @@ from dspex_runtime.types import Kind
 
 
 def as_dict(spec: ChildSpec) -> dict[str, Any]:
-    """Return the spec with every default filled in; pickled parts are left out, they are of no use to read."""
+    """Return the spec with every default filled in.
+
+    Left out: pickled parts, of no use to read; `env` and `lm`, which hold secrets; what every child inherits.
+    """
     data: dict[str, Any] = {
         "id": spec.id,
         "type": "supervisor" if spec.kind is Kind.SUPERVISOR else "worker",
@@ -44,6 +47,8 @@ def as_dict(spec: ChildSpec) -> dict[str, Any]:
             "nice": limits.nice,
         }
         data["liveness"] = {"grace": spec.launch.liveness.grace_s} if spec.launch.liveness else None
+        if (readiness := spec.launch.readiness) is not None:
+            data["readiness"] = {"call": readiness.call, "timeout": readiness.timeout_s}
     return data
 
 

@@ -76,7 +76,7 @@ def exit_of(node: Node, args: Args, responder: Responder) -> None:
 def monitor(node: Node, args: Args, responder: Responder) -> None:
     """Watch one incarnation; its end is delivered as DOWN, "noproc" at once when there is none."""
     record = node.registry.resolve(args["id"])
-    alive = not record.gone and (record.process is not None or record.spec.supervisor is not None)
+    alive = record.process is not None or tree_of(node).node_of(record.id) is not None
     ref = node.monitoring.monitor(record, responder.session)
     responder.reply({"ref": ref, "id": record.id, "incarnation": record.incarnation})
     if not alive:
@@ -112,5 +112,7 @@ def unanswered(node: Node, args: Args, responder: Responder) -> None:
     responder.reply(None)
 
 
-MODULE_OPS: Final = frozenset({"metrics", "executions", "get_state", "replace_state", "suspend", "resume", "statistics", "ping"})
+MODULE_OPS: Final = frozenset(
+    {"metrics", "executions", "get_state", "replace_state", "suspend", "resume", "statistics", "ping", "stop"}
+)
 MODULE_OP_TIMEOUT_S: Final = 5.0  # as OTP's sys functions

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from dspex_runtime.config import parse_child
 from dspex_runtime.core import events
-from dspex_runtime.errors import DspexError, NoProcessError, SupervisorError
-from dspex_runtime.node.operations.answers import Args, done, identity, started, supervisor_of, tree_of
+from dspex_runtime.errors import DspexError, NoProcessError
+from dspex_runtime.node.operations.answers import Args, done, identity, started, supervisor_of, taken, tree_of
 from dspex_runtime.node.session import Responder
 from dspex_runtime.node.waiting import wait_for
 
@@ -31,9 +31,7 @@ def start(node: Node, args: Args, responder: Responder) -> None:
         if args.get("get_if_exists") and not existing.gone:
             wait_for(node, [existing], "ready", None, responder, lambda: identity(node.registry.resolve(full_id)))
             return
-        code = "already_present" if existing.gone else "already_started"
-        hint = f"`rt.start({full_id!r})` starts it again, `rt.delete({full_id!r})` forgets it" if existing.gone else None
-        raise SupervisorError(code, f"{full_id!r} exists already and is {existing.state}", id=full_id, hint=hint)
+        raise taken(existing)
     if supervisor is None:
         tree_of(node).start_alone(child, started(node, responder))
     else:

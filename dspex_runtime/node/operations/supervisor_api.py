@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dspex_runtime.config import parse_child
 from dspex_runtime.core import events
 from dspex_runtime.errors import DspexError
-from dspex_runtime.node.operations.answers import Args, done, started, supervisor_of, tree_of, value
+from dspex_runtime.node.operations.answers import Args, done, started, supervisor_of, taken, tree_of, value
 from dspex_runtime.node.operations.childspec import as_dict
 from dspex_runtime.node.session import Responder
 from dspex_runtime.types import ChildId
@@ -33,7 +33,11 @@ def start_child(node: Node, args: Args, responder: Responder) -> None:
     """OTP start_child."""
     assert node.spec is not None
     child = parse_child(args["spec"], spec=node.spec)
-    tree_of(node).ask(_path(node, args), lambda request: events.StartChildAsked(request, child), started(node, responder))
+    path = _path(node, args)
+    alone = node.registry.get(child.id) if path == "" else None
+    if alone is not None and tree_of(node).owner(alone.id) is not tree_of(node).node_of(""):
+        raise taken(alone)  # it shares the root's names and is not known to the root's supervisor
+    tree_of(node).ask(path, lambda request: events.StartChildAsked(request, child), started(node, responder))
 
 
 def terminate_child(node: Node, args: Args, responder: Responder) -> None:

@@ -1,0 +1,187 @@
+"""Calls, casts and streams of a task: the rules of `calls`, over multiplexed pipes. No thread per call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+from dspex_runtime.client.attempt import Lost, may_resend, retry_pause_s
+from dspex_runtime.client.calls import CAST_TIMEOUT_S, refusal, timed_out
+from dspex_runtime.client.channel_pool import ChannelPool
+from dspex_runtime.client.deadline import deadline_after
+from dspex_runtime.client.exits import process_down
+from dspex_runtime.client.mux import MuxLink, MuxRequest
+from dspex_runtime.client.session import Session
+from dspex_runtime.client.steps import arun
+from dspex_runtime.client.stream import CREDIT_ITEMS
+from dspex_runtime.errors import CallTimeoutError, NoProcessError, OverloadedError
+from dspex_runtime.wire.messages import CAST, CREDIT, REPLY, RETRY, Message
+
+
+class _Attempts:
+    """One request over as many incarnations as its rules allow: begins it, and says what its end means."""
+
+    __slots__ = ("_given_back", "_key", "_links", "deadline", "method", "pool", "start", "timeout")
+
+    def __init__(self, session: Session, id: str, method: str, timeout: float | None) -> None:
+        self.pool: ChannelPool = session.pool(id)
+        self.method = method
+        self.start = monotonic()
+        self.timeout = timeout
+        self.deadline = deadline_after(self.pool.call_timeout_s if timeout is None else timeout, self.start)
+        self._links = session.mux(asyncio.get_running_loop())
+        self._key: str | None = None
+        self._given_back = 0
+        if self.deadline is not None and self.deadline <= self.start:
+            raise self.timed_out()
+
+    def timed_out(self) -> CallTimeoutError:
+        return timed_out(self.pool, self.method, self.start, self.deadline)
+
+    async def begin(self, args: list[Any], kwargs: dict[str, Any], credit: int = 0) -> tuple[MuxLink, MuxRequest]:
+        """Send the request to the incarnation that is ready, waiting for one until the deadline."""
+        link = self.ready()
+        if link is None:
+            link = await self._links.link(self.pool, self.deadline)
+            if self.timeout is None:
+                self.deadline = deadline_after(self.pool.call_timeout_s, self.start)
+        request = self.send(link, args, kwargs, credit)
+        if link.choked:
+            await link.drained(self.deadline)
+        return link, request
+
+    def ready(self) -> MuxLink | None:
+        """Return the pipe if one is open."""
+        return self._links.ready(self.pool)
+
+    def send(self, link: MuxLink, args: list[Any], kwargs: dict[str, Any], credit: int = 0) -> MuxRequest:
+        """Send the request over a pipe."""
+        pool = self.pool
+        if pool.idempotent and self._key is None and self.method in pool.idempotent:
+            self._key = pool.new_key()
+        return link.begin(self.method, args, kwargs, self.deadline, self._key, credit)
+
+    async def again(self, link: MuxLink, request: MuxRequest, message: Message | None, *, started: bool = False) -> None:
+        """Return when the request is to be sent again; raise what its end means otherwise. A started stream is not."""
+        if message is None:
+            idempotent = self._key is not None and not started
+            if may_resend(Lost(sent=True, reset=False, begun=request.begun, multiplexed=True), idempotent=idempotent):
+                return
+            raise await arun(process_down(self.pool.connection, self.pool.id, link.incarnation))
+        if message[0] != RETRY:
+            raise refusal(self.pool, message)
+        link.retire()
+        await asyncio.sleep(retry_pause_s(self._given_back))
+        self._given_back += 1
+
+
+async def acall(
+    session: Session, id: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
+) -> Any:
+    """Run one request and return its value, as `calls.call`; cancelling the task cancels the request in the module."""
+    attempts = _Attempts(session, id, method, timeout)
+    while True:
+        link = attempts.ready()
+        if link is not None and not link.choked:
+            request = attempts.send(link, [*args], kwargs)  # as `begin`, without a coroutine of its own
+        else:
+            link, request = await attempts.begin([*args], kwargs)
+        try:
+            message = await request.ended
+        except TimeoutError:
+            raise attempts.timed_out() from None
+        except asyncio.CancelledError:
+            link.cancel(request)
+            raise
+        if message is not None and message[0] == REPLY:
+            return message[2]
+        await attempts.again(link, request, message)
+
+
+async def acast(session: Session, id: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Send a request that has no answer, as `calls.cast`."""
+    pool = session.pool(id)
+    deadline = deadline_after(CAST_TIMEOUT_S, monotonic())
+    try:
+        link = await session.mux(asyncio.get_running_loop()).link(pool, deadline)
+    except (NoProcessError, CallTimeoutError):
+        return
+    link.say([CAST, 0, method, [*args], kwargs])
+    try:
+        if link.choked:
+            await link.drained(deadline)
+    except CallTimeoutError as exc:
+        raise OverloadedError(f"{pool.id!r} has not read its pipe for {CAST_TIMEOUT_S:g} s", id=pool.id) from exc
+
+
+class AsyncStream(AsyncIterator[Any]):
+    """The items of one streamed call, as `stream.Stream`; sent at the first item asked for."""
+
+    def __init__(
+        self, session: Session, id: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
+    ) -> None:
+        self._attempts = _Attempts(session, id, method, timeout)
+        self._request = ([*args], kwargs)
+        self._current: tuple[MuxLink, MuxRequest] | None = None
+        self._finished = False
+        self._taken = 0
+        self.value: Any = None
+
+    def __aiter__(self) -> AsyncStream:
+        return self
+
+    async def __anext__(self) -> Any:
+        while not self._finished:
+            if self._current is None:
+                self._current = await self._attempts.begin(*self._request, credit=CREDIT_ITEMS)
+            link, request = self._current
+            if request.items:
+                return self._take(link, request)
+            if not request.ended.done():
+                await self._wait(request)
+                continue
+            await self._ended(link, request)
+        raise StopAsyncIteration
+
+    def _take(self, link: MuxLink, request: MuxRequest) -> Any:
+        self._taken += 1
+        if self._taken % (CREDIT_ITEMS // 2) == 0:
+            link.say([CREDIT, request.number, CREDIT_ITEMS // 2])
+        return request.items.popleft()
+
+    async def _wait(self, request: MuxRequest) -> None:
+        request.waiter = asyncio.get_running_loop().create_future()
+        try:
+            await request.waiter
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
+
+    async def _ended(self, link: MuxLink, request: MuxRequest) -> None:
+        self._current = None
+        self._finished = True
+        try:
+            message = request.ended.result()
+        except TimeoutError:
+            raise self._attempts.timed_out() from None
+        if message is not None and message[0] == REPLY:
+            self.value = message[2]
+            return
+        await self._attempts.again(link, request, message, started=self._taken > 0)
+        self._finished = False
+
+    async def aclose(self) -> None:
+        """Cancel what has not come yet. Closing twice is fine."""
+        self._finished = True
+        current, self._current = self._current, None
+        if current is not None:
+            current[0].cancel(current[1])
+
+    async def __aenter__(self) -> AsyncStream:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()

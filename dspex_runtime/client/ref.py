@@ -1,0 +1,144 @@
+"""References: addresses that you may keep, compare, pickle and pass around. Valid across restarts; own nothing.
+
+A reference that arrives pickled in another process connects there at its first use.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
+
+from dspex_runtime.client import ref_ops
+from dspex_runtime.client.calls import call, cast
+from dspex_runtime.client.channel_pool import ChannelPool
+from dspex_runtime.client.deadline import SERVER_CALL_TIMEOUT_S
+from dspex_runtime.client.session import Session, session_at
+from dspex_runtime.client.steps import blocking
+
+if TYPE_CHECKING:
+    from dspex_runtime.client.requests import Request
+    from dspex_runtime.client.stream import Stream
+
+MODULE_CALL: Final = "__call__"
+
+
+class Ref:
+    """The address of one child: a runtime and a full id. Equal addresses are equal references."""
+
+    __slots__ = ("_pool", "_session", "id", "socket_path")
+
+    def __init__(self, session: Session | None, id: str, socket_path: str | None = None) -> None:
+        self._session = session
+        self._pool: ChannelPool | None = None
+        self.id = id
+        self.socket_path = socket_path if socket_path is not None else (session.socket_path if session else "")
+
+    @property
+    def session(self) -> Session:
+        """This process's connection to the runtime, made at the first use."""
+        if self._session is None:
+            self._session = session_at(self.socket_path)
+        return self._session
+
+    def _bind(self) -> ChannelPool:
+        pool = self._pool = self.session.pool(self.id)
+        return pool
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and isinstance(other, Ref) and (other.id, other.socket_path) == (self.id, self.socket_path)
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.socket_path))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_arrived, (type(self), self.id, self.socket_path))
+
+    info = blocking(ref_ops.info)
+
+
+def _arrived(cls: type[Ref], id: str, socket_path: str) -> Ref:
+    return cls(None, id, socket_path)
+
+
+class ModuleRef(Ref):
+    """A module: `proxy.dx`. Imports no dspy until a Prediction arrives."""
+
+    __slots__ = ()
+
+    def call(self, method: str = MODULE_CALL, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        """Call a public method and return its value.
+
+        Args:
+            method: Name of the method; the module itself by default.
+            *args: Its arguments.
+            timeout: Seconds; None is the module's own `call_timeout`, math.inf none, 0 fails without asking.
+            **kwargs: Its arguments by keyword.
+
+        Raises:
+            CallTimeoutError: No answer in time; the module is told to give up.
+            ProcessDownError: The process ended with the call in flight; `.reason` says why.
+            NoProcessError: Nothing runs under this id and nothing is coming.
+            OverloadedError: The mailbox is full; nothing was queued.
+            Exception: What the method raised, with RemoteError as its `__cause__`.
+        """
+        return call(self._pool or self._bind(), method, args, kwargs, timeout)
+
+    def cast(self, method: str = MODULE_CALL, /, *args: Any, **kwargs: Any) -> None:
+        """Call a method and want no answer; what it raises shows in the module's log only."""
+        cast(self._pool or self._bind(), method, args, kwargs)
+
+    def stream(self, method: str | None = None, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Stream:
+        """Call a method that yields and return an iterator over its items; closing it early cancels the call.
+
+        Args:
+            method: Name of the method; the module itself by default.
+            *args: Its arguments.
+            timeout: Seconds for the whole stream, as for `call`.
+            **kwargs: Its arguments by keyword.
+        """
+        from dspex_runtime.client.stream import Stream
+
+        return Stream(self._pool or self._bind(), method or MODULE_CALL, args, kwargs, timeout)
+
+    async def acall(self, method: str = MODULE_CALL, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        """`call` for tasks: many in flight over one pipe, no thread. Cancelling the task cancels the call."""
+        from dspex_runtime.client.async_calls import acall
+
+        return await acall(self.session, self.id, method, args, kwargs, timeout)
+
+    metrics = blocking(ref_ops.metrics)
+    executions = blocking(ref_ops.executions)
+
+
+class ServerRef(Ref):
+    """A GenServer."""
+
+    __slots__ = ()
+
+    def call(self, request: Any, timeout: float | None = SERVER_CALL_TIMEOUT_S) -> Any:
+        """Send a request to handle_call and return its reply; `timeout` None waits for ever. Raises as `ModuleRef.call`."""
+        return call(self._pool or self._bind(), "$call", (request,), {}, inf if timeout is None else timeout)
+
+    def cast(self, request: Any) -> None:
+        """Send a request to handle_cast."""
+        cast(self._pool or self._bind(), "$cast", (request,), {})
+
+    def info_message(self, message: Any) -> None:
+        """Send a message to handle_info."""
+        cast(self._pool or self._bind(), "$info", (message,), {})
+
+    def send_request(self, request: Any) -> Request:
+        """Send a request to handle_call and return at once; wait for the reply with `Request.wait`."""
+        from dspex_runtime.client.requests import Request
+
+        return Request.of_server(self, request)
+
+    stop = blocking(ref_ops.stop)
+    get_state = blocking(ref_ops.get_state)
+    replace_state = blocking(ref_ops.replace_state)
+    suspend = blocking(ref_ops.suspend)
+    resume = blocking(ref_ops.resume)
+    statistics = blocking(ref_ops.statistics)

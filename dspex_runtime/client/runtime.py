@@ -1,0 +1,261 @@
+"""What users hold: a running tree, started here or attached to. Every operation's body is in `ops`; this only waits for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from dspex_runtime.client import address, ops, spawn
+from dspex_runtime.client.boot_config import boot_config
+from dspex_runtime.client.connection import OnProgress
+from dspex_runtime.client.events import Events
+from dspex_runtime.client.logs import POLL_S, LogFollower, last_lines
+from dspex_runtime.client.monitor import Monitoring
+from dspex_runtime.client.proxies import module_proxy
+from dspex_runtime.client.ref import ModuleRef, ServerRef
+from dspex_runtime.client.session import Session
+from dspex_runtime.client.steps import Pause, Steps, blocking, run
+from dspex_runtime.errors import RuntimeUnreachableError
+
+if TYPE_CHECKING:
+    from dspex_runtime.modules.proxy import ModuleProxy
+
+
+class Monitor(Monitoring):
+    """What `rt.monitor` returns."""
+
+    wait = blocking(Monitoring.awaiting)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        run(self.ending(flush=True))
+
+
+class RuntimeCore:
+    """What the synchronous and the asyncio runtime share: the session, the process where it was started here, the end."""
+
+    _session: Session | None = None
+    _process: spawn.RuntimeProcess | None = None
+    _detached = False
+    name: str = ""
+    socket: str = ""
+    pid: int | None = None
+    state_dir: str = ""
+
+    @property
+    def session(self) -> Session:
+        """The connection."""
+        if self._session is None:
+            raise RuntimeUnreachableError("this runtime was not started, or it was closed")
+        return self._session
+
+    def starting(self, config: dict[str, Any], *, detach: bool, on_progress: OnProgress | None) -> Steps[None]:
+        """Start the background runtime and take it over."""
+        self._detached = detach
+        self._session, self._process = yield from spawn.booting(config, detach=detach, on_progress=on_progress)
+        yield from self._describe()
+
+    def attaching(self, path: str, *, plain: bool) -> Steps[None]:
+        """Connect to one that runs."""
+        self._session = yield from address.opening(path, plain=plain)
+        yield from self._describe()
+
+    def _describe(self) -> Steps[None]:
+        facts = yield from ops.ask(self.session, "status", {}, ops.QUICK_S)
+        self.name, self.socket, self.pid, self.state_dir = facts["name"], facts["socket"], facts["pid"], facts["state_dir"]
+
+    def ending(self) -> Steps[None]:
+        """Close; where this process owns the runtime, stop the tree and wait until the process is gone."""
+        session, process = self._session, self._process
+        self._process = None
+        if session is None:
+            return
+        if process is None or self._detached or process.reason is not None:
+            session.close()
+            return
+        try:
+            yield from _stopped(session, process)
+        except BaseException:
+            process.kill()  # a second Ctrl-C, or a cancelled task: nothing of the tree may outlive its owner
+            raise
+        finally:
+            session.close()
+
+    def __repr__(self) -> str:
+        state = "not started" if self._session is None else "closed" if self._session.connection.closed else f"pid {self.pid}"
+        return f"<{type(self).__name__} {self.name!r} {state}>"
+
+
+def _stopped(session: Session, process: spawn.RuntimeProcess) -> Steps[None]:
+    if not session.connection.closed:
+        try:
+            yield from ops.ask(session, "shutdown", {})
+        except RuntimeUnreachableError:
+            pass  # it ended meanwhile
+    session.close()
+    yield from process.ended()
+
+
+class Runtime(RuntimeCore):
+    """A supervision tree in the background.
+
+    Starts the runtime process and waits until the whole tree is ready; closing it, leaving its `with` block or the end of
+    this process in any way, kill -9 included, stops everything, unless it is to `detach`.
+
+    Args:
+        tree: A YAML file, a dict with the YAML's keys, or None for an empty root supervisor.
+        name: Name to connect by; the file's by default.
+        state_dir: Where state and logs are kept; the file's by default, else a temporary directory.
+        preload: Modules imported once, before any child is started.
+        detach: Leave it running when this object is closed.
+        on_progress: Called with each event while the tree comes up, in another thread.
+
+    Raises:
+        StartError: A child did not become ready; carries the child's own traceback. Nothing is left behind.
+        ConfigError: The configuration is wrong (`.problems` has all of it), or the name is taken.
+    """
+
+    def __init__(
+        self,
+        tree: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        state_dir: str | os.PathLike[str] | None = None,
+        preload: Sequence[str] | None = None,
+        detach: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        config = boot_config(tree, name=name, state_dir=state_dir, preload=preload)
+        run(self.starting(config, detach=detach, on_progress=on_progress))
+
+    def reference(self, id: str, kind: str) -> Any:
+        """Return a reference of the right class for a child."""
+        match kind:
+            case "server":
+                return ServerRef(self.session, id)
+            case "module":
+                return self._proxy(id)
+            case _:
+                return id
+
+    def _proxy(self, id: str) -> ModuleProxy | ModuleRef:
+        return ModuleRef(self.session, id) if self.session.plain else module_proxy(self.session, id)
+
+    start = blocking(ops.start)
+    stop = blocking(ops.stop)
+    restart = blocking(ops.restart)
+    kill = blocking(ops.kill)
+    delete = blocking(ops.delete)
+    shutdown = blocking(ops.shutdown)
+    info = blocking(ops.info)
+    modules = blocking(ops.modules)
+    tree = blocking(ops.tree)
+    status = blocking(ops.status)
+    wait = blocking(ops.wait)
+    log_path = blocking(ops.log_path)
+    start_supervisor = blocking(ops.start_supervisor)
+    start_child = blocking(ops.start_child)
+    terminate_child = blocking(ops.terminate_child)
+    restart_child = blocking(ops.restart_child)
+    delete_child = blocking(ops.delete_child)
+    which_children = blocking(ops.which_children)
+    count_children = blocking(ops.count_children)
+    get_childspec = blocking(ops.get_childspec)
+
+    def module(self, id: str) -> ModuleProxy:
+        """Return a module as a `dspy.Module`; valid across restarts. Imports dspy."""
+        return module_proxy(self.session, run(ops.identify(self, id, "module")))
+
+    def ref(self, id: str) -> ModuleRef:
+        """Return a module without importing dspy: what `rt.module(id).dx` is."""
+        return ModuleRef(self.session, run(ops.identify(self, id, "module")))
+
+    def server(self, id: str) -> ServerRef:
+        """Return a GenServer; valid across restarts."""
+        return ServerRef(self.session, run(ops.identify(self, id, "server")))
+
+    def monitor(self, id: str) -> Monitor:
+        """Watch the running incarnation of a child: a module, a server or a supervisor."""
+        ref, down = run(ops.monitored(self, id))
+        return Monitor(self.session, id, ref, down)
+
+    def demonitor(self, monitor: Monitor, flush: bool = False) -> None:
+        """Watch no longer; with `flush` a notice that came already is dropped too."""
+        run(monitor.ending(flush=flush))
+
+    def events(self, since: int | None = None) -> Events:
+        """Return an iterator over structured events, a snapshot of all children first; it ends with the runtime."""
+        return Events(self.session, since)
+
+    def logs(self, id: str, n: int = 100, follow: bool = False) -> Iterator[str]:
+        """Iterate over the last n lines of a child's log, then, with `follow`, over what is added until you stop."""
+        return _lines(self.log_path(id), n, follow)
+
+    def gather(self, calls: Iterable[tuple[Any, ...]], timeout: float | None = None) -> Iterator[tuple[Any, Any]]:
+        """Call many modules at once: yields (label, result or exception) in completion order, under one deadline.
+
+        Args:
+            calls: (id, inputs) or (label, id, inputs): the label is the id when left out; inputs are keywords in a dict,
+                or positions in a list. A reference may stand for an id.
+            timeout: Seconds for all of them together.
+        """
+        from dspex_runtime.client.requests import Requests
+
+        requests = Requests(timeout)
+        for call in calls:
+            label, target, inputs = call if len(call) == 3 else (None, *call)
+            ref = ModuleRef(self.session, target) if isinstance(target, str) else getattr(target, "dx", target)
+            requests.add(ref, inputs, label)
+        return iter(requests)
+
+    def close(self) -> None:
+        """Stop the tree and wait until all of it is gone, where this process started it; else only disconnect."""
+        run(self.ending())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def connect(name_or_path: str | os.PathLike[str] | None = None, *, plain: bool = False) -> Runtime:
+    """Attach to a runtime by name or socket path; closing it only disconnects.
+
+    Without a name: inside a module the runtime it belongs to, else the only one that runs.
+
+    Args:
+        name_or_path: Name or socket path.
+        plain: Give Predictions as dicts and never import dspy.
+
+    Raises:
+        RuntimeUnreachableError: None answers there; lists those that run.
+        ProtocolError: It speaks another version.
+    """
+    runtime = Runtime.__new__(Runtime)
+    run(runtime.attaching(address.find(name_or_path), plain=plain))
+    return runtime
+
+
+def _lines(path: str, n: int, follow: bool) -> Iterator[str]:
+    lines, offset = last_lines(path, n)
+    yield from lines
+    if not follow:
+        return
+    follower = LogFollower(path, offset)
+    try:
+        while True:
+            added = follower.read()
+            yield from added
+            if not added:
+                run(_pause(POLL_S))
+    finally:
+        follower.close()
+
+
+def _pause(seconds: float) -> Steps[None]:
+    yield Pause(seconds)

@@ -1,0 +1,140 @@
+"""What one client process holds of one runtime: the control connection, the codec, and the direct pipes opened through it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from dspex_runtime.client.channel_pool import ChannelPool
+from dspex_runtime.client.connection import ControlConnection
+from dspex_runtime.client.values import client_codec
+from dspex_runtime.wire.codec import Codec
+
+if TYPE_CHECKING:
+    from dspex_runtime.client.background_loop import BackgroundLoop
+    from dspex_runtime.client.mux import MuxLinks
+
+
+class Session:
+    """A connection and its pools. Refs hold the session, so that a tree lives as long as anything that can call into it.
+
+    Attributes:
+        socket_path: Address of the runtime; with an id it is the identity of a reference.
+        codec: Encodes what goes over direct pipes; may unpickle, since modules run as the same user.
+        client: Name of this client in idempotency keys, unique per session.
+    """
+
+    def __init__(self, connection: ControlConnection, socket_path: str = "", *, plain: bool = False) -> None:
+        self.connection = connection
+        self.socket_path = socket_path
+        self.plain = plain
+        self.codec: Codec = client_codec(plain=plain)
+        self.client = f"{os.getpid()}-{os.urandom(6).hex()}"
+        self._lock = threading.Lock()
+        self._pools: dict[str, ChannelPool] = {}
+        self._muxes: dict[Any, MuxLinks] = {}
+        self._recent_mux: MuxLinks | None = None
+        self._background: BackgroundLoop | None = None
+        self._aliases: dict[str, int] = {}
+        _alive.add(self)
+
+    def publish(self, socket_path: str) -> None:
+        """Make the session findable by the runtime's address, for references that arrive pickled."""
+        self.socket_path = socket_path
+        _by_path[socket_path] = self
+
+    def pool(self, id: str) -> ChannelPool:
+        """Return the pool of direct pipes to one module id."""
+        pool = self._pools.get(id)
+        if pool is None:
+            with self._lock:
+                pool = self._pools.setdefault(id, ChannelPool(self.connection, self.codec, self.client, id))
+        return pool
+
+    def mux(self, loop: Any) -> MuxLinks:
+        """Return the multiplexed pipes of one event loop."""
+        recent = self._recent_mux
+        if recent is not None and recent.loop is loop:
+            return recent
+        from dspex_runtime.client.mux import MuxLinks
+
+        with self._lock:
+            links = self._muxes.get(loop)
+            if links is None:
+                for closed in [other for other in self._muxes if other.is_closed()]:
+                    self._muxes.pop(closed).close()  # asyncio.run ended without closing what it used
+                links = self._muxes[loop] = MuxLinks(self, loop)
+            self._recent_mux = links  # nearly always the same loop asks: the lock and the look cost 1 us
+            return links
+
+    def background(self) -> BackgroundLoop:
+        """Return the event loop thread that carries requests nobody waits for yet; started at first use."""
+        from dspex_runtime.client.background_loop import BackgroundLoop
+
+        with self._lock:
+            if self.connection.closed:
+                raise self.connection.unreachable()
+            if self._background is None:
+                self._background = BackgroundLoop()
+            return self._background
+
+    def new_id(self, base: str) -> str:
+        """Return `base`, then `base-2`, `base-3` ...: a name to try for a child that was given none."""
+        with self._lock:
+            count = self._aliases[base] = self._aliases.get(base, 0) + 1
+        return base if count == 1 else f"{base}-{count}"
+
+    def close(self) -> None:
+        """Close everything this process has open to the runtime. Closing twice is fine."""
+        self.connection.close()  # first: whoever waits on a pipe then learns that this process closed it
+        with self._lock:
+            background, self._background = self._background, None
+            muxes = list(self._muxes.values())
+            pools = list(self._pools.values())
+        for links in muxes:
+            links.close_threadsafe()
+        if background is not None:
+            background.close()
+        for pool in pools:
+            pool.close()
+        if _by_path.get(self.socket_path) is self:
+            del _by_path[self.socket_path]
+
+    def _forked(self) -> None:
+        self._lock = threading.Lock()
+        self._background = None
+        for links in self._muxes.values():
+            links.forked()
+        self._muxes, self._recent_mux = {}, None
+        for pool in self._pools.values():
+            pool.forked()
+
+
+_alive: weakref.WeakSet[Session] = weakref.WeakSet()
+_by_path: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
+_connecting = threading.Lock()
+
+
+def session_at(socket_path: str) -> Session:
+    """Return this process's session with the runtime at an address, connecting when there is none yet."""
+    from dspex_runtime.client.address import open_session
+
+    with _connecting:
+        session = _by_path.get(socket_path)
+        if session is None or session.connection.closed:
+            session = open_session(socket_path)
+        return session
+
+
+def _forked() -> None:
+    global _connecting  # may have been held by a thread that does not exist here
+    _connecting = threading.Lock()
+    for path in list(_by_path):
+        _by_path.pop(path, None)
+    for session in list(_alive):
+        session._forked()
+
+
+os.register_at_fork(after_in_child=_forked)

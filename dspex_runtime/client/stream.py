@@ -1,0 +1,137 @@
+"""A streamed call, item by item, with credit: the module sends ahead at most CREDIT_ITEMS that were not taken yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import monotonic, sleep
+from types import TracebackType
+from typing import Any, Final
+
+from dspex_runtime.client.attempt import Lost, may_resend, retry_pause_s
+from dspex_runtime.client.calls import give_up, refusal, retire, send_request, timed_out
+from dspex_runtime.client.channel_pool import ChannelPool, Link
+from dspex_runtime.client.deadline import deadline_after
+from dspex_runtime.client.exits import process_down
+from dspex_runtime.client.steps import run
+from dspex_runtime.wire.messages import BEGUN, CALL, CANCEL, CREDIT, ITEM, REFUSED, REPLY, RETRY, Message
+
+CREDIT_ITEMS: Final = 32  # items a module may send ahead; renewed when half of them are taken
+
+
+class Stream(Iterator[Any]):
+    """The items of one streamed call. The request is sent at once; the time-out covers the whole stream.
+
+    Closing it early, or losing it, cancels the call. `value` is what the method returned, after the last item.
+    """
+
+    def __init__(
+        self, pool: ChannelPool, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
+    ) -> None:
+        self._pool = pool
+        self._method = method
+        self._request = ([*args], kwargs)
+        self._timeout = timeout
+        self._start = monotonic()
+        self._deadline = deadline_after(pool.call_timeout_s if timeout is None else timeout, self._start)
+        self._link: Link | None = None
+        self._number = 0
+        self._taken = 0
+        self._given_back = 0
+        self._key: str | None = None
+        self.value: Any = None
+        if self._deadline is not None and self._deadline <= self._start:
+            raise timed_out(pool, method, self._start, self._deadline)
+        self._open()
+
+    def _open(self) -> None:
+        pool = self._pool
+        while True:
+            link = pool.borrow(self._deadline)
+            if self._timeout is None:
+                self._deadline = deadline_after(pool.call_timeout_s, self._start)
+            if self._key is None and self._method in pool.idempotent:
+                self._key = pool.new_key()
+            number = link.number = link.number + 1
+            message = [CALL, number, self._method, *self._request, self._deadline, self._key, CREDIT_ITEMS]
+            if send_request(pool, link, message, self._deadline):
+                self._link, self._number = link, number
+                self._begun: bool | None = None
+                return
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> Any:
+        while self._link is not None:
+            link = self._link
+            try:
+                message = link.recv(self._deadline)
+            except TimeoutError:
+                self._link = None
+                give_up(self._pool, link, self._number)
+                raise timed_out(self._pool, self._method, self._start, self._deadline) from None
+            except (EOFError, OSError) as exc:
+                self._lost(link, reset=isinstance(exc, ConnectionResetError))
+                continue
+            except BaseException:
+                self.close()
+                raise
+            if message[1] != self._number:
+                if message[0] == REFUSED:
+                    self.close()
+                    raise self._pool.refused(message)
+                continue
+            if message[0] == ITEM:
+                self._begun = True
+                self._renew(link)
+                return message[2]
+            if message[0] == BEGUN:
+                self._begun = message[2]
+            else:
+                self._end(link, message)
+        raise StopIteration(self.value)
+
+    def _end(self, link: Link, message: Message) -> None:
+        self._link = None
+        if message[0] == RETRY:
+            retire(self._pool, link)
+            sleep(retry_pause_s(self._given_back))
+            self._given_back += 1
+            self._open()
+            return
+        self._pool.give_back(link)
+        if message[0] != REPLY:
+            raise refusal(self._pool, message)
+        self.value = message[2]
+
+    def _renew(self, link: Link) -> None:
+        self._taken += 1
+        if self._taken % (CREDIT_ITEMS // 2) == 0:
+            try:
+                link.send([CREDIT, self._number, CREDIT_ITEMS // 2], self._deadline)
+            except (OSError, EOFError):
+                pass  # the end of the pipe shows at the next recv, after the items that are already here
+
+    def _lost(self, link: Link, *, reset: bool) -> None:
+        self._link = None
+        self._pool.lost(link)
+        lost = Lost(sent=True, reset=reset, begun=self._begun)
+        if not may_resend(lost, idempotent=self._key is not None and not self._taken):
+            raise run(process_down(self._pool.connection, self._pool.id, link.incarnation)) from None
+        self._open()
+
+    def close(self) -> None:
+        """Cancel what has not come yet. Closing twice is fine."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.say_and_close([CANCEL, self._number])
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_link", None) is not None:
+            self.close()

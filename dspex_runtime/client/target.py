@@ -1,0 +1,188 @@
+"""From what a user hands to `start` (a class, an instance, a name, a dict) to the plain child spec that the runtime takes.
+
+Importable things travel by name with the caller's sys.path, all others by value (cloudpickle). Imports nothing of the user's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+from dspex_runtime.errors import ConfigError, UnserialisableError
+from dspex_runtime.host.behaviours import GenServer
+
+TARGETS: Final = (
+    "a target is a dspy.Module (class or instance), a dx.GenServer class, "
+    "'pkg.mod:Name', 'file.py:Name' or the directory of a saved program"
+)
+
+
+def child_keys() -> frozenset[str]:
+    """Return the YAML's keys of a child: keyword arguments of `start` with these names are ours, others the constructor's."""
+    from dspex_runtime.config.child_schema import child_section
+
+    return frozenset(key.name for key in child_section().keys)
+
+
+def child_spec(
+    target: Any, *, id: str | None, args: tuple[Any, ...], kwargs: Mapping[str, Any], keys: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the spec of a child to start; `id` None leaves the id out.
+
+    Raises:
+        ConfigError: The target is nothing that can be hosted, or its file is not found.
+        UnserialisableError: The target or an argument cannot be pickled.
+    """
+    spec = {**described(target), **keys, **_arguments(args, kwargs), "sys_path": caller_path()}
+    return spec if id is None else {"id": id, **spec}
+
+
+def is_known_id(target: Any) -> bool:
+    """Return whether `start` means a child that exists: text that is neither a name with a colon nor a directory."""
+    return isinstance(target, str) and ":" not in target and not os.path.isdir(os.path.expanduser(target))
+
+
+def base_name(target: Any) -> str:
+    """Return a name to build an id from: "Counter" -> "counter", "WebSearch" -> "web_search", "programs/qa" -> "qa"."""
+    if isinstance(target, str):
+        name = os.path.basename(target.rpartition(":")[2].rstrip("/")).rpartition(".")[2]
+    else:
+        name = (target if isinstance(target, type) else type(target)).__name__
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", snake).strip("_-") or "child"
+
+
+def prepared(spec: Any, sys_path: list[str] | None = None) -> Any:
+    """Return a child spec written as a dict, with classes, instances and relative files in it made ready to travel.
+
+    Nested supervisors included; what is wrong otherwise is for the runtime's validation to say.
+    """
+    if not isinstance(spec, dict):
+        return spec
+    sys_path = sys_path if sys_path is not None else caller_path()
+    ready = dict(spec)
+    for kind in ("module", "server"):
+        if ready.get(kind) is not None:
+            ready |= {kind: ready[kind], **described(ready.pop(kind), kind)}
+            ready.setdefault("sys_path", sys_path)
+    args = ready.get("args")
+    if args is not None and not _is_plain(args):
+        del ready["args"]
+        ready |= _arguments((), args) if isinstance(args, dict) else _arguments(tuple(args), {})
+    nested = ready.get("supervisor")
+    if isinstance(nested, dict) and isinstance(nested.get("children"), list | tuple):
+        ready["supervisor"] = {**nested, "children": [prepared(child, sys_path) for child in nested["children"]]}
+    return ready
+
+
+def caller_path() -> list[str]:
+    """Return this process's sys.path with absolute directories."""
+    return list(dict.fromkeys(os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)))
+
+
+def described(target: Any, kind: str | None = None) -> dict[str, Any]:
+    """Return the keys that say what runs: `module` or `server`, and `pickled` for what has no importable name."""
+    if isinstance(target, str):
+        return {kind or "module": _located(target)}
+    if callable(target) and not isinstance(target, type) and not hasattr(target, "forward") and not hasattr(target, "aforward"):
+        raise ConfigError(f"{target!r} is a function; {TARGETS}")
+    cls = target if isinstance(target, type) else type(target)
+    kind = "server" if issubclass(cls, GenServer) else "module"
+    if cls.__module__ == "builtins":
+        raise ConfigError(f"{target!r} cannot be hosted; {TARGETS}")
+    if isinstance(target, type) and (name := _importable(target)) is not None:
+        return {kind: name}
+    return {kind: _label(cls), "pickled": pickled(target, cls.__module__)}
+
+
+def pickled(value: Any, module: str | None = None) -> bytes:
+    """Return cloudpickle bytes; classes of `module` go by value when a fresh process could not import it."""
+    import cloudpickle
+
+    by_value = sys.modules.get(module or "")
+    by_value = by_value if by_value is not None and module != "__main__" and not _can_be_imported(by_value.__name__) else None
+    try:
+        if by_value is not None:
+            cloudpickle.register_pickle_by_value(by_value)
+        data: bytes = cloudpickle.dumps(value)
+        return data
+    except Exception as exc:
+        text = f"{value!r:.200} cannot be sent to its process: {type(exc).__name__}: {exc}"
+        raise UnserialisableError(text) from exc
+    finally:
+        if by_value is not None:
+            cloudpickle.unregister_pickle_by_value(by_value)
+
+
+def _arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    if not args and not kwargs:
+        return {}
+    if not (args and kwargs) and _is_plain(list(args)) and _is_plain(dict(kwargs)):
+        return {"args": list(args) if args else dict(kwargs)}
+    return {"pickled_args": pickled((args, dict(kwargs)))}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the value is what YAML could have said: it then shows in get_childspec and needs no pickle."""
+    if value is None or type(value) in (bool, int, float, str):
+        return True
+    if type(value) is list:
+        return all(map(_is_plain, value))
+    return type(value) is dict and all(type(key) is str for key in value) and all(map(_is_plain, value.values()))
+
+
+def _located(target: str) -> str:
+    from dspex_runtime.config.targets import resolve_target
+
+    place = target.rpartition(":")[0]
+    if place and not place.endswith(".py"):
+        return target
+    # What is neither a file nor a directory keeps its spelling: the runtime's validation says what is allowed.
+    try:
+        return resolve_target(target, [*caller_path(), os.getcwd()])
+    except ValueError as exc:
+        raise ConfigError(str(exc)) from None
+
+
+def _importable(cls: type) -> str | None:
+    """Return "pkg.mod:Name", or None when a fresh process would not find the class under it."""
+    module = sys.modules.get(cls.__module__)
+    if module is None or cls.__module__ == "__main__" or "<locals>" in cls.__qualname__:
+        return None
+    found: Any = module
+    for part in cls.__qualname__.split("."):
+        found = getattr(found, part, None)
+    if found is not cls or not _can_be_imported(cls.__module__):
+        return None
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _can_be_imported(name: str) -> bool:
+    """Whether a fresh process with our sys.path finds the same file under that name (pytest and notebooks load others)."""
+    path: Any = None
+    spec = None
+    parts = name.split(".")
+    for depth in range(len(parts)):
+        spec = _find_spec(".".join(parts[: depth + 1]), path)
+        if spec is None:
+            return False
+        path = spec.submodule_search_locations
+    loaded = getattr(sys.modules[name], "__file__", None)
+    return spec is not None and (loaded is None or spec.origin is None or os.path.realpath(loaded) == os.path.realpath(spec.origin))
+
+
+def _find_spec(name: str, path: Any) -> Any:
+    for finder in sys.meta_path:
+        spec = finder.find_spec(name, path, None)
+        if spec is not None:
+            return spec
+    return None
+
+
+def _label(cls: type) -> str:
+    """The name shown for what travels by value; the validation wants the shape of a target."""
+    module = cls.__module__ if all(part.isidentifier() for part in cls.__module__.split(".")) else "__main__"
+    return f"{module}:{cls.__name__}"

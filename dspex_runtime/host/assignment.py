@@ -1,0 +1,63 @@
+"""What a spare is told to become: the parent's first message, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dspex_runtime.core.child_spec import LaunchSpec
+from dspex_runtime.core.launch_map import from_map
+from dspex_runtime.errors import ProtocolError
+from dspex_runtime.wire import messages
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One process of one id."""
+
+    id: str
+    incarnation: int
+    runtime: str
+    socket: str
+    slot: int
+    log: str
+    log_max_bytes: int
+    log_keep: int
+    launch: LaunchSpec
+
+    def environment(self) -> dict[str, str]:
+        """Return what user code finds in os.environ: who it is, and what the spec sets."""
+        own = {
+            "DSPEX_ID": self.id,
+            "DSPEX_INCARNATION": str(self.incarnation),
+            "DSPEX_RUNTIME": self.runtime,
+            "DSPEX_SOCKET": self.socket,
+        }
+        return {**self.launch.env, **own}
+
+
+def from_message(message: list[Any]) -> Assignment:
+    """Read `[CONTROL, 0, "assign", spec]`.
+
+    Raises:
+        ProtocolError: It is another message, or a key is missing.
+    """
+    match message:
+        case [messages.CONTROL, _, "assign", dict(spec)]:
+            pass
+        case _:
+            raise ProtocolError(f"expected the assignment as the first message, got kind {message[:1]} {str(message[2:3])[:80]}")
+    try:
+        return Assignment(
+            id=spec["id"],
+            incarnation=spec["incarnation"],
+            runtime=spec["runtime"],
+            socket=spec["socket"],
+            slot=spec["slot"],
+            log=spec["log"],
+            log_max_bytes=spec["log_max_bytes"],
+            log_keep=spec["log_keep"],
+            launch=from_map(spec["launch"]),
+        )
+    except (KeyError, TypeError) as exc:
+        raise ProtocolError(f"the assignment is incomplete: {exc!r}; it has {sorted(spec)}") from exc

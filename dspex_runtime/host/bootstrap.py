@@ -1,0 +1,202 @@
+"""From a forked spare to a serving module: wait for the assignment, become it, say READY, serve, end.
+
+Runs on the main thread, where user code is imported and built. Imports nothing of ours after the fork: the zygote has
+loaded this package (and dspy with `modules`, where it is preloaded), so that a fork shares it.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import os
+import random
+import select
+import socket
+import sys
+import time
+from typing import Any
+
+from dspex_runtime.core.child_spec import LaunchSpec
+from dspex_runtime.errors import ProtocolError, StartError
+from dspex_runtime.exit_reason import ExitReason
+from dspex_runtime.host import context, targets
+from dspex_runtime.host.assignment import Assignment, from_message
+from dspex_runtime.host.behaviours import GenServer
+from dspex_runtime.host.calls import fault_reason, system_exit_reason, without_own_frames
+from dspex_runtime.host.channels import DataChannels
+from dspex_runtime.host.control import Control, ignore_interrupts, stop_on_sigterm
+from dspex_runtime.host.ending import Ending, exit_status
+from dspex_runtime.host.genserver import ServerHost
+from dspex_runtime.host.hosted import Hosted
+from dspex_runtime.host.logs import ProcessLog, install
+from dspex_runtime.host.prefault import warm_up
+from dspex_runtime.host.server_loop import ServerLoop
+from dspex_runtime.osproc.board import Board
+from dspex_runtime.osproc.channel import FdChannel
+from dspex_runtime.wire import messages as m
+from dspex_runtime.wire.codec import Codec
+from dspex_runtime.wire.faults import to_fault
+
+
+class _Inherited:
+    """What every fork needs and the zygote can make for all: made in a child it costs 150 page faults, 0.5 ms and 0.6 MB."""
+
+    def __init__(self) -> None:
+        self.codec = Codec(pickle=True)
+        self.codec.unpack(self.codec.pack([0, {}]))  # the first use makes a packer
+
+
+_inherited = _Inherited()
+
+
+def main(control_fd: int, board: Board, prefault: bool) -> int:
+    """Be a module process; return its exit status.
+
+    Args:
+        control_fd: Our end of the control socketpair; owned from here on.
+        board: Where to stamp; the slot comes with the assignment.
+        prefault: Touch the pages that building a module will need, while nobody waits.
+    """
+    atexit._clear()  # what the zygote's imports registered belongs to the zygote
+    codec = _inherited.codec
+    control = FdChannel(socket.socket(fileno=control_fd), codec)
+    random.seed()  # every fork would draw the zygote's numbers
+    ignore_interrupts()
+    warm_up(control.fileno(), codec, dspy=prefault)
+    try:
+        message = control.recv()
+    except (EOFError, OSError):
+        return 0  # never needed
+    started = time.monotonic()
+    try:
+        assignment = from_message(message)
+    except ProtocolError as exc:
+        control.send([m.FAULT, 0, to_fault(exc, id=None, incarnation=None, codec=codec)])
+        return 1
+    return _become(assignment, control, board, codec, started)
+
+
+def _become(assignment: Assignment, control: FdChannel, board: Board, codec: Codec, started: float) -> int:
+    logs = ProcessLog(
+        assignment.log,
+        max_bytes=assignment.log_max_bytes,
+        keep=assignment.log_keep,
+        on_full=lambda text: _log_full(control, text),
+    )
+    logs.open()
+    install(logs)
+    _settle_in(assignment)
+    try:
+        hosted = _build(assignment, codec)
+        if hosted is None:
+            control.send([m.READY, 0, {"ignore": True}])
+            return 0
+    except BaseException as exc:
+        return _start_failed(exc, assignment, control, codec)
+    control.send([m.READY, 0, _facts(hosted, started)])
+    # The rest is not on the way to READY. What comes meanwhile waits in the control socket.
+    epoll = select.epoll()
+    ending = Ending(control)
+    service = Control(control, epoll, assignment, codec, ending, logs)
+    loop = ServerLoop(
+        hosted,
+        assignment.launch,
+        DataChannels(epoll),
+        board.slot(assignment.slot),
+        codec,
+        id=assignment.id,
+        incarnation=assignment.incarnation,
+        on_max_calls=lambda n: service.event({"type": "max_calls", "calls": n}),
+        on_idle=service.wake,
+        on_end=ending.exit,
+    )
+    ending.hosted, ending.loop = hosted, loop
+    context.Process.loop = loop
+    context.Process.server = hosted if isinstance(hosted, ServerHost) else None
+    if assignment.launch.trap_exit:
+        stop_on_sigterm(service.on_sigterm)
+    # Not threading.Thread: its start waits for the new thread to run, 0.3 ms and 30 pages more.
+    _thread.start_new_thread(service.serve, (loop, hosted))
+    try:
+        hosted.after_start()
+    except BaseException as exc:
+        loop.calls.ended_outside(exc)
+    try:
+        reason, owed = loop.run()
+    except BaseException as exc:  # ours: whatever user code raises was caught where it was called
+        reason, owed = fault_reason(loop.calls.fault(exc)), None
+    return ending.finish(reason, owed)
+
+
+def _settle_in(assignment: Assignment) -> None:
+    """Make this process its own: environment, paths, randomness, priority."""
+    context.Process.assignment = assignment
+    os.environ.update(assignment.environment())
+    if assignment.launch.sys_path:
+        targets.prepend_paths(assignment.launch.sys_path)
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+    if assignment.launch.limits.nice:
+        os.setpriority(os.PRIO_PROCESS, 0, assignment.launch.limits.nice)
+
+
+def _build(assignment: Assignment, codec: Codec) -> Hosted | None:
+    """Find, build and initialise what is to be hosted; None when it chose to be ignored."""
+    launch = assignment.launch
+    hosted = _host(targets.find(launch), launch, codec)
+    args, kwargs = targets.arguments(launch)
+    return hosted if hosted.start(args, kwargs) else None
+
+
+def _host(found: Any, launch: LaunchSpec, codec: Codec) -> Hosted:
+    # First the class that needs no dspy: a server's process never imports or configures it.
+    if isinstance(found, GenServer):
+        return ServerHost(found)
+    if isinstance(found, type) and issubclass(found, GenServer):
+        return ServerHost(found())
+    from dspex_runtime.modules import hosting, runtime_env, values
+
+    hosted = hosting.ModuleHost(found)
+    values.register(codec)
+    # After the import of the user's file and before the constructor: the config has the last word over a dspy.configure
+    # at the top of the file, and the constructor finds the LM.
+    runtime_env.prepare(launch.lm, launch.dspy)
+    return hosted
+
+
+def _facts(hosted: Hosted, started: float) -> dict[str, Any]:
+    return {
+        "kind": str(hosted.kind),
+        "version": hosted.version,
+        "methods": {"idempotent": hosted.idempotent_methods()},
+        "seconds": time.monotonic() - started,
+    }
+
+
+def _start_failed(exc: BaseException, assignment: Assignment, control: FdChannel, codec: Codec) -> int:
+    """Tell the parent why, with the user's own traceback; nothing is terminated, as nothing was started."""
+    if not isinstance(exc, StartError):
+        exc.__traceback__ = without_own_frames(exc.__traceback__)
+    sys.excepthook(type(exc), exc, exc.__traceback__)  # into the module's log as well
+    reason: ExitReason | None = None
+    if isinstance(exc, SystemExit):
+        reason = system_exit_reason(exc)
+        exc = StartError(f"exited while it started: SystemExit({exc.code!r})", id=assignment.id, reason=reason)
+    elif isinstance(exc, StartError):
+        exc.id = exc.id or assignment.id
+        reason = exc.reason
+    try:
+        control.send([m.FAULT, 0, to_fault(exc, id=assignment.id, incarnation=assignment.incarnation, codec=codec)])
+        if reason is not None:
+            control.send([m.BYE, 0, reason])
+    except OSError:
+        pass  # the parent is gone
+    return max(1, exit_status(reason or "normal"))  # a failed start is never status 0
+
+
+def _log_full(control: FdChannel, text: str) -> None:
+    try:
+        control.send([m.EVENT, 0, {"type": "log_full", "message": text}])
+    except OSError:
+        pass  # the parent is gone

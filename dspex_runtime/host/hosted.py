@@ -1,0 +1,98 @@
+"""What the loop knows of the thing it hosts: one protocol, two implementations (a GenServer, a dspy.Module).
+
+There is one hosting path. The loop owns time, threads, channels and counting; a `Hosted` only turns a request into a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from dspex_runtime.errors import CallError
+from dspex_runtime.exit_reason import ExitReason
+from dspex_runtime.types import Kind
+
+# A callback kept the reply for later (`dx.NoReply`); whoever holds `from_` gives it with `dx.reply`.
+NO_REPLY: Final = object()
+
+
+class UnknownMethodError(CallError, AttributeError):
+    """The module has no such public method; the message lists those it has."""
+
+    code = "unknown_method"
+
+
+class ProcessEndedError(Exception):
+    """A callback ended the process: with `reason`, after replying `reply` to the caller when there is one."""
+
+    def __init__(self, reason: ExitReason, *, reply: Any = NO_REPLY) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.reply = reply
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One callable method, looked up once per process and name.
+
+    Attributes:
+        function: Called with the request's args and kwargs, or with the `Request` itself when `takes_request`.
+        on_loop: It is `async`: it runs on the loop thread and takes no call thread.
+        idempotent: Declared with `@dx.idempotent`: a retried key is answered from the record.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    takes_request: bool = False
+    on_loop: bool = False
+    idempotent: bool = False
+
+
+class Hosted(Protocol):
+    """What runs in this process. Every method is called on the main thread, unless it says otherwise."""
+
+    kind: Kind
+    version: str | None
+    # One call at a time, and an exception in a callback ends the process (a GenServer); else it only fails the call.
+    serial: bool
+
+    def start(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Build and initialise; False when it chose to be ignored."""
+        ...
+
+    def after_start(self) -> None:
+        """What runs between READY and the first request (a GenServer's handle_continue)."""
+        ...
+
+    def has_more(self) -> bool:
+        """Whether `after_call` has something to do."""
+        ...
+
+    def after_call(self) -> None:
+        """What runs after the reply and before anything queued (a GenServer's handle_continue)."""
+        ...
+
+    def find(self, method: str) -> Entry:
+        """Return the method to run, or raise `UnknownMethodError`. Called on any call thread."""
+        ...
+
+    def idempotent_methods(self) -> list[str]:
+        """Names of the methods declared idempotent."""
+        ...
+
+    def terminate(self, reason: ExitReason) -> None:
+        """Run the user's clean-up, once; what it raises becomes the exit reason."""
+        ...
+
+    def get_state(self) -> Any:
+        """Return the state as it is between two callbacks."""
+        ...
+
+    def replace_state(self, function: Callable[[Any], Any]) -> Any:
+        """Set the state to function(state) and return it."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """Return what is shown to people, through the user's `format_status` where there is one."""
+        ...

@@ -1,0 +1,147 @@
+"""A hosted dspy.Module: which objects can be hosted, and how their methods are reached. Never forks, never configures dspy.
+
+`module(*args, **kwargs)` is what is called, not `forward`: callbacks, history and usage work as in-process.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import dspy
+
+from dspex_runtime.errors import StartError
+from dspex_runtime.exit_reason import ExitReason
+from dspex_runtime.host.hosted import Entry, UnknownMethodError
+from dspex_runtime.types import Kind
+
+
+def load_saved_program(path: str) -> dspy.Module:
+    """Return the program in a directory written by `module.save(path, save_program=True)`."""
+    return dspy.load(path, allow_pickle=True)
+
+
+class ModuleHost:
+    """Hosts one dspy.Module.
+
+    Args:
+        found: A subclass of dspy.Module, or an instance.
+
+    Raises:
+        StartError: It is neither.
+    """
+
+    kind = Kind.MODULE
+    serial = False
+
+    def __init__(self, found: Any) -> None:
+        self._found = found
+        cls = found if isinstance(found, type) else type(found)
+        if not issubclass(cls, dspy.Module):
+            name = getattr(found, "__qualname__", None) or repr(found)
+            got = repr(found) if isinstance(found, type) else f"an instance of {cls!r}"
+            raise StartError(f"{name:.200} is not hostable: expected a dspy.Module or dx.GenServer subclass, got {got:.200}")
+        self.name = cls.__qualname__
+        version = getattr(cls, "__version__", None)
+        self.version: str | None = version if isinstance(version, str) else None
+        self._module: Any = None
+        self._methods: Mapping[str, Callable[..., Any]] = {}
+
+    def start(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Build the module and run its `setup()`."""
+        if isinstance(self._found, type):
+            self._module = self._found(*args, **kwargs)
+        elif args or kwargs:
+            raise StartError(
+                f"{self.name} is an instance already: it takes no constructor arguments, got {args!r} {dict(kwargs)!r}"
+            )
+        else:
+            self._module = self._found
+        self._check_forward()
+        setup = self._hook("setup")
+        if setup is not None:
+            setup()
+        return True
+
+    def after_start(self) -> None:
+        """Nothing runs between READY and the first request."""
+
+    def has_more(self) -> bool:
+        """Return False."""
+        return False
+
+    def after_call(self) -> None:
+        """Nothing follows a call."""
+
+    def find(self, method: str) -> Entry:
+        """Return the module's own call for "__call__", else a public method."""
+        if method == "__call__":
+            is_async = not self._has("forward")
+            function = self._module.acall if is_async else self._module
+            forward = self._forward()
+            return Entry(method, function, on_loop=is_async, idempotent=_is_idempotent(forward))
+        function = None if method.startswith("_") else getattr(self._module, method, None)
+        if not callable(function):
+            raise UnknownMethodError(
+                f"{self.name} has no public method {method!r}; it has {', '.join(self._own_methods()) or 'none of its own'}"
+            )
+        on_loop = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        return Entry(method, function, on_loop=on_loop, idempotent=_is_idempotent(function))
+
+    def idempotent_methods(self) -> list[str]:
+        """Return the methods marked with `@dx.idempotent`; a marked forward is "__call__"."""
+        marked = [name for name in self._own_methods() if _is_idempotent(getattr(type(self._module), name, None))]
+        return (["__call__"] if _is_idempotent(self._forward()) else []) + [n for n in marked if n not in ("forward", "aforward")]
+
+    def terminate(self, reason: ExitReason) -> None:
+        """Run the module's `terminate(reason)`."""
+        terminate = self._hook("terminate")
+        if terminate is not None:
+            terminate(reason)
+
+    def get_state(self) -> Any:
+        """Return the module's own `get_state()`, or what dspy would save."""
+        own = self._hook("get_state")
+        return own() if own is not None else self._module.dump_state()
+
+    def replace_state(self, function: Callable[[Any], Any]) -> Any:
+        """Hand function(state) to the module's own `set_state`."""
+        set_state = self._hook("set_state")
+        if set_state is None:
+            raise TypeError(f"{self.name} has no set_state(state); only a GenServer's state can be replaced without it")
+        state = function(self.get_state())
+        set_state(state)
+        return state
+
+    def status(self) -> dict[str, Any]:
+        """Return the class and the predictors."""
+        return {"module": self.name, "predictors": [name for name, _ in self._module.named_predictors()]}
+
+    def _check_forward(self) -> None:
+        if not self._has("forward") and not self._has("aforward"):
+            raise StartError(f"{self.name} is not hostable, forward_not_implemented: a dspy.Module needs forward() or aforward()")
+
+    def _has(self, name: str) -> bool:
+        # Not getattr on the instance: reading `.forward` there logs dspy's warning about calling it directly.
+        return callable(vars(self._module).get(name)) or callable(getattr(type(self._module), name, None))
+
+    def _forward(self) -> Any:
+        name = "forward" if self._has("forward") else "aforward"
+        return vars(self._module).get(name) or getattr(type(self._module), name, None)
+
+    def _hook(self, name: str) -> Callable[..., Any] | None:
+        found = getattr(type(self._module), name, None)
+        return getattr(self._module, name) if callable(found) else None
+
+    def _own_methods(self) -> list[str]:
+        names = dict.fromkeys(name for cls in type(self._module).__mro__ if not _is_dspys(cls) for name in vars(cls))
+        return [name for name in names if not name.startswith("_") and callable(getattr(type(self._module), name, None))]
+
+
+def _is_dspys(cls: type) -> bool:
+    return cls is object or cls.__module__.partition(".")[0] == "dspy"
+
+
+def _is_idempotent(function: Any) -> bool:
+    return bool(getattr(function, "__dspex_idempotent__", False))

@@ -1,0 +1,135 @@
+"""The fork itself, and the first instructions of a child: everything between os.fork and the entry function.
+
+The child ties its process group to the lifeline, forgets the zygote's signals and closes what it must not have.
+It never returns: it leaves through os._exit, so nothing the zygote registered (atexit, finalizers) runs in it.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import sys
+import traceback
+from collections.abc import Callable, Collection
+from typing import NoReturn
+
+from dspex_runtime.osproc import lifeline, signals
+from dspex_runtime.osproc.board import Board
+from dspex_runtime.osproc.descriptors import close_all_but
+from dspex_runtime.osproc.mark import Marker
+
+__all__ = ["Entry", "Forker"]
+
+Entry = Callable[[int, Board, bool], int]
+
+
+class Forker:
+    """Forks module processes of the calling process, which has one thread and only frozen objects."""
+
+    def __init__(
+        self,
+        entry: Entry,
+        board: Board,
+        *,
+        lifeline_fd: int,
+        marker: Marker,
+        keep_fds: Collection[int],
+        limit: int,
+    ) -> None:
+        """Prepare; call after the preload, which may have changed signal dispositions.
+
+        Args:
+            entry: Called in the child as entry(control_fd, board, prefault); its result is the exit status.
+            board: Passed to entry.
+            lifeline_fd: Read end of the runtime's lifeline.
+            marker: Marks each child and so all its descendants.
+            keep_fds: Descriptors that stay open in a child beside stdio, control and lifeline: the board's.
+            limit: RLIMIT_NOFILE.
+        """
+        self._entry = entry
+        self._board = board
+        self._lifeline_fd = lifeline_fd
+        self._marker = marker
+        self._keep_fds = tuple(keep_fds)
+        self._limit = limit
+        signals.unblock_all()
+        self._dirty_signals = signals.non_default()
+        self._count = 0
+        self._ahead: tuple[int, int, int, str] | None = None
+
+    def prepare(self) -> None:
+        """Make ready what the next fork needs, while nobody waits for it: here it hits warm pages and costs no latency.
+
+        Raises:
+            OSError: No descriptor could be had; nothing is left over.
+        """
+        if self._ahead is None:
+            lifeline_fd = lifeline.reopen(self._lifeline_fd)
+            try:
+                # The C function: socket.socketpair wraps both ends twice and asks for their names.
+                ours, theirs = (end.detach() for end in _socket.socketpair())
+            except BaseException:
+                os.close(lifeline_fd)
+                raise
+            self._count += 1
+            mark = self._marker.mark(self._count)
+            self._marker.apply(mark)
+            self._ahead = (ours, theirs, lifeline_fd, mark)
+
+    def fork(self, prefault: bool) -> tuple[int, int, str]:
+        """Fork one child; the parent gets (pid, parent end of the control pipe, mark).
+
+        Raises:
+            OSError: No process or descriptor could be had; nothing is left over.
+        """
+        self.prepare()
+        assert self._ahead is not None
+        ours, theirs, lifeline_fd, mark = self._ahead
+        self._ahead = None
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._child(theirs, lifeline_fd, prefault)
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+            os.close(lifeline_fd)
+        try:
+            os.setpgid(pid, pid)  # by both: whoever signals the group first must find it made
+        except OSError:
+            pass  # it has run and ended, or exec'ed; then it did this itself
+        return pid, ours, mark
+
+    def _child(self, control_fd: int, lifeline_fd: int, prefault: bool) -> NoReturn:
+        status = 1
+        try:
+            os.setpgid(0, 0)
+            lifeline.tie(lifeline_fd)
+            signals.reset_in_child(self._dirty_signals)
+            close_all_but((control_fd, lifeline_fd, *self._keep_fds), limit=self._limit)
+            status = int(self._entry(control_fd, self._board, prefault))
+        except SystemExit as exc:
+            status = _exit_status(exc)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            _leave(status)
+
+
+def _exit_status(exc: SystemExit) -> int:
+    """Return what the interpreter would exit with."""
+    if exc.code is None or isinstance(exc.code, int):
+        return exc.code or 0
+    print(exc.code, file=sys.stderr)  # noqa: T201 - as sys.exit("text") does
+    return 1
+
+
+def _leave(status: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            pass  # closed or full: nobody is left to tell
+    os._exit(status & 0xFF)

@@ -1,0 +1,152 @@
+"""Imports made once, in the zygote, so that every fork has them; and the proof that forking afterwards is safe.
+
+A fork copies one thread. A preload that left another thread, a child process or an initialised CUDA behind would give every
+module a copy that hangs or lies later, far from the cause: it is refused here, by name. Never forks, never sends.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import pkgutil
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Final
+
+from dspex_runtime.osproc.descendants import children_of
+
+__all__ = ["PreloadError", "own_modules", "preload", "resolve", "set_environment"]
+
+THREAD_GRACE_S: Final = 0.3  # an import may run a thread that ends by itself
+_POLL_S: Final = 0.005
+
+
+class PreloadError(Exception):
+    """The zygote cannot serve with this preload list; the message names the culprit."""
+
+    def __init__(self, message: str, traceback_text: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.traceback_text = traceback_text
+
+
+def set_environment() -> None:
+    """Set what must be set before numpy or litellm is imported."""
+    # litellm otherwise downloads a price list in a thread when imported, and dspy's own client at its first call.
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    # One BLAS pool per module would be modules x cores threads; also, a pool started by an import cannot be forked.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def preload(names: Iterable[str], *, known_children: Collection[int] = ()) -> list[str]:
+    """Import each name, check after each, then freeze the heap so that no collection in a child touches shared pages.
+
+    Args:
+        names: Importable module names, in order.
+        known_children: Child processes that are ours.
+
+    Returns:
+        The names imported, each once, in order.
+
+    Raises:
+        PreloadError: A name does not import, or left a thread, a child process or CUDA behind.
+    """
+    done: list[str] = []
+    for name in dict.fromkeys(names):
+        try:
+            importlib.import_module(name)
+        except BaseException as exc:  # SystemExit at import too: the culprit must be named, not the zygote end silently
+            raise PreloadError(f"preload of {name!r} failed: {type(exc).__name__}: {exc}", traceback.format_exc()) from exc
+        _check(name, known_children)
+        done.append(name)
+    gc.collect()
+    gc.freeze()
+    return done
+
+
+def own_modules(entry: str) -> list[str]:
+    """Return what a child of `entry` would import first thing: the entry's module and, if it is ours, all of its package.
+
+    With dspy preloaded, also our package that builds on it.
+
+    Args:
+        entry: "package.module:function".
+    """
+    module = entry.partition(":")[0]
+    package = module.rpartition(".")[0]
+    packages = [package] if package.startswith("dspex_runtime.") else []
+    if packages and "dspy" in sys.modules:
+        packages.append("dspex_runtime.modules")
+    names = [module]
+    for package in packages:
+        path = importlib.import_module(package).__path__
+        names += [f"{package}.{info.name}" for info in pkgutil.iter_modules(path) if not info.name.startswith("__")]
+    return list(dict.fromkeys(names))
+
+
+def resolve(entry: str) -> Callable[..., Any]:
+    """Return the function that "package.module:function" names."""
+    module, _, name = entry.partition(":")
+    try:
+        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    except Exception as exc:
+        raise PreloadError(f"entry {entry!r} not found: {exc}", traceback.format_exc()) from exc
+    return function
+
+
+def _check(name: str, known_children: Collection[int]) -> None:
+    if threads := _other_threads():
+        listed = ", ".join(threads)
+        raise PreloadError(
+            f"preload of {name!r} left {len(threads)} thread(s) running: {listed}; a fork would lose them and may copy a lock "
+            f"they hold. Take {name!r} out of runtime.preload; modules that need it import it themselves"
+        )
+    if children := [pid for pid in children_of(os.getpid()) if pid not in known_children]:
+        listed = ", ".join(f"{pid} ({_command(pid)})" for pid in children)
+        raise PreloadError(f"preload of {name!r} left child process(es): {listed}; take {name!r} out of runtime.preload")
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        raise PreloadError(f"preload of {name!r} initialised CUDA, which no fork survives; take {name!r} out of runtime.preload")
+
+
+def _other_threads() -> list[str]:
+    """Return descriptions of threads besides the calling one that do not end by themselves within the grace."""
+    deadline = time.monotonic() + THREAD_GRACE_S
+    while len(tasks := os.listdir("/proc/self/task")) > 1 and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    if len(tasks) == 1:
+        return []
+    own = threading.get_native_id()
+    python = {thread.native_id: thread for thread in threading.enumerate()}
+    described = []
+    for task in sorted(map(int, tasks)):
+        if task == own:
+            continue
+        thread = python.get(task)
+        if thread is not None:
+            described.append(f"{thread.name!r} ({type(thread).__module__}.{type(thread).__qualname__})")
+        elif (comm := _read(f"/proc/self/task/{task}/comm")) is not None:
+            described.append(f"native thread {comm.strip()!r}")
+    return described
+
+
+def _command(pid: int) -> str:
+    deadline = time.monotonic() + THREAD_GRACE_S
+    # Empty for a moment within an exec, and for ever in a zombie.
+    while not (text := _read(f"/proc/{pid}/cmdline")) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    if not text:
+        return "ended, not waited for"
+    return "a fork" if text == _read("/proc/self/cmdline") else text.replace("\0", " ").strip()
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, errors="replace") as file:
+            return file.read()
+    except OSError:
+        return None

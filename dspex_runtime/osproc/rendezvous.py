@@ -1,0 +1,188 @@
+"""Where runtimes live and how they are found: <dir>/<name>.sock to connect to, <dir>/<name>.lock held while one runs.
+
+The lock, not the socket file, says whether a runtime lives: the kernel drops it however the runtime ends, a socket file stays.
+Never talks to a runtime.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dspex_runtime.errors import ConfigError
+
+__all__ = ["Claim", "claim", "list_running", "listen", "runtime_dir", "socket_path"]
+
+MAX_PATH_BYTES: Final = 107  # sun_path is 108 bytes with its closing zero
+BACKLOG: Final = 512
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+
+def runtime_dir() -> Path:
+    """Return the folder of this user's runtimes, made if need be: $DSPEX_RUNTIME_DIR, $XDG_RUNTIME_DIR/dspex or /tmp/dspex-<uid>.
+
+    Raises:
+        ConfigError: It cannot be made or written, is not ours, or others may write to it: a socket in it could be anybody's.
+    """
+    path = _choose_dir()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        facts = os.lstat(path) if path.parent == Path("/tmp") else os.stat(path)  # noqa: S108 - a link in /tmp is a trap
+    except OSError as exc:
+        raise _bad_dir(path, f"cannot be made: {exc.strerror}") from exc
+    if not stat.S_ISDIR(facts.st_mode):
+        raise _bad_dir(path, "is not a directory")
+    if facts.st_uid != os.geteuid():
+        raise _bad_dir(path, f"belongs to uid {facts.st_uid}, not to uid {os.geteuid()}")
+    if facts.st_mode & 0o022:
+        raise _bad_dir(path, f"may be written by others (mode {stat.S_IMODE(facts.st_mode):o}); chmod 700 it")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise _bad_dir(path, "is not writable")
+    return path
+
+
+def socket_path(name: str) -> str:
+    """Return the socket path of the runtime `name`, running or not.
+
+    Raises:
+        ConfigError: The name is not usable in a path, or the path is longer than a socket address holds.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"runtime name {name!r}: expected 1 to 64 letters, digits, '_', '.' or '-', not starting with '.' or '-'")
+    path = str(runtime_dir() / f"{name}.sock")
+    size = len(os.fsencode(path))
+    if size > MAX_PATH_BYTES:
+        raise ConfigError(
+            f"socket path {path!r} is {size} bytes long, a Unix socket takes {MAX_PATH_BYTES}",
+            hint="set DSPEX_RUNTIME_DIR to a shorter folder, or use a shorter name",
+        )
+    return path
+
+
+@dataclass(slots=True, eq=False)
+class Claim:
+    """The right to be the runtime `name`, held until `release` or the end of the process. Not inherited by an exec."""
+
+    name: str
+    path: str
+    lock_fd: int
+
+    def release(self) -> None:
+        """Remove the socket and give the name up. Idempotent."""
+        if self.lock_fd < 0:
+            return
+        _unlink(self.path)
+        # The lock file stays: unlinking it would let two runtimes hold locks on two files of one name.
+        os.ftruncate(self.lock_fd, 0)
+        os.close(self.lock_fd)
+        self.lock_fd = -1
+
+
+def claim(name: str) -> Claim:
+    """Take a name for this process and clear a dead runtime's socket away.
+
+    Raises:
+        ConfigError: The name is taken (the message has the holder's pid), or see `socket_path`.
+    """
+    path = socket_path(name)
+    lock_path = _lock_path(path)
+    try:
+        lock_fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as exc:
+        raise ConfigError(f"runtime {name!r}: cannot open {lock_path}: {exc.strerror}") from exc
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(lock_fd, 0)
+        os.pwrite(lock_fd, b"%d\n" % os.getpid(), 0)
+        _unlink(path)
+    except BlockingIOError as exc:
+        holder = _holder(lock_fd)
+        os.close(lock_fd)
+        raise ConfigError(
+            f"a runtime named {name!r} is already running (pid {holder or 'unknown'}, {path})",
+            hint=f"`dspex --runtime {name} down` stops it; or choose another name",
+        ) from exc
+    except OSError as exc:
+        os.close(lock_fd)
+        raise ConfigError(f"runtime {name!r}: cannot take {lock_path}: {exc.strerror}") from exc
+    return Claim(name, path, lock_fd)
+
+
+def listen(claim: Claim) -> socket.socket:
+    """Return a listening socket at the claim's path; only this user may connect.
+
+    Raises:
+        ConfigError: The socket cannot be made there.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # The mode is set by the umask while it is bound: a chmod afterwards would leave a moment open to others.
+    umask = os.umask(0o177)
+    try:
+        sock.bind(claim.path)
+        sock.listen(BACKLOG)
+    except OSError as exc:
+        sock.close()
+        raise ConfigError(f"runtime {claim.name!r}: cannot listen at {claim.path}: {exc.strerror}") from exc
+    finally:
+        os.umask(umask)
+    return sock
+
+
+def list_running() -> list[tuple[str, str]]:
+    """Return (name, socket path) of this user's running runtimes, by name. Changes nothing, not even what is stale."""
+    try:
+        found = sorted(runtime_dir().glob("*.sock"))
+    except ConfigError:
+        return []  # no usable folder: nothing of ours runs there
+    return [(path.stem, str(path)) for path in found if _is_locked(_lock_path(str(path)))]
+
+
+def _choose_dir() -> Path:
+    if own := os.environ.get("DSPEX_RUNTIME_DIR"):
+        return Path(own).absolute()
+    if user := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(user).absolute() / "dspex"
+    return Path(f"/tmp/dspex-{os.geteuid()}")  # noqa: S108 - owner and mode are checked
+
+
+def _bad_dir(path: Path, why: str) -> ConfigError:
+    return ConfigError(f"the folder of runtimes {path} {why}", hint="set DSPEX_RUNTIME_DIR to a folder of your own")
+
+
+def _lock_path(path: str) -> str:
+    return path.removesuffix(".sock") + ".lock"
+
+
+def _is_locked(path: str) -> bool:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        # Shared: two listings at once must not see each other's lock as a runtime's.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _holder(lock_fd: int) -> int | None:
+    try:
+        return int(os.pread(lock_fd, 32, 0))
+    except ValueError:
+        return None  # it has the lock and has not written yet
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,62 @@
+"""References are values: compared, hashed, pickled; they connect where they are used."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dspex_runtime.client import aio
+from dspex_runtime.client.ref import ModuleRef, ServerRef
+from dspex_runtime.client.session import session_at
+from dspex_runtime.errors import RuntimeUnreachableError
+
+
+def test_equal_addresses_are_equal_references(session: Any) -> None:
+    assert ModuleRef(session, "qa") == ModuleRef(session, "qa")
+    assert hash(ModuleRef(session, "qa")) == hash(ModuleRef(session, "qa"))
+    assert ModuleRef(session, "qa") != ModuleRef(session, "other")
+    assert ModuleRef(session, "qa") != ServerRef(session, "qa")
+    assert ModuleRef(session, "qa") != ModuleRef(None, "qa", "/another.sock")
+
+
+@pytest.mark.parametrize("cls", [ModuleRef, ServerRef, aio.ModuleRef, aio.ServerRef], ids=lambda cls: cls.__module__ + cls.__name__)
+def test_a_pickled_reference_is_the_same_reference(session: Any, cls: Any) -> None:
+    ref = cls(session, "qa")
+    for again in (pickle.loads(pickle.dumps(ref)), copy.deepcopy(ref)):
+        assert again == ref
+        assert again.session is session
+    assert repr(ref) == f"<{cls.__name__} 'qa'>"
+
+
+def test_a_reference_that_arrives_connects_at_its_first_use(runtime: Any, module: Any, short_dir: Path) -> None:
+    path = str(short_dir / "fake.sock")
+    listener = runtime.listen(path)
+    runtime.start("qa", module())
+    ref = pickle.loads(pickle.dumps(ModuleRef(None, "qa", path)))
+    assert ref.call("ask", 5) == 5
+    assert session_at(path) is ref.session
+    ref.session.close()
+    listener.shutdown(2)
+    listener.close()
+
+
+def test_a_reference_to_a_runtime_that_is_gone_says_so(short_dir: Path) -> None:
+    with pytest.raises(RuntimeUnreachableError, match="no runtime answers at"):
+        ModuleRef(None, "qa", str(short_dir / "gone.sock")).call("ask")
+
+
+def test_names_of_arguments_belong_to_the_module(runtime: Any, session: Any, module: Any) -> None:
+    seen: list[Any] = []
+
+    def serve(pipe: Any) -> None:
+        while (message := pipe.next()) is not None:
+            seen.append(message[2:5])
+            pipe.say(7, message[1], None)
+
+    runtime.start("qa", module(serve))
+    ModuleRef(session, "qa").call(question="q", method="m", self="s")
+    assert seen == [["__call__", [], {"question": "q", "method": "m", "self": "s"}]]

@@ -1,0 +1,308 @@
+"""A supervision tree without operating system processes: real supervisors, registry and monitors, fake processes.
+
+Processes become ready, obey and die unless told otherwise, each step in a turn of its own as real ones do. Time stands
+still until a test moves it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from dspex_runtime.core.child_spec import ChildSpec, LaunchSpec, Shutdown, SupervisorSpec
+from dspex_runtime.errors import DspexError
+from dspex_runtime.exit_reason import ExitReason
+from dspex_runtime.node import executor
+from dspex_runtime.node.event_loop import EventLoop
+from dspex_runtime.node.launcher import Launcher
+from dspex_runtime.node.module_process import Answer, Ending, ModuleProcess
+from dspex_runtime.node.monitoring import Monitoring
+from dspex_runtime.node.registry import Record, Registry
+from dspex_runtime.node.reports import Reports
+from dspex_runtime.node.session import Session
+from dspex_runtime.node.supervision import Supervision
+from dspex_runtime.types import ChildId, Kind, RestartType, Strategy
+from dspex_runtime.wire.codec import Codec
+from dspex_runtime.wire.faults import to_fault
+
+
+class ManualLoop(EventLoop):
+    """The real loop with a clock that only `advance` moves."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+        super().__init__()
+
+    def now(self) -> float:
+        return self.time
+
+    def turn(self) -> None:
+        """Handle everything that is ready now."""
+        self.call_soon(self.stop)
+        self.run()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass and run what is due then."""
+        self.time += seconds
+        self.turn()
+
+
+def worker(id: str, restart: str = "permanent", **fields: Any) -> ChildSpec:
+    """Return the spec of a server, with OTP's manners (no back-off) unless told otherwise."""
+    fields.setdefault("backoff", None)
+    fields.setdefault("launch", LaunchSpec(Kind.SERVER, target="pkg:X"))
+    return ChildSpec(ChildId(id), Kind.SERVER, RestartType(restart), **fields)
+
+
+def group(id: str, *children: ChildSpec, restart: str = "permanent", **fields: Any) -> ChildSpec:
+    """Return the spec of a nested supervisor."""
+    own = {key: fields.pop(key) for key in ("max_restarts", "max_seconds") if key in fields}
+    supervisor = SupervisorSpec(Strategy(fields.pop("strategy", "one_for_one")), children=children, **own)
+    fields = {"backoff": None, "shutdown": Shutdown(timeout_s=None), "start_timeout_s": None, **fields}
+    return ChildSpec(ChildId(id), Kind.SUPERVISOR, RestartType(restart), supervisor=supervisor, **fields)
+
+
+class FakeProcess:
+    """Stands for a ModuleProcess: what becomes of it is decided by the FakeLauncher and the test."""
+
+    launcher: FakeLauncher
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        *,
+        id: str,
+        incarnation: int,
+        spec: ChildSpec,
+        on_ready: Callable[[ModuleProcess], None],
+        on_end: Callable[[ModuleProcess, Ending], None],
+        on_event: Callable[[ModuleProcess, dict[str, Any]], None],
+    ) -> None:
+        self.id = id
+        self.incarnation = incarnation
+        self.spec = spec
+        self.pid: int | None = None
+        self.slot: int | None = None
+        self.version: str | None = None
+        self.boot_s: float | None = None
+        self.kind = spec.kind
+        self.idempotent: list[str] = []
+        self.serving = False
+        self.ended = False
+        self.signals: list[int] = []
+        self.requests: list[tuple[str, dict[str, Any], float | None, Answer]] = []
+        self.channels = 0
+        self._was_ready = False
+        self._on_ready = on_ready
+        self._on_end = on_end
+        self._on_event = on_event
+
+    @property
+    def launch(self) -> LaunchSpec:
+        assert self.spec.launch is not None
+        return self.spec.launch
+
+    def become_ready(self) -> None:
+        self.serving = self._was_ready = True
+        self._on_ready(cast(ModuleProcess, self))
+
+    def end(self, reason: ExitReason = "killed", *, fault: dict[str, Any] | None = None, ignored: bool = False) -> None:
+        if not self.ended:
+            self.ended, self.serving = True, False
+            self._on_end(cast(ModuleProcess, self), Ending(reason, self._was_ready, ignored, fault))
+
+    def tell(self, **facts: Any) -> None:
+        self._on_event(cast(ModuleProcess, self), facts)
+
+    def stop(self, shutdown: Shutdown, reason: ExitReason) -> None:
+        self.serving = False
+        self.launcher.stopped(self, reason)
+
+    def kill(self, reason: ExitReason) -> None:
+        self.serving = False
+        self.launcher.killed(self, reason)
+
+    def signal(self, signo: int, *, group: bool = False) -> None:
+        self.signals.append(signo)
+
+    def request(self, op: str, args: dict[str, Any], timeout_s: float | None, answer: Answer) -> None:
+        self.requests.append((op, args, timeout_s, answer))
+
+    def send_channel(self, info: dict[str, Any], fd: int) -> None:
+        self.channels += 1
+        os.close(fd)
+
+
+class FakeLauncher:
+    """Notes what is started, stopped and killed; `settle` lets what follows from it happen.
+
+    Attributes:
+        log: "start a", "stop a", "kill a".
+        script: How the next starts of a full id come out: "ready" (default), "fail", "ignore", "hang".
+        stubborn: Full ids that do not end when they are asked to.
+        undying: Full ids whose end does not come, not even after a kill.
+    """
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.script: dict[str, list[str]] = {}
+        self.stubborn: set[str] = set()
+        self.undying: set[str] = set()
+        self.processes: dict[str, FakeProcess] = {}
+        self.abandoned: list[str] = []
+        self.expected = 0
+        self.zygote_pid: int | None = None
+        self.closed = False
+        self._todo: deque[Callable[[], None]] = deque()
+        self._pids = 100
+
+    def expect(self, starts: int) -> None:
+        self.expected += starts
+
+    def open(self) -> None:
+        self.zygote_pid = 42
+
+    def close(self) -> None:
+        self.closed = True
+
+    def start(self, process: ModuleProcess) -> None:
+        fake = cast(FakeProcess, process)
+        assert fake.id not in self.processes or self.processes[fake.id].ended, f"{fake.id} is started while it runs"
+        self._pids += 1
+        fake.pid, fake.launcher = self._pids, self
+        self.processes[fake.id] = fake
+        self.log.append(f"start {fake.id}")
+        script = self.script.get(fake.id)
+        match script.pop(0) if script else "ready":
+            case "ready":
+                self._todo.append(lambda: None if fake.ended else fake.become_ready())
+            case "fail":
+                self._todo.append(lambda: fake.end(("error", "ValueError", "no", "Traceback ..."), fault=fault_of(fake)))
+            case "ignore":
+                self._todo.append(lambda: fake.end("normal", ignored=True))
+
+    def abandon(self, process: ModuleProcess) -> None:
+        self.abandoned.append(process.id)
+
+    def stopped(self, process: FakeProcess, reason: ExitReason) -> None:
+        self.log.append(f"stop {process.id}")
+        if process.id not in self.stubborn | self.undying:
+            self._todo.append(lambda: process.end(reason))
+
+    def killed(self, process: FakeProcess, reason: ExitReason) -> None:
+        self.log.append(f"kill {process.id}")
+        if process.id not in self.undying:
+            self._todo.append(lambda: process.end(reason))
+
+    def settle(self) -> None:
+        """Let happen what is under way, and what follows from it."""
+        while self._todo:
+            self._todo.popleft()()
+
+    def did(self) -> list[str]:
+        """Return the log since the last look."""
+        log, self.log = self.log, []
+        return log
+
+
+def fault_of(process: FakeProcess) -> dict[str, Any]:
+    """Return a start's fault as a module sends it."""
+    try:
+        raise ValueError("no")
+    except ValueError as exc:
+        return to_fault(exc, id=process.id, incarnation=process.incarnation, codec=Codec())
+
+
+@dataclass(eq=False)
+class FakeSession:
+    """A client that only watches; `notices` are (id, incarnation, reason)."""
+
+    notices: list[tuple[str, int, Any]] = field(default_factory=list)
+
+    def down(self, ref: int, id: str, incarnation: int, reason: Any) -> None:
+        self.notices.append((id, incarnation, reason))
+
+
+@dataclass(eq=False)
+class Outcome:
+    """What an answer brought; `came` counts how often."""
+
+    value: Any = None
+    error: DspexError | None = None
+    came: int = 0
+
+    def __call__(self, value: Any, error: DspexError | None) -> None:
+        self.value, self.error, self.came = value, error, self.came + 1
+
+
+class FakeTree:
+    """A real Supervision over fake processes."""
+
+    def __init__(self) -> None:
+        self.loop = ManualLoop()
+        self.registry = Registry()
+        self.reports = Reports()
+        self.monitoring = Monitoring()
+        self.launcher = FakeLauncher()
+        self.supervision = Supervision(
+            self.loop, self.registry, cast(Launcher, self.launcher), self.reports, self.monitoring
+        )
+        self.boots: list[Any] = []
+        self.exits: list[bool] = []
+        self.session = FakeSession()
+
+    def boot(self, *children: ChildSpec, **fields: Any) -> FakeTree:
+        """Boot a root with these children, and let it come up."""
+        strategy = Strategy(fields.pop("strategy", "one_for_one"))
+        spec = SupervisorSpec(strategy, children=children, **fields)
+        self.supervision.boot(spec, self.boots.append, self.exits.append)
+        self.launcher.settle()
+        return self
+
+    def record(self, id: str) -> Record:
+        record = self.registry.get(id)
+        assert record is not None, f"no record of {id}"
+        return record
+
+    def process(self, id: str) -> FakeProcess:
+        return self.launcher.processes[id]
+
+    def shown(self) -> dict[str, str]:
+        """Return the state of every record."""
+        return {record.id: record.state.value for record in self.registry}
+
+    def crash(self, *ids: str, reason: ExitReason = "killed") -> None:
+        """End running processes by themselves, then let happen what follows."""
+        for id in ids:
+            self.process(id).end(reason)
+        self.launcher.settle()
+
+    def ask(self, ask: Callable[..., None], *args: Any) -> Outcome:
+        """Call something of the supervision that answers; let happen what follows."""
+        outcome = Outcome()
+        ask(*args, outcome)
+        self.launcher.settle()
+        return outcome
+
+    def advance(self, seconds: float) -> None:
+        self.loop.advance(seconds)
+        self.launcher.settle()
+
+    def watch(self, *ids: str) -> FakeSession:
+        """Monitor the newest incarnations."""
+        for id in ids:
+            self.monitoring.monitor(self.record(id), cast(Session, self.session))
+        return self.session
+
+    def close(self) -> None:
+        self.loop.close()
+
+
+def use_fake_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have supervisors make fake processes."""
+    monkeypatch.setattr(executor, "ModuleProcess", FakeProcess)

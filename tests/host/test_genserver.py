@@ -1,0 +1,192 @@
+"""What a GenServer's callbacks return, and what follows from it. OTP's rules; no process, no channel."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+import dspex_runtime.host.behaviours as dx
+from dspex_runtime.errors import StartError
+from dspex_runtime.host.genserver import ServerHost, checked_reason
+from dspex_runtime.host.hosted import NO_REPLY, ProcessEndedError, UnknownMethodError
+from dspex_runtime.host.mailbox import Request
+
+
+class Scripted(dx.GenServer):
+    """Returns what the test wrote down, and keeps what it was asked."""
+
+    def __init__(self, **script: Any) -> None:
+        self.script = script
+        self.seen: list[Any] = []
+
+    def _play(self, name: str, *args: Any) -> Any:
+        self.seen.append((name, *args))
+        result = self.script[name]
+        if isinstance(result, list):
+            result = result.pop(0)
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def init(self) -> Any:
+        return self._play("init")
+
+    def handle_call(self, request: Any, from_: Any, state: Any) -> Any:
+        return self._play("handle_call", request, state)
+
+    def handle_cast(self, request: Any, state: Any) -> Any:
+        return self._play("handle_cast", request, state)
+
+    def handle_info(self, message: Any, state: Any) -> Any:
+        return self._play("handle_info", message, state)
+
+    def handle_continue(self, value: Any, state: Any) -> Any:
+        return self._play("handle_continue", value, state)
+
+
+def host(**script: Any) -> ServerHost:
+    hosted = ServerHost(Scripted(**{"init": "S0", **script}))
+    assert hosted.start((), {})
+    return hosted
+
+
+def send(hosted: ServerHost, method: str, payload: Any = "q") -> Any:
+    return hosted.find(method).function(Request(None, 1, method, [payload], {}))
+
+
+def test_reply_gives_the_value_and_the_next_state() -> None:
+    hosted = host(handle_call=dx.Reply("A", "S1"))
+    assert send(hosted, "$call") == "A"
+    assert hosted.get_state() == "S1"
+
+
+@pytest.mark.parametrize(("method", "callback"), [("$call", "handle_call"), ("$cast", "handle_cast"), ("$info", "handle_info")])
+def test_no_reply_keeps_the_call_open_and_takes_the_state(method: str, callback: str) -> None:
+    hosted = host(**{callback: dx.NoReply("S1")})
+    assert send(hosted, method) is NO_REPLY
+    assert hosted.get_state() == "S1"
+
+
+@pytest.mark.parametrize(("method", "callback"), [("$call", "handle_call"), ("$cast", "handle_cast"), ("$info", "handle_info")])
+def test_stop_ends_with_its_reason_and_state(method: str, callback: str) -> None:
+    hosted = host(**{callback: dx.Stop(("shutdown", "done"), "S1")})
+    with pytest.raises(ProcessEndedError) as ended:
+        send(hosted, method)
+    assert ended.value.reason == ("shutdown", "done")
+    assert ended.value.reply is NO_REPLY
+    assert hosted.get_state() == "S1"
+
+
+def test_stop_may_reply_and_may_keep_the_state() -> None:
+    hosted = host(handle_call=dx.Stop("normal", reply=None))
+    with pytest.raises(ProcessEndedError) as ended:
+        send(hosted, "$call")
+    assert (ended.value.reason, ended.value.reply, hosted.get_state()) == ("normal", None, "S0")
+
+
+def test_a_callback_that_raises_leaves_the_state_before_it() -> None:
+    hosted = host(handle_call=ValueError("no"))
+    with pytest.raises(ValueError, match="no"):
+        send(hosted, "$call")
+    assert hosted.get_state() == "S0"
+
+
+@pytest.mark.parametrize(
+    ("method", "callback", "value"),
+    [
+        ("$call", "handle_call", "nothing"),
+        ("$call", "handle_call", None),
+        ("$cast", "handle_cast", dx.Reply(1, 2)),
+        ("$info", "handle_info", 3),
+    ],
+)
+def test_a_bad_return_value_ends_the_process(method: str, callback: str, value: Any) -> None:
+    hosted = host(**{callback: value})
+    with pytest.raises(ProcessEndedError) as ended:
+        send(hosted, method)
+    kind, name, message, _ = ended.value.reason
+    assert (kind, name) == ("error", "BadReturnValue")
+    assert f"Scripted.{callback} returned {value!r}" in message
+
+
+def test_continue_runs_before_anything_queued_and_may_chain() -> None:
+    hosted = host(
+        handle_call=dx.Reply("A", "S1", continue_="one"),
+        handle_continue=[dx.NoReply("S2", continue_="two"), dx.NoReply("S3")],
+    )
+    assert send(hosted, "$call") == "A"
+    hosted.after_call()
+    hosted.after_call()
+    server: Any = hosted.server
+    assert server.seen[2:] == [("handle_continue", "one", "S1"), ("handle_continue", "two", "S2")]
+    assert hosted.get_state() == "S3"
+
+
+def test_init_may_ask_to_continue() -> None:
+    hosted = host(init=dx.NoReply("S0", continue_="load"), handle_continue=dx.NoReply("S1"))
+    hosted.after_start()
+    assert hosted.get_state() == "S1"
+
+
+def test_init_may_be_ignored() -> None:
+    assert not ServerHost(Scripted(init=dx.Ignore())).start((), {})
+
+
+def test_init_that_stops_is_a_failed_start_with_its_reason() -> None:
+    with pytest.raises(StartError) as failed:
+        ServerHost(Scripted(init=dx.Stop(("shutdown", "no disk")))).start((), {})
+    assert failed.value.reason == ("shutdown", "no disk")
+
+
+def test_a_missing_init_says_so() -> None:
+    with pytest.raises(StartError, match=r"GenServer\.init"):
+        ServerHost(dx.GenServer()).start((), {})
+
+
+class Deaf(dx.GenServer):
+    def init(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize("method", ["$call", "$cast"])
+def test_a_missing_callback_ends_the_process(method: str) -> None:
+    with pytest.raises(ProcessEndedError) as ended:
+        send(ServerHost(Deaf()), method)
+    assert ended.value.reason[1] == "UndefinedFunctionError"
+
+
+def test_a_missing_handle_info_only_warns(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert send(ServerHost(Deaf()), "$info", "hello") is NO_REPLY
+    assert "hello" in caplog.text
+
+
+def test_an_unknown_method_is_the_callers_error() -> None:
+    with pytest.raises(UnknownMethodError, match="no method 'forward'"):
+        ServerHost(Deaf()).find("forward")
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("normal", "normal"),
+        (["shutdown", 1], ("shutdown", 1)),
+        ("boom", ("error", "Stop", "boom", "")),
+        (7, ("error", "Stop", "7", "")),
+        (("limit", "x"), ("error", "Stop", "('limit', 'x')", "")),
+    ],
+)
+def test_any_stop_reason_becomes_one_that_every_peer_understands(given: Any, reason: Any) -> None:
+    assert checked_reason(given) == reason
+
+
+def test_only_a_marked_handle_call_is_idempotent() -> None:
+    class Marked(Deaf):
+        @dx.idempotent
+        def handle_call(self, request: Any, from_: Any, state: Any) -> Any:
+            return dx.Reply(request, state)
+
+    assert ServerHost(Marked()).idempotent_methods() == ["$call"]
+    assert ServerHost(Deaf()).idempotent_methods() == []

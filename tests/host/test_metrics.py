@@ -1,0 +1,51 @@
+"""Counts and latencies, of a bounded number of calls."""
+
+from __future__ import annotations
+
+import pytest
+
+from dspex_runtime.host.metrics import RING, Metrics, percentile_ms
+
+MS = 1_000_000
+
+
+def test_nothing_was_called_yet() -> None:
+    summary = Metrics().summary()
+    assert summary["count"] == 0
+    assert summary["success_rate"] is summary["avg_ms"] is summary["p99_ms"] is None
+
+
+def test_counts_rates_and_latencies() -> None:
+    metrics = Metrics()
+    for n in range(1, 101):
+        metrics.record("m", 0, n * MS, "ValueError: x" if n % 10 == 0 else None)
+    summary = metrics.summary()
+    assert (summary["count"], summary["failures"], summary["success_rate"]) == (100, 10, 0.9)
+    assert (summary["avg_ms"], summary["p50_ms"], summary["p99_ms"]) == (50.5, 50.0, 99.0)
+    assert summary["last_error"] == "ValueError: x"
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "expected"), [([], 0.5, None), ([7], 0.99, 7.0), ([1, 2], 0.5, 1.0), ([1, 2, 3], 0.99, 3.0)]
+)
+def test_percentiles_are_nearest_rank(values: list[int], share: float, expected: float | None) -> None:
+    assert percentile_ms([v * MS for v in values], share) == expected
+
+
+def test_executions_come_newest_first_and_are_bounded() -> None:
+    metrics = Metrics()
+    for n in range(RING + 5):
+        metrics.record(f"m{n}", n, 2 * MS, None)
+    newest = metrics.executions(2)
+    assert [e["method"] for e in newest] == [f"m{RING + 4}", f"m{RING + 3}"]
+    assert newest[0]["duration_ms"] == 2.0
+    assert len(metrics.executions(10 * RING)) == RING
+    assert metrics.executions(0) == []
+
+
+def test_a_result_that_could_not_be_sent_turns_the_last_call_into_a_failure() -> None:
+    metrics = Metrics()
+    metrics.record("m", 0, MS, None)
+    metrics.amend("cannot be sent")
+    assert metrics.summary()["failures"] == 1
+    assert metrics.executions(1)[0]["ok"] is False

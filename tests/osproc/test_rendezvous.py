@@ -1,0 +1,179 @@
+"""Names of runtimes: one holder each, a dead one's leftovers cleared, everything unusable a ConfigError that says why."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dspex_runtime.errors import ConfigError
+from dspex_runtime.osproc.rendezvous import claim, list_running, listen, runtime_dir, socket_path
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "run"
+    monkeypatch.setenv("DSPEX_RUNTIME_DIR", str(folder))
+    return folder
+
+
+def open_fds() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+def test_the_folder_is_made_for_the_user_alone(folder: Path) -> None:
+    assert runtime_dir() == folder
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    ("own", "user", "expected"),
+    [("{tmp}/own", "{tmp}/xdg", "{tmp}/own"), (None, "{tmp}/xdg", "{tmp}/xdg/dspex"), ("", "{tmp}/xdg", "{tmp}/xdg/dspex")],
+)
+def test_where_the_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str | None, user: str, expected: str) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", user.format(tmp=tmp_path))
+    if own is None:
+        monkeypatch.delenv("DSPEX_RUNTIME_DIR")
+    else:
+        monkeypatch.setenv("DSPEX_RUNTIME_DIR", own.format(tmp=tmp_path))
+    assert str(runtime_dir()) == expected.format(tmp=tmp_path)
+
+
+def test_a_claimed_name_is_listed_and_its_socket_answers_this_user_only() -> None:
+    held = claim("qa")
+    with listen(held) as server, socket.socket(socket.AF_UNIX) as client:
+        assert list_running() == [("qa", held.path)]
+        assert stat.S_IMODE(os.stat(held.path).st_mode) == 0o600
+        client.connect(held.path)
+        server.accept()[0].close()
+    held.release()
+    assert list_running() == []
+    assert not os.path.exists(held.path)
+
+
+def test_a_taken_name_is_refused_with_the_holders_pid() -> None:
+    held = claim("qa")
+    before = open_fds()
+    with pytest.raises(ConfigError, match=rf"'qa' is already running \(pid {os.getpid()}, "):
+        claim("qa")
+    assert open_fds() == before
+    claim("other").release()
+    held.release()
+
+
+def test_a_released_name_is_free_and_releasing_twice_is_fine() -> None:
+    held = claim("qa")
+    held.release()
+    held.release()
+    again = claim("qa")
+    again.release()
+
+
+@pytest.mark.process
+def test_the_name_and_socket_of_a_killed_runtime_are_free() -> None:
+    source = """
+import os, signal
+from dspex_runtime.osproc.rendezvous import claim, listen
+held = claim("qa"); sock = listen(held); print("listening", flush=True); signal.pause()
+"""
+    with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"listening\n"
+        with pytest.raises(ConfigError, match=f"pid {process.pid}"):
+            claim("qa")
+        process.send_signal(signal.SIGKILL)
+    assert os.path.exists(socket_path("qa"))
+    assert list_running() == []
+    held = claim("qa")
+    listen(held).close()
+    held.release()
+
+
+@pytest.mark.process
+def test_a_program_started_by_the_runtime_does_not_hold_its_name() -> None:
+    held = claim("qa")
+    with subprocess.Popen(["sleep", "1000"], close_fds=False) as process:
+        held.release()
+        claim("qa").release()
+        process.kill()
+
+
+def test_a_path_longer_than_a_socket_address_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / ("x" * (90 - len(os.fsencode(tmp_path))))
+    monkeypatch.setenv("DSPEX_RUNTIME_DIR", str(folder))
+    longest = "n" * (107 - len(os.fsencode(folder)) - len("/.sock"))
+    held = claim(longest)
+    listen(held).close()
+    held.release()
+    with pytest.raises(ConfigError, match="108 bytes long, a Unix socket takes 107") as caught:
+        claim(longest + "n")
+    assert "DSPEX_RUNTIME_DIR" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "-x", "a b", "ä", "n" * 65, "a\n"])
+def test_a_name_that_is_no_file_name_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="runtime name"):
+        socket_path(name)
+
+
+def test_a_folder_that_is_a_file_is_refused(folder: Path) -> None:
+    folder.write_text("")
+    with pytest.raises(ConfigError, match="cannot be made"):
+        runtime_dir()
+
+
+def test_a_folder_that_cannot_be_made_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DSPEX_RUNTIME_DIR", "/proc/nothing-can-be-made-here")
+    with pytest.raises(ConfigError, match="cannot be made"):
+        claim("qa")
+    assert list_running() == []
+
+
+def test_a_folder_that_others_may_write_is_refused(folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(ConfigError, match=r"may be written by others \(mode 777\)"):
+        claim("qa")
+
+
+def test_a_folder_of_somebody_else_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir(mode=0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
+    with pytest.raises(ConfigError, match="belongs to uid"):
+        claim("qa")
+
+
+def test_a_lock_that_is_a_link_elsewhere_is_refused(folder: Path) -> None:
+    runtime_dir()
+    (folder / "target").write_text("precious")
+    (folder / "qa.lock").symlink_to(folder / "target")
+    before = open_fds()
+    with pytest.raises(ConfigError, match=r"qa\.lock"):
+        claim("qa")
+    assert open_fds() == before
+    assert (folder / "target").read_text() == "precious"
+
+
+def test_a_socket_that_cannot_be_made_leaves_no_descriptor(folder: Path) -> None:
+    held = claim("qa")
+    Path(held.path).mkdir()
+    before = open_fds()
+    with pytest.raises(ConfigError, match="cannot listen"):
+        listen(held)
+    assert open_fds() == before
+    Path(held.path).rmdir()
+    held.release()
+
+
+def test_something_else_in_the_sockets_place_is_refused(folder: Path) -> None:
+    (runtime_dir() / "qa.sock").mkdir()
+    before = open_fds()
+    with pytest.raises(ConfigError, match="qa"):
+        claim("qa")
+    assert open_fds() == before

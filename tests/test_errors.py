@@ -1,0 +1,143 @@
+"""The errors: a hierarchy to catch by, facts as attributes, and no loss on any way they travel."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+
+from dspex_runtime import errors
+from dspex_runtime.errors import (
+    BusyError,
+    CallError,
+    CallTimeoutError,
+    ConfigError,
+    DspexError,
+    NoProcessError,
+    OverloadedError,
+    ProcessDownError,
+    ProtocolError,
+    RemoteError,
+    RuntimeUnreachableError,
+    StartError,
+    SupervisorError,
+    UnserialisableError,
+)
+from dspex_runtime.wire.codec import Codec
+
+FULL: list[DspexError] = [
+    DspexError("wrong", id="a", hint="try"),
+    ConfigError("bad", problems=["x: no", "y: no"], hint="fix it"),
+    StartError("did not start", id="a", reason=("error", "ValueError", "no", "tb"), remote_traceback="Traceback ..."),
+    CallError("failed", id="a"),
+    CallTimeoutError("late", id="a", hint="wait"),
+    RemoteError("no", type_name="ValueError", remote_traceback="Traceback ...", id="a", incarnation=2, retryable=True),
+    ProcessDownError("down", id="a", incarnation=2, reason=("signal", "SEGV"), hint="look"),
+    NoProcessError("gone", id="a", incarnation=2, reason="killed", hint="start it"),
+    OverloadedError("full", id="a", limit=1000, hint="later"),
+    BusyError("busy", id="a"),
+    SupervisorError("already_started", "runs", id="a", hint="stop it"),
+    RuntimeUnreachableError("nobody", hint="dspex up"),
+    ProtocolError("garbage"),
+    UnserialisableError("a lock", path="result.lock", id="a"),
+]
+
+
+def facts(error: DspexError) -> dict[str, Any]:
+    return {**vars(error), "type": type(error), "text": str(error), "args": error.args, "code": error.code}
+
+
+def test_every_class_is_here() -> None:
+    assert {type(error).__name__ for error in FULL} == set(errors.__all__)
+
+
+@pytest.mark.parametrize("error", FULL, ids=lambda error: type(error).__name__)
+def test_no_fact_is_lost_on_the_way(error: DspexError) -> None:
+    assert facts(pickle.loads(pickle.dumps(error))) == facts(error)
+    assert facts(copy.copy(error)) == facts(error)
+    wired = Codec().unpack(Codec().pack([error.to_wire()]))[0]
+    assert wired["class"] == type(error).__name__
+    assert facts(DspexError.from_wire(wired)) == facts(error)
+
+
+@pytest.mark.parametrize("error", FULL, ids=lambda error: type(error).__name__)
+def test_what_came_by_wire_can_be_sent_on(error: DspexError) -> None:
+    again = DspexError.from_wire(error.to_wire())
+    assert again.to_wire() == error.to_wire()
+
+
+@pytest.mark.parametrize(
+    ("cls", "bases"),
+    [
+        (ConfigError, (ValueError,)),
+        (CallTimeoutError, (CallError, TimeoutError)),
+        (RemoteError, (CallError,)),
+        (ProcessDownError, (CallError,)),
+        (NoProcessError, (ProcessDownError,)),
+        (OverloadedError, (CallError,)),
+        (BusyError, (CallError,)),
+        (RuntimeUnreachableError, (ConnectionError,)),
+        (UnserialisableError, (TypeError,)),
+    ],
+)
+def test_errors_are_caught_as_what_they_are(cls: type[DspexError], bases: tuple[type[Exception], ...]) -> None:
+    assert all(issubclass(cls, base) for base in (*bases, DspexError))
+
+
+def test_codes_are_words_for_programs_and_unique() -> None:
+    codes = [cls.code for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, DspexError)]
+    # A SupervisorError has its supervisor's word instead of one of its own.
+    assert len(codes) - len(set(codes)) == 1
+    assert SupervisorError("not_found", "no").code == "not_found"
+
+
+def test_an_error_of_a_newer_peer_is_still_an_error_with_its_facts() -> None:
+    error = DspexError.from_wire({"class": "QuotaError", "code": "quota", "message": "too much", "id": "a", "limit": 3})
+    assert type(error) is DspexError
+    assert (str(error), error.code, error.id, vars(error)["limit"]) == ("too much", "quota", "a", 3)
+
+
+@pytest.mark.parametrize("name", ["Exception", "object", "ExitReason", None, 3])
+def test_only_our_own_classes_are_made_from_the_wire(name: object) -> None:
+    assert type(DspexError.from_wire({"class": name, "message": "x"})) is DspexError
+
+
+@pytest.mark.parametrize(
+    ("error", "retryable"),
+    [
+        (CallError("x"), False),
+        (CallTimeoutError("x"), False),
+        (ProcessDownError(id="a"), False),
+        (BusyError("x"), False),
+        (RemoteError("x"), False),
+        (RemoteError("x", retryable=True), True),
+        (NoProcessError(id="a"), True),
+        (OverloadedError("x"), True),
+    ],
+)
+def test_only_what_certainly_did_not_begin_is_retryable(error: CallError, retryable: bool) -> None:
+    assert error.retryable is retryable
+
+
+class TestTexts:
+    """Made from the facts, with the remote traceback at the end."""
+
+    @pytest.mark.parametrize(
+        ("error", "text"),
+        [
+            (DspexError("wrong", hint="try"), "wrong"),
+            (StartError("'a' did not start"), "'a' did not start"),
+            (StartError("'a' did not start", remote_traceback="Traceback ...\n\n"), "'a' did not start\n\nTraceback ..."),
+            (RemoteError("no", type_name="ValueError"), "ValueError: no"),
+            (
+                RemoteError("no", type_name="ValueError", id="a", incarnation=2, remote_traceback="Traceback ...\n"),
+                "ValueError: no in 'a' (incarnation 2)\n\nTraceback ...",
+            ),
+            (ProcessDownError(id="a", reason="killed"), "'a' went down with the call in flight: killed (SIGKILL)"),
+            (NoProcessError("no such id 'b'", id="b"), "no such id 'b'"),
+        ],
+    )
+    def test_of(self, error: DspexError, text: str) -> None:
+        assert str(error) == text

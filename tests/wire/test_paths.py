@@ -1,0 +1,99 @@
+"""A value that cannot be sent is found wherever it is."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from dspex_runtime.errors import UnserialisableError
+from dspex_runtime.wire import messages as m
+from dspex_runtime.wire.codec import Codec
+
+
+class Holder:
+    def __init__(self, **attributes: Any) -> None:
+        self.__dict__.update(attributes)
+
+    def __repr__(self) -> str:
+        return "Holder()"
+
+
+class Slotted:
+    __slots__ = ("lock", "unset")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+class BadRepr:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+    def __reduce__(self) -> Any:
+        raise RuntimeError("not me")
+
+
+def closure() -> Any:
+    lock = threading.Lock()
+    return lambda: lock
+
+
+def path_of(value: Any, *, pickle: bool = True) -> str:
+    with pytest.raises(UnserialisableError) as info:
+        Codec(pickle=pickle).pack([m.CALL, 1, "ask", [value], {}, None, None, 0])
+    return info.value.path
+
+
+LOCK = threading.Lock()
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        (LOCK, "args[0]"),
+        ({"model": Holder(lock=LOCK)}, "args[0]['model'].lock"),
+        ({"a": [1, (2, {"b": LOCK})]}, "args[0]['a'][1][1]['b']"),
+        (Holder(deep={"k": [Holder(x=LOCK)]}), "args[0].deep['k'][0].x"),
+        (Slotted(), "args[0].lock"),
+        (closure(), "args[0].<closure lock>"),
+        ({1: 2, ("k", Holder(x=LOCK)): 3}, "args[0].keys()[('k', Holder())][1].x"),
+        ({BadRepr()}, "args[0]{<BadRepr>}"),
+        (memoryview(b"abcd")[::2], "args[0]"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_path_leads_to_the_part_that_cannot_be_sent(value: Any, path: str) -> None:
+    assert path_of(value) == path
+
+
+def test_without_pickle_the_foreign_object_itself_is_the_part() -> None:
+    assert path_of({"model": Holder(lock=LOCK)}, pickle=False) == "args[0]['model']"
+
+
+def test_an_item_is_named_by_the_kind_of_message() -> None:
+    for message, path in [
+        ([m.REPLY, 1, {"x": LOCK}], "result['x']"),
+        ([m.ITEM, 1, LOCK], "item"),
+        ([m.CALL, 1, "f", [], {"model": LOCK}, None, None, 0], "kwargs['model']"),
+        ([m.CONTROL, 1, "start", {"args": [LOCK]}], "args['args'][0]"),
+        (["ready", LOCK], "message[1]"),
+    ]:
+        with pytest.raises(UnserialisableError) as info:
+            Codec(pickle=True).pack(message)
+        assert info.value.path == path
+
+
+def test_a_dict_inside_itself_is_told_with_both_places() -> None:
+    inner: dict[str, Any] = {}
+    inner["again"] = [inner]
+    with pytest.raises(UnserialisableError, match=r"contains itself: it is the object at args\[0\]\['x'\]") as info:
+        Codec().pack([m.CALL, 1, "f", [{"x": inner}], {}, None, None, 0])
+    assert info.value.path == "args[0]['x']['again'][0]"
+
+
+def test_an_object_inside_itself_is_told_by_what_it_holds() -> None:
+    node = Holder()
+    node.children = [node, LOCK]  # type: ignore[attr-defined]
+    assert path_of({"n": node}).startswith("args[0]['n'].children")
