@@ -13,8 +13,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BIN = Path(sys.executable).parent
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
-FILES = {match[2].splitlines()[0].removeprefix("# "): match[2] for match in BLOCK.finditer(README) if match[1] in ("python", "yaml")}
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FILES = {
+    match[2].splitlines()[0].removeprefix("# "): match[2] for match in BLOCK.finditer(README) if match[1] in ("python", "yaml")
+}
 COMMANDS = [
     line.removeprefix("$ ").replace(".venv/bin/dspex", "dspex")
     for match in BLOCK.finditer(README)

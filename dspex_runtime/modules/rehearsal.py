@@ -11,7 +11,7 @@ from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
 
 
-class Understudy(dspy.Module):
+class Understudy(dspy.Module):  # type: ignore[misc] # dspy has no types
     """A module with one predictor that needs no LM to answer."""
 
     def __init__(self) -> None:

@@ -57,8 +57,7 @@ class Executor:
                 case do.SetTimer(timer, at):
                     node.timers[timer] = self._loop.call_at(at, lambda timer=timer: self._timer_fired(node, timer))  # type: ignore[misc]
                 case do.CancelTimer(timer):
-                    if (pending := node.timers.pop(timer, None)) is not None:
-                        pending.cancel()
+                    node.timers.pop(timer).cancel()
                 case do.Reply(request, result):
                     self._reply(node, request, result)
                 case do.Report():
@@ -80,8 +79,8 @@ class Executor:
                     assert_never(instruction)
 
     def _timer_fired(self, node: SupervisorNode, timer: ev.TimerId) -> None:
-        if node.timers.pop(timer, None) is not None:
-            self._supervision.deliver(node, ev.TimerFired(timer))
+        del node.timers[timer]
+        self._supervision.deliver(node, ev.TimerFired(timer))
 
     # -- children ---------------------------------------------------------------------------------------------------
 
@@ -239,7 +238,7 @@ class Executor:
             if gave_up:
                 self.given_up[node.key] = node
             node.exited(gave_up)
-        elif parent.killed_because is None:
+        else:
             child, incarnation = node.child_id, Incarnation(node.incarnation)
             if booted is not None:  # stopped before it was up
                 self._supervision.deliver(parent, ev.StartFailed(child, incarnation, reason, None))

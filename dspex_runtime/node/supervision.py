@@ -51,7 +51,7 @@ class Supervision:
         try:
             while self._queue:
                 target, event = self._queue.popleft()
-                if not target.closed:
+                if not target.closed and target.killed_because is None:  # what is killed starts and answers nothing more
                     self._executor.execute(target, target.machine.handle(event, self._loop.now()))
         finally:
             self._delivering = False

@@ -218,7 +218,7 @@ def test_a_file_of_a_client_is_searched_on_its_path_first(folder: Path, tmp_path
 @pytest.mark.parametrize(
     ("child", "problem"),
     [
-        ({}, "a child needs id: (text of letters, digits, _ and - (at most 100; not first: -; not \"root\"))"),
+        ({}, 'a child needs id: (text of letters, digits, _ and - (at most 100; not first: -; not "root"))'),
         ({"id": "a"}, "found no kind; allowed: exactly one of module:, server: and supervisor: in a child"),
         ([], "found a list; allowed: a map with id, module,"),
         ({"id": "a", "module": int}, "module: found a Python object (type); allowed: text as"),

@@ -249,9 +249,7 @@ class FakeTree:
         self.reports = Reports()
         self.monitoring = Monitoring()
         self.launcher = FakeLauncher()
-        self.supervision = Supervision(
-            self.loop, self.registry, cast(Launcher, self.launcher), self.reports, self.monitoring
-        )
+        self.supervision = Supervision(self.loop, self.registry, cast(Launcher, self.launcher), self.reports, self.monitoring)
         self.boots: list[Any] = []
         self.exits: list[bool] = []
         self.session = FakeSession()

@@ -8,7 +8,7 @@ import pytest
 
 from dspex_runtime.core import events as ev
 from dspex_runtime.core.child_spec import BRUTAL_KILL, Backoff, Shutdown
-from dspex_runtime.errors import StartError
+from dspex_runtime.errors import NoProcessError, StartError
 from dspex_runtime.node.registry import Record
 from dspex_runtime.types import Kind, State
 from helpers.fake_tree import FakeTree, group, worker
@@ -216,6 +216,16 @@ class TestBrutalKill:
             "first": "READY",
             **dict.fromkeys(["g", "g/a", "g/b", "g/h", "g/h/c", "g/h/i", "g/h/i/d", "g/h/empty"], "STOPPED"),
         }
+
+    def test_who_asks_it_for_something_meanwhile_is_told_that_it_is_gone(self, doomed: FakeTree) -> None:
+        doomed.launcher.undying.add("g/b")
+        stopped = doomed.ask(doomed.supervision.terminate, doomed.record("g"))
+        doomed.launcher.did()
+        started = doomed.ask(doomed.supervision.ask, "g", lambda request: ev.StartChildAsked(request, worker("late")))
+        assert (stopped.came, started.came) == (0, 0)
+        doomed.process("g/b").end()
+        assert (stopped.came, type(started.error)) == (1, NoProcessError)
+        assert doomed.launcher.did() == []
 
     def test_it_can_be_started_again(self, doomed: FakeTree) -> None:
         doomed.ask(doomed.supervision.terminate, doomed.record("g"))

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.process  # the zygote's pid is that of a real child, wh
 
 def idle_child(fd: int) -> int:
     """Return the pid of a child that does nothing but end with the socket `fd`, the only descriptor it has."""
+    closed_fd, open_fd = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.closerange(3, fd)
@@ -38,6 +39,9 @@ def idle_child(fd: int) -> int:
         poller.register(fd, 0)  # only its end
         poller.poll()
         os._exit(0)
+    os.close(open_fd)
+    os.read(closed_fd, 1)  # its end says that the child has let go of everything it inherited
+    os.close(closed_fd)
     return pid
 
 
@@ -131,8 +135,11 @@ class Bench:
             spares=spares,
             facts=lambda process: {"log": process.id},
             on_failed=self.failures.append,
-            report=lambda type, **facts: self.reports.append((type, facts)),
+            report=self._report,
         )
+
+    def _report(self, type: str, **facts: Any) -> None:
+        self.reports.append((type, facts))
 
     def _spawn(self, **options: Any) -> Zygote:
         self.spawned.append(options)
@@ -421,14 +428,15 @@ class TestLostZygote:
         assert "zygote: " in caplog.text
 
 
+WHY: Message = ["failed", {"message": "preload 'nowhere': no such module", "traceback": "Traceback ..."}]
+
+
 class TestPreloadFailure:
     """At boot it is why the runtime does not start; later it is an event."""
 
-    WHY: Message = ["failed", {"message": "preload 'nowhere': no such module", "traceback": "Traceback ..."}]
-
     def test_at_boot_is_told(self, bench: Bench) -> None:
         bench.launcher.open()
-        bench.says(self.WHY)
+        bench.says(WHY)
         (error,) = bench.failures
         assert str(error) == "preload 'nowhere': no such module\n\nTraceback ..."
         assert bench.types() == ["zygote_failed"]
@@ -438,7 +446,7 @@ class TestPreloadFailure:
         bench.zygote.die()
         bench.loop.turn()
         bench.loop.turn()
-        bench.says(self.WHY)
+        bench.says(WHY)
         assert bench.failures == []
         assert bench.types() == ["zygote_ready", "zygote_lost", "zygote_failed"]
 

@@ -60,7 +60,7 @@ class TestRequests:
     """Each is answered, however wrong it is; what is no message of the protocol ends the connection."""
 
     def test_an_unknown_operation_is_refused_with_those_there_are(self, runtime: FakeNode) -> None:
-        with pytest.raises(DspexError, match="unknown operation 'explode'; there are .*info.*wait"):
+        with pytest.raises(DspexError, match=r"unknown operation 'explode'; there are .*info.*wait"):
             runtime.boot().owner.ask("explode")
 
     @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_the_time_is_kept_and_the_answer_names_who_is_missing(runtime: FakeNode)
 
 
 def test_an_unknown_word_is_refused_with_those_there_are(runtime: FakeNode) -> None:
-    with pytest.raises(ConfigError, match="unknown state 'happy' to wait for; there are backoff, .*ready"):
+    with pytest.raises(ConfigError, match=r"unknown state 'happy' to wait for; there are backoff, .*ready"):
         runtime.boot(server("a")).owner.ask("wait", ids=["a"], state="happy")
 
 

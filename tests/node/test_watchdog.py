@@ -19,6 +19,7 @@ from dspex_runtime.types import Kind
 from helpers.fake_tree import ManualLoop
 
 MIB = 2**20
+GRACE = Liveness(grace_s=2.0)
 
 
 @dataclass(eq=False)
@@ -50,7 +51,7 @@ class Bench:
         self.modules: list[Module] = []
         self.watchdog = Watchdog(self.loop, self.board, lambda: cast(list[ModuleProcess], self.modules))
 
-    def module(self, *, liveness: Liveness | None = Liveness(grace_s=2.0), memory_bytes: int | None = None) -> Module:
+    def module(self, *, liveness: Liveness | None = GRACE, memory_bytes: int | None = None) -> Module:
         launch = LaunchSpec(Kind.MODULE, target="x:Y", liveness=liveness, limits=Limits(memory_bytes=memory_bytes))
         self.modules.append(Module(self.board.allocate(), launch))
         return self.modules[-1]

@@ -74,9 +74,12 @@ def test_a_stopped_process_is_hung_when_it_is_busy(rt: dx.Runtime, tmp_path: Pat
     assert notice.reason[:2] == ("limit", "liveness")
 
 
-def test_over_its_memory_limit_it_is_ended_with_the_figures(rt: dx.Runtime) -> None:
+def test_over_its_memory_limit_it_is_ended_with_the_figures(rt: dx.Runtime, tmp_path: Path) -> None:
+    x = rt.server("x")
     down = rt.monitor("x")
-    assert rt.server("x").call(["grow", 400], timeout=30) == 400 * 2**20
+    with pytest.raises((dx.ProcessDownError, dx.CallTimeoutError)):
+        x.call(["grow", 400], timeout=30)
+        x.call(["wait", str(tmp_path / "never")], timeout=30)
     notice = down.wait(20)
     assert notice is not None
     assert notice.reason[:2] == ("limit", "memory")

@@ -18,8 +18,9 @@ pytestmark = pytest.mark.process
 OWNER = """
 import sys, threading
 import dspex_runtime as dx
-rt = dx.Runtime({"version": 1, "name": "owned", "runtime": {"spares": 1}, "tree": {"children": [
-    {"id": id, "server": sys.argv[1] + ":Bad", "liveness": None, "shutdown": {"drain": "100ms", "timeout": "200ms"}} for id in "ab"]}})
+bad = {"server": sys.argv[1] + ":Bad", "liveness": None, "shutdown": {"drain": "100ms", "timeout": "200ms"}}
+tree = {"children": [{"id": "a", **bad}, {"id": "b", **bad}]}
+rt = dx.Runtime({"version": 1, "name": "owned", "runtime": {"spares": 1}, "tree": tree})
 pids = [rt.pid, rt.status()["zygote_pid"], rt.info("a").pid, rt.info("b").pid, *rt.server("a").call(["fork"])]
 try:
     rt.server("b").call(["burn"], timeout=0.2)

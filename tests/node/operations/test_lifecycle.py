@@ -28,9 +28,7 @@ def late(client: Client, op: str, /, **args: Any) -> Any:
 class TestStart:
     """A new child, alone or under a supervisor; or one that is down."""
 
-    @pytest.mark.parametrize(
-        ("supervisor", "full_id", "owner"), [(None, "x", "@x"), ("root", "x", ""), ("g", "g/x", "g")]
-    )
+    @pytest.mark.parametrize(("supervisor", "full_id", "owner"), [(None, "x", "@x"), ("root", "x", ""), ("g", "g/x", "g")])
     def test_answers_with_who_it_is(self, runtime: FakeNode, supervisor: str | None, full_id: str, owner: str) -> None:
         runtime.boot(GROUP)
         answer = late(runtime.owner, "start", spec=server("x"), supervisor=supervisor)
