@@ -29,13 +29,15 @@ class AsyncSide:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._starting = threading.Lock()
+        self._over = False
 
     def submit(self, request: Request, entry: Entry, result: Any = None) -> None:
         """Run a method on the loop; `result` is what it returned when it was called already and turned out to be awaitable."""
         self._ensure_started().call_soon_threadsafe(self._start, request, entry, result)
 
     def cancel_all(self) -> None:
-        """Cancel whatever runs: the drain is over."""
+        """Cancel whatever runs: the drain is over. The callers learn of it from the end of the process, as those of sync calls."""
+        self._over = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._cancel_tasks)
 
@@ -64,8 +66,8 @@ class AsyncSide:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         request.cancel = lambda: self._cancel(task)
-        if request.cancelled:  # between the hand-over and here
-            task.cancel()
+        if request.cancelled:  # between the hand-over and here. Not at once: a task that never began could not end the request
+            self._cancel(task)
 
     def _cancel(self, task: asyncio.Task[None]) -> None:
         assert self._loop is not None
@@ -80,8 +82,9 @@ class AsyncSide:
                 result = entry.function(*request.args, **request.kwargs)
             value = await self._value(request, entry, result)
         except asyncio.CancelledError as exc:
-            # The client's wish, or the user's own: then the caller still waits for an answer.
-            self._calls.failed(request, CallCancelledError("the client gave the call up") if request.cancelled else exc)
+            # The client's wish, the end of the drain, or the user's own: only then the caller still waits for an answer.
+            given_up = request.cancelled or self._over
+            self._calls.failed(request, CallCancelledError("the client gave the call up") if given_up else exc)
         except SystemExit as exc:
             self._calls.system_exit(request, exc)
         except BaseException as exc:

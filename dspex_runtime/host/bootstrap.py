@@ -33,6 +33,7 @@ from dspex_runtime.host.prefault import warm_up
 from dspex_runtime.host.server_loop import ServerLoop
 from dspex_runtime.osproc.board import Board
 from dspex_runtime.osproc.channel import FdChannel
+from dspex_runtime.osproc.warmth import Warmth
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.faults import to_fault
@@ -49,20 +50,20 @@ class _Inherited:
 _inherited = _Inherited()
 
 
-def main(control_fd: int, board: Board, prefault: bool) -> int:
+def main(control_fd: int, board: Board, warmth: int) -> int:
     """Be a module process; return its exit status.
 
     Args:
         control_fd: Our end of the control socketpair; owned from here on.
         board: Where to stamp; the slot comes with the assignment.
-        prefault: Touch the pages that building a module will need, while nobody waits.
+        warmth: A `Warmth`: what to rehearse while nobody waits.
     """
     atexit._clear()  # what the zygote's imports registered belongs to the zygote
     codec = _inherited.codec
     control = FdChannel(socket.socket(fileno=control_fd), codec)
     random.seed()  # every fork would draw the zygote's numbers
     ignore_interrupts()
-    warm_up(control.fileno(), codec, dspy=prefault)
+    warm_up(control.fileno(), codec, Warmth(warmth))
     try:
         message = control.recv()
     except (EOFError, OSError):

@@ -27,7 +27,7 @@ from dspex_runtime.host.parent import ParentPeer
 from dspex_runtime.host.peer import Peer
 from dspex_runtime.osproc.channel import Channel, FdChannel
 from dspex_runtime.wire import messages as m
-from dspex_runtime.wire.codec import Codec
+from dspex_runtime.wire.codec import Codec, UndecodableError
 
 if TYPE_CHECKING:
     from dspex_runtime.host.server_loop import ServerLoop
@@ -74,10 +74,12 @@ class Control:
         loop = self._loop
         assert loop
         control, data = self._channel.fileno(), loop.channels.fileno()
+        if self._channel.pending:  # what came with the assignment is in our buffer, and the descriptor is quiet
+            self._serve_parent()
+            self._after_turn()
         while True:
             ready = [fileno for fileno, _ in self._epoll.poll(self._timeout_s())]
-            # A message may sit in our buffer although the descriptor is quiet: it came with the assignment.
-            if control in ready or self._channel.pending:
+            if control in ready:
                 self._serve_parent()
             if data in ready:
                 loop.take_over()
@@ -149,13 +151,19 @@ class Control:
         self._drains = waiting
 
     def _serve_parent(self) -> None:
+        more = True
+        while more:
+            more = self._serve_messages()
+
+    def _serve_messages(self) -> bool:
+        """Serve what is here; True when more may be, that a poll of the descriptor would not tell of."""
         try:
             received = self._channel.recv_ready()
         except (EOFError, ConnectionError):
             os._exit(0)  # the runtime is gone; nobody is left to end for
-        except (ProtocolError, OSError) as exc:  # a value that cannot be rebuilt here, or no descriptor left for a channel
+        except UndecodableError as exc:  # a value that cannot be rebuilt here; whatever else is wrong ends the process
             log.error("lost a message of the parent: %s", exc)
-            return
+            return True
         for message in received:
             kind = message[0]
             if kind == m.CHANNEL:
@@ -165,6 +173,7 @@ class Control:
                 self._operate(id, op, args or {})
             else:
                 log.warning("the parent sent a message of kind %r", kind)
+        return bool(received) and self._channel.pending
 
     def _add_channel(self, info: dict[str, Any]) -> None:
         assert self._loop is not None

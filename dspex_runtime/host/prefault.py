@@ -26,6 +26,7 @@ from dspex_runtime.host.peer import Peer
 from dspex_runtime.host.server_loop import ServerLoop
 from dspex_runtime.osproc.board import SLOT_BYTES, Slot
 from dspex_runtime.osproc.channel import Channel
+from dspex_runtime.osproc.warmth import Warmth
 from dspex_runtime.types import Kind
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
@@ -33,18 +34,20 @@ from dspex_runtime.wire.codec import Codec
 UNDERSTUDY: Final = os.path.join(os.path.dirname(__file__), "understudy.py")
 
 
-def warm_up(control_fd: int, codec: Codec, *, dspy: bool) -> None:
+def warm_up(control_fd: int, codec: Codec, warmth: Warmth) -> None:
     """Run the code paths of a start and of a call once.
 
     Args:
         control_fd: Readable as soon as the assignment is there; then nothing more is rehearsed.
         codec: Of this process.
-        dspy: Rehearse a dspy module too: 3 MB more of its own.
+        warmth: What to rehearse.
     """
+    if warmth is Warmth.COLD:
+        return
     waiting = select.poll()
     waiting.register(control_fd, select.POLLIN)
     steps: list[Callable[[], None]] = [lambda: _assignment(codec), lambda: _server(codec)]
-    if dspy and "dspy" in sys.modules:
+    if warmth is Warmth.MODULE and "dspy" in sys.modules:
         from dspex_runtime.modules import rehearsal
 
         steps += [rehearsal.build, rehearsal.call]

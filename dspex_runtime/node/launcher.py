@@ -21,6 +21,7 @@ from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.node.peer import Peer
 from dspex_runtime.osproc.board import Board
 from dspex_runtime.osproc.subreaper import reap_exited, reap_strays
+from dspex_runtime.osproc.warmth import Warmth
 from dspex_runtime.osproc.zygote_client import Zygote
 from dspex_runtime.types import Kind
 from dspex_runtime.wire.messages import Message
@@ -30,6 +31,11 @@ log = logging.getLogger(__name__)
 ENTRY: Final = "dspex_runtime.host.bootstrap:main"
 RESPAWN_DELAYS_S: Final = (0.0, 0.1, 0.5, 2.0, 10.0)  # before the nth replacement of a zygote that never got ready
 MAX_FORKS_AHEAD: Final = 8  # forks asked for and not yet there; more only lengthens the zygote's queue
+# Which spare a start takes, by whether it is a dspy module. A spare of another kind still beats a fork.
+PREFERENCE: Final = {
+    True: (Warmth.MODULE, Warmth.SERVER, Warmth.COLD),
+    False: (Warmth.SERVER, Warmth.COLD, Warmth.MODULE),
+}
 REFILL_AFTER_S: Final = 0.02  # spares are refilled when no start has waited for this long
 
 
@@ -43,9 +49,9 @@ class Spare:
 
 @dataclass(slots=True)
 class Pool:
-    """Spares of one kind: pre-faulted for modules, bare for servers (a bare one has 3 MB less of its own)."""
+    """Idle processes of one warmth. COLD ones are forked for starts that wait or are announced, none is kept in store."""
 
-    prefault: bool
+    warmth: Warmth
     size: int
     idle: deque[Spare] = field(default_factory=deque)
     asked: int = 0  #: forks asked for and not yet there
@@ -77,9 +83,11 @@ class Launcher:
         self._facts = facts
         self._on_failed = on_failed
         self._report = report
-        self._pools = {True: Pool(True, spares if "dspy" in preload else 0), False: Pool(False, spares)}
+        sizes = {Warmth.MODULE: spares if "dspy" in preload else 0, Warmth.SERVER: spares, Warmth.COLD: 0}
+        self._pools = {warmth: Pool(warmth, size) for warmth, size in sizes.items()}
         self._waiting: deque[ModuleProcess] = deque()
         self._expected = 0  #: starts announced and not yet made
+        self._starts = self._starts_seen = 0  #: starts ever, and when spares were last to be refilled
         self._by_pid: dict[int, ModuleProcess] = {}
         self._adopted: set[int] = set()  #: pids whose zygote died: ours to reap
         self._zygote: Zygote | None = None
@@ -112,8 +120,8 @@ class Launcher:
 
     def _message(self, peer: Peer, message: Message) -> None:
         match message:
-            case ["forked", int(pid), bool(prefault)]:
-                self._forked(peer, pid, self._pools[prefault])
+            case ["forked", int(pid), int(warmth)]:
+                self._forked(peer, pid, self._pools[Warmth(warmth)])
             case ["exited", int(pid), int(status)]:
                 self._exited(pid, status)
                 peer.send(["reap", pid])
@@ -125,8 +133,8 @@ class Launcher:
                 self._refill_later()
             case ["failed", dict() as why]:
                 self._preload_failed(why)
-            case ["fork_failed", str(text), bool(prefault)]:
-                self._fork_failed(text, self._pools[prefault])
+            case ["fork_failed", str(text), int(warmth)]:
+                self._fork_failed(text, self._pools[Warmth(warmth)])
             case _:
                 log.error("illegal message from the zygote: %r", message)
 
@@ -177,10 +185,10 @@ class Launcher:
     def start(self, process: ModuleProcess) -> None:
         """Give `process` an OS process, now or when the zygote has made one."""
         self._expected = max(0, self._expected - 1)
-        first = process.spec.kind is Kind.MODULE
-        for prefault in (first, not first):  # a spare of the other kind still beats a fork
-            if self._pools[prefault].idle:
-                self._assign(process, self._pools[prefault].idle.popleft())
+        self._starts += 1
+        for warmth in PREFERENCE[process.spec.kind is Kind.MODULE]:
+            if self._pools[warmth].idle:
+                self._assign(process, self._pools[warmth].idle.popleft())
                 self._ask_forks()
                 self._refill_later()
                 return
@@ -199,20 +207,25 @@ class Launcher:
             process.never_forked("stopped before it had a process")
 
     def _assign(self, process: ModuleProcess, spare: Spare) -> None:
-        slot = self._board.allocate()
+        try:
+            slot = self._board.allocate()
+        except OSError as exc:
+            spare.sock.close()
+            process.never_forked(f"no place on the board for another process: {exc}")
+            return
         self._by_pid[spare.pid] = process
         process.assign(spare.pid, spare.sock, slot, self._facts(process))
 
     def _ask_forks(self) -> None:
         if not self._ready or self._peer is None:
             return
-        # Whoever waits gets a bare fork: pre-faulting pays only while nobody waits for it.
-        pool = self._pools[False]
+        # Whoever waits gets a cold fork: a rehearsal pays only while nobody waits for it.
+        pool = self._pools[Warmth.COLD]
         coming = max(0, self._expected - len(pool.idle))
         wanted = min(len(self._waiting) + coming, MAX_FORKS_AHEAD) - pool.asked
         if wanted > 0:
             pool.asked += wanted
-            self._peer.send(["fork", wanted, False])
+            self._peer.send(["fork", wanted, int(Warmth.COLD)])
 
     def _refill_later(self) -> None:
         if self._refill_timer is None or self._refill_timer.callback is None:
@@ -221,14 +234,16 @@ class Launcher:
     def _refill(self) -> None:
         if not self._ready or self._peer is None or self._closing:
             return
-        if self._waiting:
-            self._refill_later()
+        if self._waiting or (self._expected and self._starts != self._starts_seen):
+            self._starts_seen = self._starts
+            self._refill_later()  # a tree is coming up: its starts go first
             return
+        self._expected = 0  # its starts take long, or it failed: no use in forking ahead of it
         for pool in self._pools.values():
             missing = pool.size - len(pool.idle) - pool.asked
             if missing > 0:
                 pool.asked += missing
-                self._peer.send(["fork", missing, pool.prefault])
+                self._peer.send(["fork", missing, int(pool.warmth)])
 
     def _forked(self, peer: Peer, pid: int, pool: Pool) -> None:
         fd = peer.take_fd()

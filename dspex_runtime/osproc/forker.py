@@ -20,7 +20,7 @@ from dspex_runtime.osproc.mark import Marker
 
 __all__ = ["Entry", "Forker"]
 
-Entry = Callable[[int, Board, bool], int]
+Entry = Callable[[int, Board, int], int]
 
 
 class Forker:
@@ -39,7 +39,7 @@ class Forker:
         """Prepare; call after the preload, which may have changed signal dispositions.
 
         Args:
-            entry: Called in the child as entry(control_fd, board, prefault); its result is the exit status.
+            entry: Called in the child as entry(control_fd, board, warmth); its result is the exit status.
             board: Passed to entry.
             lifeline_fd: Read end of the runtime's lifeline.
             marker: Marks each child and so all its descendants.
@@ -76,7 +76,7 @@ class Forker:
             self._marker.apply(mark)
             self._ahead = (ours, theirs, lifeline_fd, mark)
 
-    def fork(self, prefault: bool) -> tuple[int, int, str]:
+    def fork(self, warmth: int) -> tuple[int, int, str]:
         """Fork one child; the parent gets (pid, parent end of the control pipe, mark).
 
         Raises:
@@ -89,7 +89,7 @@ class Forker:
         try:
             pid = os.fork()
             if pid == 0:
-                self._child(theirs, lifeline_fd, prefault)
+                self._child(theirs, lifeline_fd, warmth)
         except BaseException:
             os.close(ours)
             raise
@@ -102,14 +102,14 @@ class Forker:
             pass  # it has run and ended, or exec'ed; then it did this itself
         return pid, ours, mark
 
-    def _child(self, control_fd: int, lifeline_fd: int, prefault: bool) -> NoReturn:
+    def _child(self, control_fd: int, lifeline_fd: int, warmth: int) -> NoReturn:
         status = 1
         try:
             os.setpgid(0, 0)
             lifeline.tie(lifeline_fd)
             signals.reset_in_child(self._dirty_signals)
             close_all_but((control_fd, lifeline_fd, *self._keep_fds), limit=self._limit)
-            status = int(self._entry(control_fd, self._board, prefault))
+            status = int(self._entry(control_fd, self._board, warmth))
         except SystemExit as exc:
             status = _exit_status(exc)
         except BaseException:

@@ -3,9 +3,9 @@
     python -m dspex_runtime.osproc.zygote --sock FD --lifeline FD --board FD --entry pkg.mod:function [--path DIR] [--preload NAME]
 
     zygote -> runtime   ["ready", {"pid", "modules", "threads", "seconds"}] | ["failed", {"message", "traceback"}] and exit 1
-    runtime -> zygote   ["fork", n, prefault]             answered n times by one of
-    zygote -> runtime   ["forked", pid, prefault] + the parent end of the child's control pipe
-                        ["fork_failed", text, prefault]
+    runtime -> zygote   ["fork", n, warmth]             answered n times by one of
+    zygote -> runtime   ["forked", pid, warmth] + the parent end of the child's control pipe
+                        ["fork_failed", text, warmth]
                         ["exited", pid, wait_status]      pid stays a zombie until
     runtime -> zygote   ["reap", pid]
                         ["quit"] or the socket's end      kill every descendant, exit
@@ -58,7 +58,7 @@ class Zygote:
         self._guard_pid = guard_pid
         self._reaper = Reaper()
         self._marks: dict[int, str] = {}  #: of live children
-        self._wanted: deque[bool] = deque()  #: forks asked for, as their prefault flags
+        self._wanted: deque[int] = deque()  #: forks asked for, as their warmth
         self._quit = False
         self._strays_at: float | None = None
         self._strays_seen = 0
@@ -110,24 +110,24 @@ class Zygote:
         match message:
             case ["reap", int(pid)]:
                 return self._reaper.acknowledge(pid)
-            case ["fork", int(n), bool(prefault)]:
-                self._wanted.extend([prefault] * n)
+            case ["fork", int(n), int(warmth)]:
+                self._wanted.extend([warmth] * n)
             case ["quit"]:
                 self._quit = True
             case _:
                 raise ProtocolError(f"illegal message from the runtime: {message!r}")
         return False
 
-    def _fork(self, prefault: bool) -> None:
+    def _fork(self, warmth: int) -> None:
         try:
-            pid, control_fd, mark = self._forker.fork(prefault)
+            pid, control_fd, mark = self._forker.fork(warmth)
         except OSError as exc:
-            self._channel.send(["fork_failed", f"cannot fork a module process: {exc}", prefault])
+            self._channel.send(["fork_failed", f"cannot fork a module process: {exc}", warmth])
             return
         self._reaper.add(pid)
         self._marks[pid] = mark
         try:
-            self._channel.send(["forked", pid, prefault], fds=(control_fd,))
+            self._channel.send(["forked", pid, warmth], fds=(control_fd,))
         finally:
             os.close(control_fd)
 

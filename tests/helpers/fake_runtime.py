@@ -95,9 +95,9 @@ class FakeRuntime:
         self.order.append(message)
         return message
 
-    def fork(self, n: int = 1, *, prefault: bool = False) -> list[Child]:
+    def fork(self, n: int = 1, *, warmth: int = 0) -> list[Child]:
         """Return n new children; exits that are reported meanwhile are kept in `exits`."""
-        self.send("fork", n, prefault)
+        self.send("fork", n, warmth)
         made: list[Child] = []
         while len(made) < n:
             match self.receive():

@@ -83,7 +83,7 @@ class Client:
 class HostedProcess:
     """See the module docstring. `board` outlives the process, as the runtime's does."""
 
-    def __init__(self, folder: Path, *, prefault: bool = False) -> None:
+    def __init__(self, folder: Path, *, warmth: int = 0) -> None:
         self.folder = folder
         self.log = folder / "module.log"
         self.codec = Codec(pickle=True)
@@ -95,21 +95,21 @@ class HostedProcess:
         gc.freeze()
         self.pid = os.fork()
         if self.pid == 0:
-            self._child(theirs.detach(), prefault)
+            self._child(theirs.detach(), warmth)
         gc.unfreeze()
         theirs.close()
         self.control = FdChannel(ours, self.codec)
         self._number = 0
         self._early: list[list[Any]] = []
 
-    def _child(self, control_fd: int, prefault: bool) -> None:
+    def _child(self, control_fd: int, warmth: int) -> None:
         status = 99
         try:
             os.setpgid(0, 0)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             logging.getLogger().handlers.clear()  # pytest's; a zygote has none
             close_all_but((control_fd, *same_file(self.board.fd)), limit=4096)
-            status = bootstrap.main(control_fd, self.board, prefault)
+            status = bootstrap.main(control_fd, self.board, warmth)
         finally:
             os._exit(status)
 

@@ -9,7 +9,7 @@ from typing import Any
 from dspex_runtime.osproc.board import Board
 
 
-def main(control_fd: int, board: Board, prefault: bool) -> int:
+def main(control_fd: int, board: Board, warmth: int) -> int:
     """Execute sources until the control pipe ends; the status is what one of them sets as `status`, else 0."""
 
     def reply(value: Any) -> None:
@@ -18,7 +18,7 @@ def main(control_fd: int, board: Board, prefault: bool) -> int:
     names: dict[str, Any] = {
         "control_fd": control_fd,
         "board": board,
-        "prefault": prefault,
+        "warmth": warmth,
         "reply": reply,
         "os": os,
         "status": None,

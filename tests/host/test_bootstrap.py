@@ -60,7 +60,7 @@ def failure(process: HostedProcess, found: Any, *args: Any, **options: Any) -> t
 
 
 def test_an_unused_spare_ends_with_its_control_pipe(fork: Any) -> None:
-    process = fork(prefault=True)
+    process = fork(warmth=2)
     process.control.close()
     assert process.wait() == 0
 

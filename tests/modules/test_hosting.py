@@ -405,7 +405,7 @@ def test_a_bad_lm_is_a_failed_start(process: HostedProcess) -> None:
 
 
 def test_a_spare_that_was_prefaulted_serves(fork: Any) -> None:
-    process = fork(prefault=True)
+    process = fork(warmth=2)
     process.start(Answerer)
     assert process.client().call("about")[0] == "plain"
 

@@ -17,6 +17,7 @@ from dspex_runtime.node import launcher as launcher_module
 from dspex_runtime.node.launcher import MAX_FORKS_AHEAD, REFILL_AFTER_S, RESPAWN_DELAYS_S, Launcher
 from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.osproc.board import Board
+from dspex_runtime.osproc.warmth import Warmth
 from dspex_runtime.osproc.zygote_client import Zygote
 from dspex_runtime.types import ChildId, Kind
 from dspex_runtime.wire.codec import Codec
@@ -69,12 +70,12 @@ class FakeZygote:
             messages.append(Codec().unpack(body))
         return messages
 
-    def forked(self, *, prefault: bool = False, pid: int | None = None) -> int:
+    def forked(self, *, warmth: Warmth = Warmth.COLD, pid: int | None = None) -> int:
         """Announce one fork; return its pid."""
         self._pids += 1
         pid = pid if pid is not None else self._pids
         parent_end, self.modules[pid] = socket.socketpair()
-        self.say(["forked", pid, prefault], parent_end.fileno())
+        self.say(["forked", pid, int(warmth)], parent_end.fileno())
         parent_end.close()
         return pid
 
@@ -279,55 +280,57 @@ class TestSpares:
     """Kept ready while nobody waits; each kind of module has its own, and takes the other's rather than wait."""
 
     def test_are_asked_for_when_no_start_waits(self, spared: Bench) -> None:
-        assert spared.zygote.heard() == [["fork", 2, True], ["fork", 2, False]]
+        assert spared.zygote.heard() == [["fork", 2, Warmth.MODULE], ["fork", 2, Warmth.SERVER]]
 
-    def test_pre_faulted_ones_are_for_dspy_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_those_for_modules_need_dspy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         bench = Bench(monkeypatch, spares=2, preload=("json",))
         bench.open()
         bench.loop.advance(REFILL_AFTER_S)
-        assert bench.zygote.heard() == [["fork", 2, False]]
+        assert bench.zygote.heard() == [["fork", 2, Warmth.SERVER]]
         bench.close()
 
     @pytest.mark.parametrize(
         ("kind", "there", "taken"),
         [
-            (Kind.MODULE, [False, True], 1),
-            (Kind.SERVER, [True, False], 1),
-            (Kind.MODULE, [False], 0),
-            (Kind.SERVER, [True], 0),
+            (Kind.MODULE, [Warmth.COLD, Warmth.SERVER, Warmth.MODULE], 2),
+            (Kind.SERVER, [Warmth.COLD, Warmth.MODULE, Warmth.SERVER], 2),
+            (Kind.MODULE, [Warmth.COLD, Warmth.SERVER], 1),
+            (Kind.SERVER, [Warmth.MODULE, Warmth.COLD], 1),
+            (Kind.MODULE, [Warmth.COLD], 0),
+            (Kind.SERVER, [Warmth.MODULE], 0),
         ],
     )
-    def test_the_right_one_is_taken_else_the_other(self, spared: Bench, kind: Kind, there: list[bool], taken: int) -> None:
-        pids = [spared.forks(prefault=prefault) for prefault in there]
+    def test_the_right_one_is_taken_else_the_other(self, spared: Bench, kind: Kind, there: list[Warmth], taken: int) -> None:
+        pids = [spared.forks(warmth=warmth) for warmth in there]
         assert spared.start("a", kind).pid == pids[taken]
 
     def test_one_that_was_taken_is_replaced(self, spared: Bench) -> None:
-        for prefault in (True, True, False, False):
-            spared.forks(prefault=prefault)
+        for warmth in (Warmth.MODULE, Warmth.MODULE, Warmth.SERVER, Warmth.SERVER):
+            spared.forks(warmth=warmth)
         spared.zygote.heard()
         spared.start("a")
         spared.loop.advance(REFILL_AFTER_S)
-        assert spared.zygote.heard() == [["fork", 1, False]]
+        assert spared.zygote.heard() == [["fork", 1, Warmth.SERVER]]
 
     def test_one_that_died_is_replaced_and_not_given_away(self, spared: Bench) -> None:
-        pids = [spared.forks(prefault=False) for _ in range(2)]
+        pids = [spared.forks(warmth=Warmth.SERVER) for _ in range(2)]
         spared.zygote.heard()
         spared.says(["exited", pids[0], 9])
         assert spared.zygote.heard() == [["reap", pids[0]]]
         spared.loop.advance(REFILL_AFTER_S)
-        assert spared.zygote.heard() == [["fork", 1, False]]
+        assert spared.zygote.heard() == [["fork", 1, Warmth.SERVER]]
         assert spared.start("a").pid == pids[1]
 
     def test_starts_that_wait_go_first(self, bench: Bench) -> None:
-        bench.launcher._pools[False].size = 1
+        bench.launcher._pools[Warmth.SERVER].size = 1
         zygote = bench.open()
         bench.start("a")
-        assert zygote.heard() == [["fork", 1, False]]
+        assert zygote.heard() == [["fork", 1, Warmth.COLD]]
         bench.loop.advance(REFILL_AFTER_S)
         assert zygote.heard() == []
         bench.forks()
         bench.loop.advance(REFILL_AFTER_S)
-        assert zygote.heard() == [["fork", 1, False]]
+        assert zygote.heard() == [["fork", 1, Warmth.SERVER]]
 
 
 class TestExits:

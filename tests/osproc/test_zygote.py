@@ -83,8 +83,8 @@ def test_end_of_the_control_pipe_ends_a_child(rt: FakeRuntime) -> None:
     assert rt.end(child) == 0
 
 
-def test_a_fork_carries_its_prefault_flag(rt: FakeRuntime) -> None:
-    assert [child.ask("reply(prefault)") for child in rt.fork(2, prefault=True)] == [True, True]
+def test_a_fork_carries_its_warmth(rt: FakeRuntime) -> None:
+    assert [child.ask("reply(warmth)") for child in rt.fork(2, warmth=2)] == [2, 2]
     assert [message for message in rt.order if message[0] == "forked"] == [["forked", c.pid, True] for c in rt.children]
 
 
