@@ -79,6 +79,10 @@ def describe(reason: ExitReason) -> str:
             return f"exit status {code}"
         case ("error", name, message, _):
             return f"{name}: {message}" if message else str(name)
+        case ("limit", "start_timeout", int() | float() as seconds):
+            return f"not ready within its start_timeout of {seconds:g} s"
+        case ("limit", "max_calls", calls):
+            return f"limit max_calls: {calls} calls served"
         case ("limit", what, detail):
             return f"limit {what}: {detail}"
         case _:

@@ -68,6 +68,7 @@ class MuxLink:
         self._pending: dict[int, MuxRequest] = {}
         self._number = 0
         self._out: list[bytes] = []
+        self._rest = memoryview(b"")  # of what is half sent
         self._unsent_bytes = 0
         self._flushing = False
         self._drained: asyncio.Event = asyncio.Event()
@@ -130,8 +131,10 @@ class MuxLink:
     def _flush(self) -> None:
         if self.closed:
             return
-        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-        self._out.clear()
+        data = self._rest
+        if not data:
+            data = memoryview(self._out[0] if len(self._out) == 1 else b"".join(self._out))
+            self._out.clear()
         try:
             sent = self._sock.send(data)
         except BlockingIOError:
@@ -139,15 +142,16 @@ class MuxLink:
         except OSError:
             self._flushing = False
             return  # what the module sent before it went is still to be read; the reader then finds the end
+        self._rest = data[sent:]
         self._unsent_bytes -= sent
         if not self.choked:
             self._drained.set()
-        if sent < len(data):
-            self._out.append(data[sent:])
+        if self._rest or self._out:
             self._loop.add_writer(self._sock.fileno(), self._flush)
-        elif not self._out:
+        else:
             self._flushing = False
             self._loop.remove_writer(self._sock.fileno())
+            self._close_when_idle()
 
     # -- answers -------------------------------------------------------------------------------------------------------
 
@@ -237,7 +241,7 @@ class MuxLink:
         self._close_when_idle()
 
     def _close_when_idle(self) -> None:
-        if self.retired and not self._pending and not self._out:
+        if self.retired and not self._pending and not self._flushing:
             self.close()
 
     def _lost(self) -> None:

@@ -23,6 +23,7 @@ class Assignment:
     log: str
     log_max_bytes: int
     log_keep: int
+    cwd: str
     launch: LaunchSpec
 
     def environment(self) -> dict[str, str]:
@@ -57,6 +58,7 @@ def from_message(message: list[Any]) -> Assignment:
             log=spec["log"],
             log_max_bytes=spec["log_max_bytes"],
             log_keep=spec["log_keep"],
+            cwd=spec["cwd"],
             launch=from_map(spec["launch"]),
         )
     except (KeyError, TypeError) as exc:

@@ -132,6 +132,7 @@ def _become(assignment: Assignment, control: FdChannel, board: Board, codec: Cod
 def _settle_in(assignment: Assignment) -> None:
     """Make this process its own: environment, paths, randomness, priority."""
     context.Process.assignment = assignment
+    os.chdir(assignment.cwd)  # the folder of the YAML: what a module is told to read is relative to it
     os.environ.update(assignment.environment())
     if assignment.launch.sys_path:
         targets.prepend_paths(assignment.launch.sys_path)

@@ -25,7 +25,8 @@ class DataChannels:
         self._control = control
         self._followers: select.epoll | None = None
         self._armed: select.epoll | None = None
-        # Edge-triggered eventfds: every write wakes one waiter, and nobody has to read them back.
+        # Edge-triggered eventfds: a write wakes one waiter, and nobody has to read them back. Two writes before the first
+        # of them has looked are one event.
         self._wake_reader = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wake_follower = -1
         self._data.register(self._wake_reader, select.EPOLLIN | select.EPOLLET)
@@ -102,7 +103,7 @@ class DataChannels:
         os.eventfd_write(self._wake_reader, 1)
 
     def wake_followers(self, n: int) -> None:
-        """Make n idle followers look up."""
+        """Make idle followers look up: at least one of n. Each that does wakes the next (`ServerLoop._follow`)."""
         for _ in range(n if self._followers is not None else 0):
             os.eventfd_write(self._wake_follower, 1)
 

@@ -222,6 +222,8 @@ class Control:
             case "suspend" | "resume":
                 loop.suspend(op == "suspend")
                 self._send([m.REPLY, id, None])
+            case "check_log":
+                self._logs.check()
             case "status":
                 loop.run_on_main(lambda: self._answer(id, lambda: {**loop.counts(), **hosted.status()}))
             case "ping" | "metrics" | "executions" | "statistics":

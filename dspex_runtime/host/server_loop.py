@@ -177,6 +177,9 @@ class ServerLoop:
             self.lock.acquire()
             self._followers -= 1
         self.channels.followed()
+        if self._special:
+            # Pass it on: wakes that come in a row are one event to the kernel, and it might have been for the main thread.
+            self.channels.wake_followers(min(1, self._followers))
 
     def _begin(self, request: Request) -> None:
         """Note that a request begins on this thread, and see that somebody watches the channels meanwhile."""

@@ -73,6 +73,7 @@ class ModuleProcess:
         self.version: str | None = None
         self.kind = spec.kind  #: as it turned out: a name alone does not tell a module from a server
         self.idempotent: list[str] = []
+        self.log: str | None = None
         self.boot_s: float | None = None  #: from assignment to ready, as the process measured it
         self._peer: Peer | None = None
         self._ready = False
@@ -107,6 +108,7 @@ class ModuleProcess:
         """Make a forked process this module; `facts` are the runtime's part of the assignment (socket, log, ...)."""
         self.pid = pid
         self.slot = slot
+        self.log = facts.get("log")
         self._peer = Peer(self._loop, sock, self._message, self._control_lost)
         spec = {**facts, "id": self.id, "incarnation": self.incarnation, "slot": slot, "launch": to_map(self.launch)}
         self._peer.send([CONTROL, 0, "assign", spec])
@@ -172,6 +174,11 @@ class ModuleProcess:
             os.close(fd)
             return
         self._peer.send([CHANNEL, 0, info], (fd,))
+
+    def check_log(self) -> None:
+        """Ask it to rotate its log: what C code and grandchildren write there it does not see."""
+        if self._peer is not None:
+            self._peer.send([CONTROL, 0, "check_log", {}])
 
     def request(self, op: str, args: dict[str, Any], timeout_s: float | None, answer: Answer) -> None:
         """Ask the control thread something; `answer` gets the value or a fault, exactly once (BusyError on time-out)."""

@@ -74,6 +74,7 @@ class Node:
         self._listener: socket.socket | None = None
         self._lifeline: tuple[int, int] | None = None
         self._temporary_state = False
+        self._cwd = "/"
         self._detached = False
         self._boot_responder: Responder | None = None
         self._shutdown_waiters: list[Callable[[], None]] = []
@@ -104,12 +105,13 @@ class Node:
             self.name = spec.name
             self._claim = rendezvous.claim(spec.name)
             self.socket_path = str(self._claim.path)
+            self._cwd = spec.base_dir
             self._open_directories(spec)
             limits.raise_nofile()
             self._open_machinery(spec, [str(entry) for entry in args.get("sys_path") or ()])
             self._listener = rendezvous.listen(self._claim)
         except (DspexError, OSError) as exc:
-            self._boot_failed(exc if isinstance(exc, DspexError) else StartError(f"the runtime could not start: {exc}"))
+            self._boot_failed(exc if isinstance(exc, DspexError) else StartError(f"the runtime could not start: {exc}", hint="`dspex doctor` shows the limits of this machine"))
             return
         self._listener.setblocking(False)  # a client that is gone before it is accepted must not block the loop
         self.loop.watch(self._listener.fileno(), self._accept_ready)
@@ -148,7 +150,7 @@ class Node:
             report=self.reports.emit,
         )
         self.supervision = Supervision(self.loop, self.registry, self.launcher, self.reports, self.monitoring)
-        self.watchdog = Watchdog(self.loop, self.board, self._processes)
+        self.watchdog = Watchdog(self.loop, self.board, self._processes, log_max_bytes=LOG_MAX_BYTES)
         self.launcher.open()
 
     def _processes(self) -> list[ModuleProcess]:
@@ -161,6 +163,7 @@ class Node:
             "log": str(self.log_path(process.id)),
             "log_max_bytes": LOG_MAX_BYTES,
             "log_keep": LOG_KEEP,
+            "cwd": self._cwd,
         }
 
     def log_path(self, id: str) -> Path:

@@ -17,7 +17,7 @@ from typing import Final
 
 from dspex_runtime.errors import ConfigError
 
-__all__ = ["Claim", "claim", "list_running", "listen", "runtime_dir", "socket_path"]
+__all__ = ["Claim", "claim", "list_running", "listen", "runtime_dir", "socket_path", "sweep"]
 
 MAX_PATH_BYTES: Final = 107  # sun_path is 108 bytes with its closing zero
 BACKLOG: Final = 512
@@ -74,12 +74,11 @@ class Claim:
     lock_fd: int
 
     def release(self) -> None:
-        """Remove the socket and give the name up. Idempotent."""
+        """Remove the socket and the lock file, and give the name up. Idempotent."""
         if self.lock_fd < 0:
             return
         _unlink(self.path)
-        # The lock file stays: unlinking it would let two runtimes hold locks on two files of one name.
-        os.ftruncate(self.lock_fd, 0)
+        _unlink(_lock_path(self.path))  # while we hold it; whoever opened it meanwhile finds out in `_locked`
         os.close(self.lock_fd)
         self.lock_fd = -1
 
@@ -92,12 +91,30 @@ def claim(name: str) -> Claim:
     """
     path = socket_path(name)
     lock_path = _lock_path(path)
+    while True:
+        try:
+            lock_fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as exc:
+            raise ConfigError(f"runtime {name!r}: cannot open {lock_path}: {exc.strerror}") from exc
+        if _locked(lock_fd, lock_path, name, path):
+            return Claim(name, path, lock_fd)
+        os.close(lock_fd)
+
+
+def sweep(name: str) -> None:
+    """Remove the socket and the lock file of a runtime that was killed; one that lives, or has been started since, is left alone."""
     try:
-        lock_fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as exc:
-        raise ConfigError(f"runtime {name!r}: cannot open {lock_path}: {exc.strerror}") from exc
+        claim(name).release()
+    except ConfigError:
+        return
+
+
+def _locked(lock_fd: int, lock_path: str, name: str, path: str) -> bool:
+    """Lock the file for us; False when its last holder removed it between our open and our lock: two files, two runtimes."""
     try:
         fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not _is_at(lock_fd, lock_path):
+            return False
         os.ftruncate(lock_fd, 0)
         os.pwrite(lock_fd, b"%d\n" % os.getpid(), 0)
         _unlink(path)
@@ -111,7 +128,7 @@ def claim(name: str) -> Claim:
     except OSError as exc:
         os.close(lock_fd)
         raise ConfigError(f"runtime {name!r}: cannot take {lock_path}: {exc.strerror}") from exc
-    return Claim(name, path, lock_fd)
+    return True
 
 
 def listen(claim: Claim) -> socket.socket:
@@ -157,6 +174,13 @@ def _bad_dir(path: Path, why: str) -> ConfigError:
 
 def _lock_path(path: str) -> str:
     return path.removesuffix(".sock") + ".lock"
+
+
+def _is_at(fd: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _is_locked(path: str) -> bool:

@@ -33,7 +33,7 @@ def frame(body: bytes) -> bytes:
     if len(body) > MAX_FRAME_BYTES:
         raise UnserialisableError(
             f"a message of {len(body)} bytes does not fit a frame of at most {MAX_FRAME_BYTES} bytes",
-            hint="send it in parts (a stream), as a Parameter (shared memory), or as the name of a file",
+            hint="send it in parts (a stream), or as the name of a file",
         )
     return _pack_header(len(body)) + body
 

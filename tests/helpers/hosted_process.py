@@ -115,7 +115,7 @@ class HostedProcess:
 
     def assign(self, found: Any = None, *args: Any, **options: Any) -> None:
         """Tell the process what to become: a class or instance (pickled, as a client's `rt.start` sends it) or a target."""
-        facts = {"log": str(self.log), "log_max_bytes": 0, "log_keep": 2} | {
+        facts = {"log": str(self.log), "log_max_bytes": 0, "log_keep": 2, "cwd": str(self.folder)} | {
             key: options.pop(key) for key in ("log", "log_max_bytes", "log_keep") if key in options
         }
         if found is not None and not isinstance(found, str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -20,6 +21,7 @@ from helpers.fake_tree import ManualLoop
 
 MIB = 2**20
 GRACE = Liveness(grace_s=2.0)
+LOG_MAX_BYTES = 1000
 
 
 @dataclass(eq=False)
@@ -32,10 +34,15 @@ class Module:
     ended: bool = False
     killed: list[ExitReason] = field(default_factory=list)
     pings: list[tuple[float | None, Answer]] = field(default_factory=list)
+    log: str | None = None
+    log_checks: int = 0
 
     def kill(self, reason: ExitReason) -> None:
         self.killed.append(reason)
         self.ended = True
+
+    def check_log(self) -> None:
+        self.log_checks += 1
 
     def request(self, op: str, args: dict[str, Any], timeout_s: float | None, answer: Answer) -> None:
         assert op == "ping"
@@ -49,7 +56,7 @@ class Bench:
         self.loop = ManualLoop()
         self.board = Board.create()
         self.modules: list[Module] = []
-        self.watchdog = Watchdog(self.loop, self.board, lambda: cast(list[ModuleProcess], self.modules))
+        self.watchdog = Watchdog(self.loop, self.board, lambda: cast(list[ModuleProcess], self.modules), log_max_bytes=LOG_MAX_BYTES)
 
     def module(self, *, liveness: Liveness | None = GRACE, memory_bytes: int | None = None) -> Module:
         launch = LaunchSpec(Kind.MODULE, target="x:Y", liveness=liveness, limits=Limits(memory_bytes=memory_bytes))
@@ -275,3 +282,15 @@ class TestMetrics:
 
     def test_without_a_slot_there_are_none(self, bench: Bench) -> None:
         assert metrics(bench.board, None) == {}
+
+
+def test_a_module_whose_log_outgrew_its_limit_is_asked_to_rotate_it(bench: Bench, tmp_path: Path) -> None:
+    module = bench.module()
+    log = tmp_path / "module.log"
+    module.log = str(log)
+    log.write_bytes(b"x" * LOG_MAX_BYTES)
+    bench.pass_s(8)
+    assert module.log_checks == 0
+    log.write_bytes(b"x" * (LOG_MAX_BYTES + 1))
+    bench.pass_s(8)
+    assert module.log_checks > 0

@@ -78,7 +78,7 @@ def _signal(name: Any) -> signal.Signals:
     try:
         return signal.Signals(name) if isinstance(name, int) else signal.Signals["SIG" + str(name).upper().removeprefix("SIG")]
     except (KeyError, ValueError):
-        raise DspexError(f"unknown signal {name!r}", hint="KILL, TERM, INT, HUP, USR1, STOP, CONT, SEGV ...") from None
+        raise ConfigError(f"unknown signal {name!r}", hint="KILL, TERM, INT, HUP, USR1, STOP, CONT, SEGV ...") from None
 
 
 def shutdown(node: Node, _args: Args, responder: Responder) -> None:
