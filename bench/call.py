@@ -74,7 +74,7 @@ def main() -> None:
     first, last = min(every), max(every)
     report = Report("Call round trip")
     with dx.Runtime() as rt:
-        ref = rt.start("bench.programs:Echo", id="echo")
+        ref = rt.start("bench.servers:Echo", id="echo")
         for label, cores in (("one core", (first, first)), ("two cores", (first, last))):
             raw = report.add(in_unit(f"raw echo, {label}", raw_echo(cores), "us"))
             report.add(in_unit(f"GenServer call, {label}", our_call(ref, cores), "us"), beside=raw.name)

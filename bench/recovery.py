@@ -62,7 +62,7 @@ def main() -> None:
         "max_restarts": 100_000,
         "max_seconds": 1,
         "children": [
-            {"id": "echo", "server": "bench.programs:Echo", **child},
+            {"id": "echo", "server": "bench.servers:Echo", **child},
             {"id": "module", "module": "bench.programs:OnePredictor", **child},
         ],
     }

@@ -1,11 +1,13 @@
-"""A thousand at once: seconds until all are ready, seconds until all are gone, memory that each one has of its own.
+"""A thousand at once: seconds until all are ready and until all are gone, and the memory that each has of its own.
 
-Children of one supervisor, as a YAML tree would start them: in order, one after the other. Beside: the time that as many
-raw forks of a process with dspy imported take.
+Twice: as children of one supervisor, which starts them one after the other as OTP does; and each started alone, 32 at a
+time, by one asyncio client. Beside: as many raw forks of a process with dspy imported. The clock starts when the zygote
+has imported dspy.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from typing import Any
@@ -16,6 +18,7 @@ import dspex_runtime as dx
 from bench.harness import Figure, Report, private_mb
 
 N = 1000
+AT_A_TIME = 32
 
 
 def raw_forks() -> float:
@@ -38,29 +41,54 @@ def raw_forks() -> float:
     return seconds
 
 
-def run(label: str, key: str, target: str, report: Report, beside: str) -> None:
+def in_order(label: str, key: str, target: str, report: Report, beside: str) -> None:
     """Bring a tree of N up and down."""
     children: list[dict[str, Any]] = [{"id": f"m{i}", key: target} for i in range(N)]
-    started = time.perf_counter()
-    rt = dx.Runtime({"version": 1, "name": f"bench-{key}", "runtime": {"preload": ["dspy"]}, "tree": {"children": children}})
-    up_s = time.perf_counter() - started
+    imported: list[float] = []
+
+    def progress(event: dict[str, Any]) -> None:
+        if event["type"] == "zygote_ready":
+            imported.append(time.perf_counter())
+
+    config = {"version": 1, "name": f"bench-{key}", "runtime": {"preload": ["dspy"]}, "tree": {"children": children}}
+    rt = dx.Runtime(config, on_progress=progress)
+    up_s = time.perf_counter() - imported[0]
     infos = rt.modules()
     ready = sum(info.state == "READY" for info in infos)
     private = [private_mb(info.pid) for info in infos if info.pid is not None]
     started = time.perf_counter()
     rt.close()
-    report.add(Figure(f"{N} {label} up (with the runtime and its imports)", "s", (up_s,)), beside=beside)
-    report.add(Figure(f"{N} {label} down", "s", (time.perf_counter() - started,)))
+    report.add(Figure(f"{N} {label} up, in order", "s", (up_s,)), beside=beside)
+    report.add(Figure(f"{N} {label} down, in order", "s", (time.perf_counter() - started,)))
     report.add(Figure(f"{label}: private memory of each", "MB", tuple(private)))
     report.note(f"{ready} of {N} {label} were ready at once")
+
+
+async def alone(target: str) -> float:
+    """Return the seconds until N children started alone are ready."""
+    async with dx.aio.Runtime(preload=["dspy"]) as rt:
+        await rt.start(target, id="first")
+        gate = asyncio.Semaphore(AT_A_TIME)
+
+        async def one(number: int) -> None:
+            async with gate:
+                await rt.start(target, id=f"m{number}")
+
+        started = time.perf_counter()
+        await asyncio.gather(*(one(number) for number in range(N)))
+        return time.perf_counter() - started
 
 
 def main() -> None:
     """Run and report."""
     report = Report("A thousand at once")
     raw = report.add(Figure(f"{N} raw forks (dspy {dspy.__version__} imported)", "s", (raw_forks(),)))
-    run("GenServers", "server", "bench.programs:Echo", report, raw.name)
-    run("modules with one predictor", "module", "bench.programs:OnePredictor", report, raw.name)
+    for label, key, target in (
+        ("GenServers", "server", "bench.servers:Echo"),
+        ("modules with one predictor", "module", "bench.programs:OnePredictor"),
+    ):
+        in_order(label, key, target, report, raw.name)
+        report.add(Figure(f"{N} {label} up, each alone", "s", (asyncio.run(alone(target)),)), beside=raw.name)
     report.show()
 
 

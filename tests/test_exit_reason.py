@@ -27,6 +27,8 @@ REASONS: list[tuple[ExitReason, bool, str]] = [
     (ERROR, True, "ValueError: no"),
     (("error", "KeyError", "", ""), True, "KeyError"),
     (("limit", "memory", "65 MiB in use"), True, "limit memory: 65 MiB in use"),
+    (("limit", "start_timeout", 1.0), True, "not ready within its start_timeout of 1 s"),
+    (("limit", "max_calls", 100), True, "limit max_calls: 100 calls served"),
 ]
 
 

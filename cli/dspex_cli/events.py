@@ -7,7 +7,7 @@ from typing import Any
 from dspex_cli import wording
 from dspex_cli.output import STATE_STYLES, one_line, paint
 
-_KNOWN = frozenset({"seq", "time", "type", "id", "state"})
+_HIDDEN = frozenset({"seq", "time", "type", "id", "state", "due"})  # shown in a place of their own, or of use to programs only
 
 
 def event_line(event: dict[str, Any]) -> str:
@@ -20,7 +20,9 @@ def event_line(event: dict[str, Any]) -> str:
     )
     state = str(event.get("state") or "")
     kind = state if event.get("type") == "state" else str(event.get("type"))
-    facts = "  ".join(f"{key}={_fact(key, value)}" for key, value in event.items() if key not in _KNOWN and value is not None)
+    facts = "  ".join(
+        f"{key.removesuffix('_s')}={_fact(key, value)}" for key, value in event.items() if key not in _HIDDEN and value is not None
+    )
     who = paint(one_line(event["id"]), "bold") + "  " if event.get("id") else ""
     return f"{paint(clock, 'dim')}  {who}{paint(kind, STATE_STYLES.get(state, ''))}  {facts}".rstrip()
 
@@ -28,6 +30,6 @@ def event_line(event: dict[str, Any]) -> str:
 def _fact(key: str, value: Any) -> str:
     if key in ("reason", "last_exit"):
         return one_line(wording.reason(value))
-    if key.endswith("_s") and isinstance(value, int | float):
-        return wording.duration(value)
+    if (key.endswith("_s") or key == "seconds") and isinstance(value, int | float):
+        return wording.duration(value) if value else "0 s"
     return one_line(value)

@@ -25,7 +25,9 @@ INTERRUPTED: Final = 130
 def report(error: BaseException, *, as_json: bool, verbose: bool) -> int:
     """Print an error where it belongs (stderr; with -o json on stdout) and return the exit code."""
     facts = describe(error)
-    if as_json:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and not as_json:
+        print(facts["message"], file=sys.stderr, flush=True)  # bare `dspex`: the help itself is the answer
+    elif as_json:
         print(dumps({"error": facts}, indent=2), flush=True)
     else:
         print(_text(error, facts, verbose=verbose), file=sys.stderr, flush=True)

@@ -48,14 +48,17 @@ class Foreground:
         self._listener.start()
         before = signal.signal(signal.SIGTERM, _terminated)
         try:
-            code = self._watch()
-        except KeyboardInterrupt:
-            code = failures.INTERRUPTED
-        except Terminated:
-            code = failures.OK
+            try:
+                code = self._watch()
+            except KeyboardInterrupt:
+                code = failures.INTERRUPTED
+            except Terminated:
+                code = failures.OK
+            # A supervisor may send SIGTERM to the process and to its group: the second must not cut the stop short.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            return self._stop(code)
         finally:
             signal.signal(signal.SIGTERM, before)
-        return self._stop(code)
 
     def _listen(self) -> None:
         """Forward events from the runtime, until it is gone (daemon thread)."""

@@ -50,7 +50,9 @@ def address(settings: Settings) -> str:
         names = ", ".join(name for name, _ in running)
         raise click.UsageError(f"several runtimes are running: {names}; say which with --runtime NAME")
     from dspex_runtime.errors import RuntimeUnreachableError
+    from dspex_runtime.osproc.rendezvous import runtime_dir
 
+    runtime_dir()  # a folder that cannot be used is the better answer
     raise RuntimeUnreachableError(
         "no runtime is running", hint="`dspex up FILE -d` starts one; --socket PATH reaches one elsewhere"
     )

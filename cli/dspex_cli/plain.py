@@ -30,6 +30,11 @@ def to_plain(value: Any, depth: int = 0) -> Any:
 
 def _foreign(value: Any, depth: int) -> Any:
     """Dates by isoformat, arrays by tolist, records by as_dict or toDict; anything else by its text."""
+    from dspex_runtime.wire.ext import Opaque
+
+    if isinstance(value, Opaque):
+        # What is no plain data comes pickled, and this process unpickles nothing.
+        return f"<a Python object, {len(value.data)} bytes pickled: call from Python to get it>"
     for name in ("as_dict", "toDict", "tolist", "isoformat"):
         convert = getattr(value, name, None)
         if callable(convert):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import threading
 from time import monotonic
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 from dspex_cli import wording
@@ -25,19 +27,32 @@ class Progress:
         self._since: dict[str, float] = {}
         self._began = monotonic()
         self._ended = False
+        self._interrupts = 0
+        self._before: Any = None
         self.seconds = 0.0
 
     def __enter__(self) -> Progress:
         self._status()
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._interrupted)
         return self
 
+    def _interrupted(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
+        """Say at once what Ctrl-C does: a stop may take long. Takes no lock: the thread it interrupts may hold it."""
+        self._interrupts += 1
+        if not self._quiet:
+            os.write(2, "\nkilling …\n".encode() if self._interrupts > 1 else "\nstopping …  (Ctrl-C again kills)\n".encode())
+        raise KeyboardInterrupt
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
         with self._lock:
             self.seconds = monotonic() - self._began
             self._ended = True
             self._erase()
             if isinstance(error, KeyboardInterrupt) and not self._quiet:
-                print("interrupted; what was started has been stopped", file=sys.stderr)
+                print(f"interrupted; what was started has been {'killed' if self._interrupts > 1 else 'stopped'}", file=sys.stderr)
 
     def event(self, event: dict[str, Any]) -> None:
         """Show one event of the boot."""
@@ -60,7 +75,7 @@ class Progress:
             self._status()
 
     def _status(self) -> None:
-        if self._live:
+        if self._live and not self._interrupts:
             waiting = ", ".join(list(self._since)[:5]) or "the runtime"
             print(f"\r\x1b[2Kstarting {waiting} …", end="", flush=True)
 

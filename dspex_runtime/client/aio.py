@@ -142,14 +142,23 @@ class Requests:
                 if not done:
                     break
                 for task in done:
-                    label, _ = self._waiting.pop(task)
-                    yield label, task.exception() or task.result()
+                    label, id = self._waiting.pop(task)
+                    yield label, _outcome(task, id)
             for label, id in list(self._waiting.values()):
                 yield label, CallTimeoutError(f"{id!r} did not answer before the deadline", id=id)
         finally:
             for task in self._waiting:
                 task.cancel()
             self._waiting.clear()
+
+
+def _outcome(task: asyncio.Task[Any], id: str) -> Any:
+    from dspex_runtime.errors import CallTimeoutError
+
+    if task.cancelled():
+        return CallTimeoutError(f"the request to {id!r} was cancelled", id=id)
+    error = task.exception()
+    return task.result() if error is None else error
 
 
 class Monitor(Monitoring):
@@ -281,7 +290,7 @@ class Runtime(RuntimeCore):
         return Events(self.session, since)
 
     async def logs(self, id: str, n: int = 100, follow: bool = False) -> AsyncIterator[str]:
-        """Iterate over the last n lines of a child's log, then, with `follow`, over what is added until you stop."""
+        """Iterate over the last n lines of a child's log, then, with `follow`, what is added until you stop or the runtime ends."""
         path = await self.log_path(id)
         lines, offset = last_lines(path, n)
         for line in lines:
@@ -289,9 +298,12 @@ class Runtime(RuntimeCore):
         follower = LogFollower(path, offset)
         try:
             while follow:
+                ended = self.session.connection.closed
                 added = follower.read()
                 for line in added:
                     yield line
+                if not added and ended:
+                    return
                 if not added:
                     await asyncio.sleep(POLL_S)
         finally:

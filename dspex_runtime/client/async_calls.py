@@ -185,3 +185,9 @@ class AsyncStream(AsyncIterator[Any]):
 
     async def __aexit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         await self.aclose()
+
+    def __del__(self) -> None:
+        # `async for ...: break` closes nothing, and the garbage collector may run in any thread.
+        current = getattr(self, "_current", None)
+        if current is not None:
+            current[0].cancel_soon(current[1])

@@ -14,16 +14,27 @@ class BackgroundLoop:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self._abandoned = False
         self._thread = threading.Thread(target=self._run, name="dspex-requests", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
+        if self._abandoned:
+            self.loop.close()  # nobody joins this thread
 
     def submit(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
         """Start a coroutine in the loop; cancelling the future cancels it."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def abandon(self) -> None:
+        """End the loop and its thread as soon as what was handed to it has run; from any thread, without waiting."""
+        self._abandoned = True
+        try:
+            self.loop.call_soon_threadsafe(self.loop.stop)
+        except RuntimeError:
+            pass  # it was closed
 
     def close(self) -> None:
         """Cancel what runs, stop the loop and join its thread."""

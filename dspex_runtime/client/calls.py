@@ -5,13 +5,12 @@ At-most-once: `attempt` decides what is sent again. Never retries what may have 
 
 from __future__ import annotations
 
-from math import inf
 from time import monotonic, sleep
 from typing import Any, Final
 
 from dspex_runtime.client.attempt import Lost, may_resend, retry_pause_s
 from dspex_runtime.client.channel_pool import ChannelPool, Link
-from dspex_runtime.client.deadline import SERVER_CALL_TIMEOUT_S, caller_deadline, deadline_after
+from dspex_runtime.client.deadline import FOREVER_S, SERVER_CALL_TIMEOUT_S, caller_deadline, deadline_after
 from dspex_runtime.client.exits import process_down
 from dspex_runtime.client.steps import run
 from dspex_runtime.errors import CallTimeoutError, NoProcessError, OverloadedError, ProtocolError, UnserialisableError
@@ -36,7 +35,7 @@ def call(pool: ChannelPool, method: str, args: tuple[Any, ...], kwargs: dict[str
     start = monotonic()
     seconds = pool.call_timeout_s if timeout is None else timeout
     deadline = caller_deadline()
-    if seconds != inf and (deadline is None or start + seconds < deadline):
+    if seconds < FOREVER_S and (deadline is None or start + seconds < deadline):
         deadline = start + seconds
     if deadline is not None and deadline <= start:
         raise timed_out(pool, method, start, deadline)

@@ -71,6 +71,11 @@ class ControlConnection:
         self.hello: Answer = Future()
         _alive.add(self)
 
+    @property
+    def wire(self) -> FdChannel:
+        """The channel itself; closing it ends the connection from wherever that is done, without a lock."""
+        return self._channel
+
     # -- requests ---------------------------------------------------------------------------------------------------
 
     def open(self) -> Answer:

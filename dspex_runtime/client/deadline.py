@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from math import inf
 from time import monotonic
 from typing import Final
 
 from dspex_runtime.host.context import check_cancelled, current_request
 
+FOREVER_S: Final = 1e8  # three years: a longer time-out is none; the kernel's and Python's waits end between 1e6 and 1e10
 SERVER_CALL_TIMEOUT_S: Final = 5.0  # OTP's gen_server:call
 
 _scope: Final[ContextVar[float | None]] = ContextVar("dspex_deadline_scope", default=None)
@@ -49,9 +49,9 @@ def caller_deadline() -> float | None:
 
 
 def deadline_after(timeout_s: float | None, start: float) -> float | None:
-    """Return the deadline of what began at `start`; None and infinity mean that only the caller's own deadline holds."""
+    """Return the deadline of what began at `start`; None and FOREVER_S or more mean that only the caller's own deadline holds."""
     cap = caller_deadline()
-    if timeout_s is None or timeout_s == inf:
+    if timeout_s is None or timeout_s >= FOREVER_S:
         return cap
     deadline = start + timeout_s
     return deadline if cap is None or deadline < cap else cap

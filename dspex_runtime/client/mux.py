@@ -102,6 +102,13 @@ class MuxLink:
             self.say([CANCEL, request.number])
             self._close_when_idle()
 
+    def cancel_soon(self, request: MuxRequest) -> None:
+        """`cancel` from any thread, without waiting."""
+        try:
+            self._loop.call_soon_threadsafe(self.cancel, request)
+        except RuntimeError:
+            pass  # the loop was closed, and the pipe is closed with it
+
     def say(self, message: Message) -> None:
         """Queue one message for this turn's write."""
         data = frame(self._codec.pack(message))
@@ -263,6 +270,13 @@ class MuxLink:
                 self._end(number, None)
         self._sock.close()
 
+    def close_soon(self) -> None:
+        """Close it from any thread, without waiting."""
+        try:
+            self._loop.call_soon_threadsafe(self.close)
+        except RuntimeError:  # the loop was closed: nothing runs there any more
+            self.close()
+
     def forked(self) -> None:
         """Close this copy of the descriptor; the pipe and the loop belong to the parent process."""
         self.closed = True
@@ -272,9 +286,10 @@ class MuxLink:
 class MuxLinks:
     """The multiplexed pipes of one session in one event loop, one per module id."""
 
-    def __init__(self, session: Session, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, session: Session, loop: asyncio.AbstractEventLoop, known: weakref.WeakSet[MuxLink]) -> None:
         self.loop = loop
         self._session = weakref.ref(session)
+        self._known = known  # every pipe of the session, whatever its loop
         self._links: dict[str, MuxLink] = {}
         self._opening: dict[str, asyncio.Future[None]] = {}
 
@@ -308,6 +323,7 @@ class MuxLinks:
                 old.retire()
             link = MuxLink(self.loop, socket.socket(fileno=fd), session.codec, pool, info["incarnation"])
             self._links[pool.id] = link
+            self._known.add(link)
             return link
         finally:
             # The others look again: one that failed or was cancelled must not fail them with its own deadline.

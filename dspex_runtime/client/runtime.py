@@ -192,8 +192,8 @@ class Runtime(RuntimeCore):
         return Events(self.session, since)
 
     def logs(self, id: str, n: int = 100, follow: bool = False) -> Iterator[str]:
-        """Iterate over the last n lines of a child's log, then, with `follow`, over what is added until you stop."""
-        return _lines(self.log_path(id), n, follow)
+        """Iterate over the last n lines of a child's log, then, with `follow`, what is added until you stop or the runtime ends."""
+        return _lines(self.session, self.log_path(id), n, follow)
 
     def gather(self, calls: Iterable[tuple[Any, ...]], timeout: float | None = None) -> Iterator[tuple[Any, Any]]:
         """Call many modules at once: yields (label, result or exception) in completion order, under one deadline.
@@ -241,7 +241,7 @@ def connect(name_or_path: str | os.PathLike[str] | None = None, *, plain: bool =
     return runtime
 
 
-def _lines(path: str, n: int, follow: bool) -> Iterator[str]:
+def _lines(session: Session, path: str, n: int, follow: bool) -> Iterator[str]:
     lines, offset = last_lines(path, n)
     yield from lines
     if not follow:
@@ -249,8 +249,11 @@ def _lines(path: str, n: int, follow: bool) -> Iterator[str]:
     follower = LogFollower(path, offset)
     try:
         while True:
+            ended = session.connection.closed  # asked before the last look: what a module wrote while it stopped is read, too
             added = follower.read()
             yield from added
+            if not added and ended:
+                return
             if not added:
                 run(_pause(POLL_S))
     finally:

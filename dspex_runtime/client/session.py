@@ -10,11 +10,29 @@ from typing import TYPE_CHECKING, Any
 from dspex_runtime.client.channel_pool import ChannelPool
 from dspex_runtime.client.connection import ControlConnection
 from dspex_runtime.client.values import client_codec
+from dspex_runtime.osproc.channel import Channel
 from dspex_runtime.wire.codec import Codec
 
 if TYPE_CHECKING:
     from dspex_runtime.client.background_loop import BackgroundLoop
-    from dspex_runtime.client.mux import MuxLinks
+    from dspex_runtime.client.mux import MuxLink, MuxLinks
+
+
+class _Held:
+    """What threads and event loops keep alive when the session itself is forgotten without a close."""
+
+    def __init__(self, control: Channel) -> None:
+        self.control = control
+        self.links: weakref.WeakSet[MuxLink] = weakref.WeakSet()
+        self.background: BackgroundLoop | None = None
+
+    def let_go(self) -> None:
+        # Runs wherever the session is collected: takes no lock and waits for nobody.
+        self.control.close()
+        for link in list(self.links):
+            link.close_soon()
+        if self.background is not None:
+            self.background.abandon()
 
 
 class Session:
@@ -36,8 +54,9 @@ class Session:
         self._pools: dict[str, ChannelPool] = {}
         self._muxes: dict[Any, MuxLinks] = {}
         self._recent_mux: MuxLinks | None = None
-        self._background: BackgroundLoop | None = None
+        self._held = _Held(connection.wire)
         self._aliases: dict[str, int] = {}
+        weakref.finalize(self, self._held.let_go).atexit = False
         _alive.add(self)
 
     def publish(self, socket_path: str) -> None:
@@ -65,7 +84,7 @@ class Session:
             if links is None:
                 for closed in [other for other in self._muxes if other.is_closed()]:
                     self._muxes.pop(closed).close()  # asyncio.run ended without closing what it used
-                links = self._muxes[loop] = MuxLinks(self, loop)
+                links = self._muxes[loop] = MuxLinks(self, loop, self._held.links)
             self._recent_mux = links  # nearly always the same loop asks: the lock and the look cost 1 us
             return links
 
@@ -76,9 +95,9 @@ class Session:
         with self._lock:
             if self.connection.closed:
                 raise self.connection.unreachable()
-            if self._background is None:
-                self._background = BackgroundLoop()
-            return self._background
+            if self._held.background is None:
+                self._held.background = BackgroundLoop()
+            return self._held.background
 
     def new_id(self, base: str) -> str:
         """Return `base`, then `base-2`, `base-3` ...: a name to try for a child that was given none."""
@@ -90,7 +109,7 @@ class Session:
         """Close everything this process has open to the runtime. Closing twice is fine."""
         self.connection.close()  # first: whoever waits on a pipe then learns that this process closed it
         with self._lock:
-            background, self._background = self._background, None
+            background, self._held.background = self._held.background, None
             muxes = list(self._muxes.values())
             pools = list(self._pools.values())
         for links in muxes:
@@ -104,7 +123,8 @@ class Session:
 
     def _forked(self) -> None:
         self._lock = threading.Lock()
-        self._background = None
+        self._held.background = None
+        self._held.links.clear()
         for links in self._muxes.values():
             links.forked()
         self._muxes, self._recent_mux = {}, None

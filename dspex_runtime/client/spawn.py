@@ -22,6 +22,7 @@ from dspex_runtime.client.target import caller_path
 from dspex_runtime.errors import RuntimeUnreachableError, StartError
 from dspex_runtime.exit_reason import ExitReason, describe, from_wait_status
 from dspex_runtime.osproc.channel import pair
+from dspex_runtime.osproc.rendezvous import sweep
 from dspex_runtime.version import VERSION
 
 STOP_LIMIT_S: Final = 30.0  # for a runtime whose start failed; then it is killed, and its lifeline ends what it had started
@@ -44,7 +45,7 @@ def booting(
     ours, theirs = pair()
     output = os.memfd_create("dspex-boot-output")
     try:
-        process = RuntimeProcess(_popen(theirs.fileno(), output))
+        process = RuntimeProcess(_popen(theirs.fileno(), output), str(config.get("name") or ""))
     except BaseException:
         ours.close()
         os.close(output)
@@ -56,8 +57,12 @@ def booting(
         boot = session.connection.request("boot", {"config": config, "detach": detach, "sys_path": caller_path()})
         facts = yield Await(boot)
     except BaseException as exc:
-        session.close()
-        yield from process.collected()
+        try:
+            session.close()
+            yield from process.collected()
+        except BaseException:
+            process.kill()  # a second Ctrl-C: at once, and nothing may be left
+            raise
         if isinstance(exc, RuntimeUnreachableError):
             raise _ended_early(process, output) from None
         raise
@@ -76,8 +81,9 @@ def booting(
 class RuntimeProcess:
     """A runtime started by this process."""
 
-    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+    def __init__(self, popen: subprocess.Popen[bytes], name: str = "") -> None:
         self._popen = popen
+        self._name = name
         self.pid = popen.pid
         self._parent = os.getpid()
 
@@ -90,22 +96,24 @@ class RuntimeProcess:
                 return False
             yield Pause(pause_s)
             pause_s = min(pause_s * 1.5, 0.02)
+        self._sweep()
         return True
 
     def collected(self) -> Steps[None]:
-        """See to the end of a runtime that has lost its owner: it stops by itself, or is killed. A second Ctrl-C kills at once."""
-        try:
-            if (yield from self.ended(STOP_LIMIT_S)):
-                return
-        except BaseException:
+        """See to the end of a runtime that has lost its owner: it stops by itself, or is killed."""
+        if not (yield from self.ended(STOP_LIMIT_S)):
             self.kill()
-            raise
-        self.kill()
 
     def kill(self) -> None:
         """End it now; its lifeline ends every process it started."""
         self._popen.kill()
         self._popen.wait()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Clear away the socket of a runtime that was killed; one that ends by itself does so itself."""
+        if self._name and self._popen.returncode < 0:
+            sweep(self._name)
 
     @property
     def reason(self) -> ExitReason | None:

@@ -87,9 +87,10 @@ def described(target: Any, kind: str | None = None) -> dict[str, Any]:
     """Return the keys that say what runs: `module` or `server`, and `pickled` for what has no importable name."""
     if isinstance(target, str):
         return {kind or "module": _located(target)}
-    if callable(target) and not isinstance(target, type) and not hasattr(target, "forward") and not hasattr(target, "aforward"):
-        raise ConfigError(f"{target!r} is a function; {TARGETS}")
     cls = target if isinstance(target, type) else type(target)
+    # Asked of the class: a dspy.Module logs a warning when `forward` is taken from the instance.
+    if callable(target) and not isinstance(target, type) and not hasattr(cls, "forward") and not hasattr(cls, "aforward"):
+        raise ConfigError(f"{target!r} is a function; {TARGETS}")
     kind = "server" if issubclass(cls, GenServer) else "module"
     if cls.__module__ == "builtins":
         raise ConfigError(f"{target!r} cannot be hosted; {TARGETS}")

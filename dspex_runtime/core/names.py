@@ -41,34 +41,6 @@ def check_id(text: str) -> ChildId:
     return ChildId(text)
 
 
-def join(supervisor: FullId, child_id: ChildId) -> FullId:
-    """Return the full id of a child of a supervisor."""
-    return FullId(child_id) if supervisor == ROOT else FullId(f"{supervisor}/{child_id}")
-
-
-def split(full_id: FullId) -> tuple[FullId, ChildId]:
-    """Return the supervisor's full id and the child's own id; `join` is the inverse.
-
-    Raises:
-        ValueError: The root supervisor has no supervisor.
-    """
-    if full_id == ROOT:
-        raise ValueError("the root supervisor is nobody's child")
-    supervisor, _, child_id = full_id.rpartition("/")
-    return FullId(supervisor) if supervisor else ROOT, ChildId(child_id)
-
-
-def replica(child_id: ChildId, number: int) -> ChildId:
-    """Return the id of one replica: "qa" -> "qa#0"."""
-    return ChildId(f"{child_id}#{number}")
-
-
-def split_replica(child_id: ChildId) -> tuple[ChildId, int | None]:
-    """Return the base id and the replica's number, None for a child that is no replica."""
-    base, mark, number = child_id.partition("#")
-    return (ChildId(base), int(number)) if mark else (child_id, None)
-
-
 class NameIndex:
     """All full ids of a runtime, found by full id, or by any tail of it that only one has."""
 
@@ -119,6 +91,9 @@ class NameIndex:
         if found:
             raise ConfigError(f"{text!r} is ambiguous: {_listed(found)}; use the full id", id=text)
         near = self._near(text)
+        if text == "root":
+            hint = "the root supervisor is the whole tree: `dspex tree` shows it, `dspex down` stops it"
+            raise NoProcessError("'root' is not a child", id=text, hint=hint)
         hint = f"did you mean {_listed(near)}?" if near else f"known ids: {_listed(sorted(self._ids))}"
         raise NoProcessError(f"no such id: {text!r}", id=text, hint=hint)
 

@@ -93,10 +93,6 @@ class GenServer:
     def terminate(self, reason: ExitReason, state: Any) -> None:
         """Clean up. Runs once when the process ends in any way but a kill; not when init failed."""
 
-    def code_change(self, old_version: str | None, state: Any, extra: Any) -> Any:  # noqa: ARG002 (OTP's signature)
-        """Return the state for the new version."""
-        return state
-
     def format_status(self, status: dict[str, Any]) -> dict[str, Any]:
         """Return the status as it may be shown (reports, `dspex info`): hide secrets, shorten."""
         return status

@@ -91,6 +91,7 @@ class Calls:
             self.succeeded(request, value, may_hold=self._alone)
         if self._serial and self._hosted.has_more():
             self.flush()
+            current_request.set(None)  # it was answered: what is called from here on does not end with its deadline
             try:
                 self._hosted.after_call()
             except BaseException as exc:

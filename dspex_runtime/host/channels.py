@@ -67,7 +67,7 @@ class DataChannels:
 
     def arm(self, followers: int) -> None:
         """No call thread reads now: let the kernel wake an idle follower, or else the control thread."""
-        wanted = self._follow_epoll() if followers else self._control
+        wanted = self.followers() if followers else self._control
         if self._armed is wanted:
             return
         self.disarm()
@@ -81,16 +81,17 @@ class DataChannels:
             self._armed.modify(self._data.fileno(), 0)
             self._armed = None
 
-    def follow(self) -> None:
+    def follow(self, followers: select.epoll) -> None:
         """As an idle follower, without the lock: wait to be needed."""
-        self._follow_epoll().poll()
+        followers.poll()
 
     def followed(self) -> None:
         """A follower came back: its one-shot arming may be spent, so that the next `arm` must not take it for given."""
         if self._armed is self._followers:
             self.disarm()
 
-    def _follow_epoll(self) -> select.epoll:
+    def followers(self) -> select.epoll:
+        """Return where followers wait; made, under the lock like all else here, when there is a first one."""
         if self._followers is None:
             self._followers = select.epoll()
             self._wake_follower = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dspex_runtime.host")
 
+LONGEST_WAIT_S: Final = 3600.0  # epoll takes at most 24 days; a drain may have longer
 LOG_CHECK_S: Final = 5.0  # how often the log's size is looked at while code that is not Python writes to it
 
 
@@ -112,7 +113,7 @@ class Control:
             times.append(self._drain_until)
         if self._logs.foreign:
             times.append(time.monotonic() + LOG_CHECK_S)
-        return max(0.0, min(times) - time.monotonic()) if times else None
+        return min(max(0.0, min(times) - time.monotonic()), LONGEST_WAIT_S) if times else None
 
     def _after_turn(self) -> None:
         if self._signalled:

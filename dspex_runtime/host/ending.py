@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from dspex_runtime.errors import UnserialisableError
 from dspex_runtime.exit_reason import ExitReason, describe, is_abnormal
 from dspex_runtime.host.calls import fault_reason
+from dspex_runtime.host.context import current_request
 from dspex_runtime.osproc.channel import Channel
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
@@ -61,6 +62,7 @@ class Ending:
         os._exit(self.finish(reason, owed, run_terminate=run_terminate))
 
     def _terminate(self, hosted: Hosted, reason: ExitReason) -> ExitReason:
+        current_request.set(None)  # the last request's deadline is over: terminate() may still call others
         try:
             hosted.terminate(reason)
         except BaseException as exc:  # SystemExit too: it is ending already

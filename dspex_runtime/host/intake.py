@@ -80,6 +80,8 @@ class Intake:
         kind = message[0]
         if kind == m.CALL and peer.greeted:
             _, id, method, args, kwargs, deadline, key, credit = message
+            if type(id) is not int or not (deadline is None or type(deadline) is float):
+                raise ProtocolError(f"a call's number and deadline are an int and a float, not {id!r:.50} and {deadline!r:.50}")
             self.accept(Request(peer, id, method, args, kwargs, deadline, key, credit))
         elif not peer.greeted:
             self._greet(peer, message)

@@ -10,6 +10,7 @@ Never decides why to stop: the parent, the user's code and `ending.py` do. Sourc
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -31,9 +32,13 @@ from dspex_runtime.host.timers import Timer, Timers
 from dspex_runtime.osproc.board import Slot
 from dspex_runtime.wire.codec import Codec
 
+log = logging.getLogger("dspex_runtime.host")
+
 # How long the control thread looks away when requests come in while every call thread is at work. Shorter calls are
 # never disturbed by it: each look costs the call thread the GIL, and a pipelined client would cause one per request.
 TAKE_OVER_DELAY_S: Final = 0.001
+
+LONGEST_WAIT_S: Final = 3600.0  # epoll takes at most 24 days; a timer may be set for later
 
 Owed = tuple[Request, Any]  # a reply to be sent between terminate() and the exit
 
@@ -104,6 +109,14 @@ class ServerLoop:
         while (request := self._next()) is not None:
             serve(request)
 
+    def _serve_thread(self) -> None:
+        try:
+            self._serve_all()
+        except BaseException as exc:
+            # Ours to blame, no user code's: a module with a call thread less and a call that never ends is worse than a clear end.
+            log.critical("a call thread failed", exc_info=exc)
+            self._on_end(("error", type(exc).__name__, f"call thread: {exc}", ""), None)
+
     def _next(self) -> Request | None:
         """Wait for a request to run on this thread; None: the loop is over for it."""
         mailbox = self.mailbox
@@ -157,7 +170,7 @@ class ServerLoop:
         """Be the reader: wait for channels, then take in what they hold."""
         self._reading = True
         self.channels.disarm()
-        timeout_s = self._timers.wait_s() if self._timers else None
+        timeout_s = min(self._timers.wait_s(), LONGEST_WAIT_S) if self._timers else None
         self.lock.release()
         try:
             ready = self.channels.wait(timeout_s)
@@ -170,9 +183,10 @@ class ServerLoop:
     def _follow(self) -> None:
         """Be a follower: wait to be needed."""
         self._followers += 1
+        followers = self.channels.followers()
         self.lock.release()
         try:
-            self.channels.follow()
+            self.channels.follow(followers)
         finally:
             self.lock.acquire()
             self._followers -= 1
@@ -212,7 +226,7 @@ class ServerLoop:
             self.channels.wake_followers(1)
         elif self._threads < self._concurrency and not self._reading:
             self._threads += 1
-            threading.Thread(target=self._serve_all, name=f"dspex-call-{self._threads}", daemon=True).start()
+            threading.Thread(target=self._serve_thread, name=f"dspex-call-{self._threads}", daemon=True).start()
 
     def _wake_all(self) -> None:
         self._special = True

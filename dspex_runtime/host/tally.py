@@ -13,6 +13,7 @@ from dspex_runtime.host.metrics import Metrics
 from dspex_runtime.osproc.board import BEGUN, BUSY_NS, ENDED, EXPECTED_BY, FAILED, LAST_NS, NO_DEADLINE, QUEUED, RUNNING, Slot
 
 _NS: Final = 1_000_000_000
+_LAST_S: Final = NO_DEADLINE / _NS  # a later deadline does not fit the board, and is none
 
 
 class Tally:
@@ -32,7 +33,7 @@ class Tally:
         request.began_ns = time.monotonic_ns()
         deadline = request.deadline
         running = self.running
-        running[request] = expected_by = NO_DEADLINE if deadline is None else int(deadline * _NS)
+        running[request] = expected_by = NO_DEADLINE if deadline is None or deadline >= _LAST_S else int(deadline * _NS)
         self.begun += 1
         stamp = self._stamp
         # RUNNING goes up last and down first: a watcher that sees it up finds a deadline that belongs to it.

@@ -91,6 +91,8 @@ class Executor:
         if spec.supervisor is not None:
             self._start_supervisor(node, spec, incarnation)
             return
+        if node.announced:
+            self._supervision.announce(node, node.announced - 1)
 
         def ready(process: ModuleProcess) -> None:
             record.started_at = time.time()
@@ -132,7 +134,6 @@ class Executor:
         path = node.full_id(spec.id)
         self._registry.prune(path, frozenset(child.id for child in spec.supervisor.children))
         self._registry.ensure(path, spec).gave_up = False
-        self._launcher.expect(len(spec.supervisor.children))
 
         def booted(error: StartError | None) -> None:
             if error is None:
@@ -216,6 +217,7 @@ class Executor:
 
     def _booted(self, node: SupervisorNode) -> None:
         self.given_up.pop(node.key, None)
+        self._supervision.announce(node, 0)
         booted, node.booted = node.booted, None
         if booted is not None:
             booted(None)

@@ -87,7 +87,6 @@ class Launcher:
         self._pools = {warmth: Pool(warmth, size) for warmth, size in sizes.items()}
         self._waiting: deque[ModuleProcess] = deque()
         self._expected = 0  #: starts announced and not yet made
-        self._starts = self._starts_seen = 0  #: starts ever, and when spares were last to be refilled
         self._by_pid: dict[int, ModuleProcess] = {}
         self._adopted: set[int] = set()  #: pids whose zygote died: ours to reap
         self._zygote: Zygote | None = None
@@ -184,8 +183,6 @@ class Launcher:
 
     def start(self, process: ModuleProcess) -> None:
         """Give `process` an OS process, now or when the zygote has made one."""
-        self._expected = max(0, self._expected - 1)
-        self._starts += 1
         for warmth in PREFERENCE[process.spec.kind is Kind.MODULE]:
             if self._pools[warmth].idle:
                 self._assign(process, self._pools[warmth].idle.popleft())
@@ -196,9 +193,13 @@ class Launcher:
         self._ask_forks()
 
     def expect(self, starts: int) -> None:
-        """Announce starts that will follow one after another: forks are made ahead of them, on another core."""
+        """Announce starts that will follow one after another: forks are made ahead of them, on another core.
+
+        A negative number takes back what was announced: it is being made now, or will not be.
+        """
         self._expected += starts
-        self._ask_forks()
+        if starts > 0:
+            self._ask_forks()
 
     def abandon(self, process: ModuleProcess) -> None:
         """Forget a start that still waits for a process; it ends as never forked."""
@@ -234,11 +235,9 @@ class Launcher:
     def _refill(self) -> None:
         if not self._ready or self._peer is None or self._closing:
             return
-        if self._waiting or (self._expected and self._starts != self._starts_seen):
-            self._starts_seen = self._starts
+        if self._waiting or self._expected:
             self._refill_later()  # a tree is coming up: its starts go first
             return
-        self._expected = 0  # its starts take long, or it failed: no use in forking ahead of it
         for pool in self._pools.values():
             missing = pool.size - len(pool.idle) - pool.asked
             if missing > 0:

@@ -235,10 +235,12 @@ class ModuleProcess:
     def _control_lost(self, _peer: Peer, error: Exception | None) -> None:
         if self._ended:
             return
-        detail = str(error) if error else "closed its control pipe"
-        grace_s = 0.0 if error else CONTROL_LOST_GRACE_S
         self._stopping = True
-        self._loop.call_later(grace_s, lambda: self.kill(("error", "ProtocolError", detail, "")))
+        if error is not None:
+            self.kill(("error", "ProtocolError", str(error), ""))
+        else:
+            lost = ("error", "ProtocolError", "closed its control pipe", "")
+            self._loop.call_later(CONTROL_LOST_GRACE_S, lambda: self.kill(lost))
 
     def exited(self, wait_status: int) -> None:
         """Its exit was reported: handle what it still had sent, then tell `on_end`."""
@@ -274,8 +276,8 @@ class ModuleProcess:
         by_status = exit_reason.from_wait_status(wait_status)
         if self._bye is not None and by_status != "killed":
             return self._bye
-        if self._kill_reason is not None and by_status == "killed":
-            return self._kill_reason
+        if self._kill_reason is not None:
+            return self._kill_reason  # also when it went by itself a moment before the signal
         if self._bye is not None:
             return self._bye
         if self._fault is not None and not self._ready:

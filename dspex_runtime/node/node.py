@@ -110,8 +110,12 @@ class Node:
             limits.raise_nofile()
             self._open_machinery(spec, [str(entry) for entry in args.get("sys_path") or ()])
             self._listener = rendezvous.listen(self._claim)
-        except (DspexError, OSError) as exc:
-            self._boot_failed(exc if isinstance(exc, DspexError) else StartError(f"the runtime could not start: {exc}", hint="`dspex doctor` shows the limits of this machine"))
+        except DspexError as exc:
+            self._boot_failed(exc)
+            return
+        except OSError as exc:
+            hint = "`dspex doctor` shows what this machine allows"
+            self._boot_failed(StartError(f"the runtime could not start: {exc}", hint=hint))
             return
         self._listener.setblocking(False)  # a client that is gone before it is accepted must not block the loop
         self.loop.watch(self._listener.fileno(), self._accept_ready)

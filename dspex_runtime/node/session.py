@@ -147,6 +147,9 @@ class Session:
             responder.fail(exc)
         except (AttributeError, KeyError, TypeError, ValueError) as exc:
             responder.fail(DspexError(f"malformed request {op!r}: {type(exc).__name__}: {exc}"))
+        except Exception as exc:
+            responder.fail(DspexError(f"the runtime failed at {op!r}: {type(exc).__name__}: {exc}", hint="see its runtime.log"))
+            raise  # a bug of ours: the loop logs it; the client must not wait for ever because of it
 
     def _channel(self, request: int, id: str, after: int, deadline: float | None) -> None:
         try:

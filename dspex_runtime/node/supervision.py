@@ -70,11 +70,19 @@ class Supervision:
     def open_node(self, node: SupervisorNode) -> None:
         """Enter a supervisor into the table and boot it."""
         self._nodes[node.key] = node
+        processes = sum(child.launch is not None for child in node.spec.children)
+        self.announce(node, processes if processes > 1 else 0)
         self.deliver(node, ev.Boot())
+
+    def announce(self, node: SupervisorNode, starts: int) -> None:
+        """Say how many starts are still to come of a supervisor's boot."""
+        self._launcher.expect(starts - node.announced)
+        node.announced = starts
 
     def close_node(self, node: SupervisorNode) -> None:
         """Forget a supervisor's machine; a late event for it is dropped."""
         node.close()
+        self.announce(node, 0)
         if self._nodes.get(node.key) is node:
             del self._nodes[node.key]
         # A machine answers all it was asked before it ends, unless it was killed or had not come to it.
@@ -96,7 +104,6 @@ class Supervision:
 
     def boot(self, spec: SupervisorSpec, booted: Callable[[StartError | None], None], exited: Callable[[bool], None]) -> None:
         """Boot the root supervisor. `booted` gets what prevented it, if anything; `exited` whether it gave up."""
-        self._launcher.expect(len(spec.children))
         self.open_node(SupervisorNode(self._registry, spec, key="", path="", booted=booted, exited=exited))
 
     def start_alone(self, child: ChildSpec, answer: Answer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from dspex_runtime.core.child_spec import SupervisorSpec
 from dspex_runtime.core.supervisor_machine import SupervisorMachine
@@ -16,6 +16,8 @@ from dspex_runtime.types import ChildId, Incarnation
 
 Booted = Callable[[StartError | None], None]
 SupervisorExited = Callable[[bool], None]
+
+_OURS: Final = f"{StartError.__module__}.{StartError.__qualname__}"
 
 
 class SupervisorNode:
@@ -46,6 +48,7 @@ class SupervisorNode:
         self.parent = parent
         self.child_id = child_id if child_id is not None else ChildId("")
         self.incarnation = incarnation
+        self.announced = 0  #: starts that the launcher expects of its boot
         self.timers: dict[Any, Timer] = {}
         self.closed = False
         self.killed_because: ExitReason | None = None  #: set while a brutal kill of it waits for its processes
@@ -72,6 +75,9 @@ class SupervisorNode:
 
 def start_error(full_id: str, reason: ExitReason, fault: dict[str, Any] | None) -> StartError:
     """Return the error for a child that did not become ready, with its own traceback."""
+    if isinstance(reason, tuple) and reason[:2] == ("error", _OURS):
+        # The host refused (no such class, not hostable): the text is the whole story, the frames would be ours.
+        return StartError(f"{full_id!r} did not start: {reason[2]}", id=full_id, reason=reason)
     traceback = (fault or {}).get("traceback")
     if traceback is None and isinstance(reason, tuple) and reason[0] == "error":
         traceback = reason[3] or None

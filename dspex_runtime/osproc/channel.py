@@ -39,6 +39,7 @@ _SLICE_BYTES: Final = 32768  # the kernel queues this much at once or not at all
 # every reply comes within the first. A poll for each call costs 1.4 us, a setsockopt 2.1. SO_RCVTIMEO alone would be
 # up to 12 % late (timer wheel) and starts anew after every signal; poll is exact and does not.
 _FIRST_WAIT_S: Final = 0.005
+_LONGEST_POLL_S: Final = 86400.0  # poll takes at most 24 days
 _MAX_FDS: Final = 253  # SCM_MAX_FD: more in one message is EINVAL
 _MAX_WAITING_FDS: Final = 1024  # a peer that sends some nobody takes must not use up ours
 _INT_BYTES: Final = array("i").itemsize
@@ -235,8 +236,12 @@ class Channel:
         """Return when the socket may be ready for event; TimeoutError at the deadline. The caller keeps it from being closed."""
         poller = select.poll()
         poller.register(self._sock, event)
-        timeout_ms = None if deadline is None else ceil(max(0.0, deadline - monotonic()) * 1e3)
-        if not poller.poll(timeout_ms):
+        while True:
+            wait_s = None if deadline is None else max(0.0, deadline - monotonic())
+            if poller.poll(None if wait_s is None else ceil(min(wait_s, _LONGEST_POLL_S) * 1e3)):
+                return
+            if wait_s is None or wait_s > _LONGEST_POLL_S:
+                continue
             raise TimeoutError(f"the peer {'sent' if event == select.POLLIN else 'read'} nothing until the deadline")
 
     def _transmit(self, data: bytes, deadline: float | None, fds: Sequence[int] = ()) -> None:

@@ -102,7 +102,7 @@ def claim(name: str) -> Claim:
 
 
 def sweep(name: str) -> None:
-    """Remove the socket and the lock file of a runtime that was killed; one that lives, or has been started since, is left alone."""
+    """Remove the socket and the lock file of a runtime that was killed; one that lives, or was started since, is left alone."""
     try:
         claim(name).release()
     except ConfigError:

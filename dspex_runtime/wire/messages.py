@@ -95,13 +95,6 @@ SUBSCRIBE: Final = int(K.SUBSCRIBE)
 CHANNEL: Final = int(K.CHANNEL)
 BYE: Final = int(K.BYE)
 
-# Items of a message, kind and id included; a frame of another length is a protocol error.
-ARITY: Final[dict[int, int]] = {
-    HELLO: 3, REFUSED: 3, READY: 3, CALL: 8, CAST: 5, BEGUN: 3, REPLY: 3, FAULT: 3, RETRY: 2, OVERLOADED: 3,
-    CANCEL: 2, ITEM: 3, CREDIT: 3, CONTROL: 4, EVENT: 3, DOWN: 5, SUBSCRIBE: 4, BYE: 3,
-}  # fmt: skip
-# CHANNEL has 5 items as a request and 3 as an answer; PARAM belongs to the parameter tables.
-
 
 def accepts(protocol: Any) -> bool:
     """Return whether a peer's [lo, hi] overlaps ours."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dspex_runtime.errors import CallTimeoutError, SupervisorError
+from dspex_runtime.types import ModuleInfo
 
 Run = Callable[..., Any]
 
@@ -137,10 +138,12 @@ def test_call_of_a_server_sends_one_request(dspex: Run, runtime: Any, words: tup
         ("counter", "x", "--json", "1"),
         ("counter", "x", "y"),
         ("counter", "--stream"),
+        ("group", "a=1"),
     ],
     ids=" ".join,
 )
 def test_call_refuses_what_it_does_not_understand(dspex: Run, runtime: Any, words: tuple[str, ...]) -> None:
+    runtime.children["group"] = ModuleInfo(id="group", kind="supervisor", state="READY")
     assert dspex("call", *words).code == 2
     assert not runtime.asked
 
@@ -242,6 +245,18 @@ def test_logs_of_several_carry_their_id(dspex: Run, runtime: Any) -> None:
     assert dspex("logs").out.splitlines() == ["qa      | one", "qa      | two", "counter | three"]
     assert dspex("logs", "qa", "-n", "1").out == "two\n"
     assert dspex("logs", "counter", "-o", "json").json == {"id": "counter", "line": "three"}
+
+
+def test_logs_of_a_supervisor_are_refused(dspex: Run, runtime: Any) -> None:
+    runtime.children["group"] = ModuleInfo(id="group", kind="supervisor", state="READY")
+    outcome = dspex("logs", "group")
+    assert outcome.code == 2
+    assert "its children do" in outcome.err
+
+
+def test_followed_logs_of_several_end_with_the_runtime(dspex: Run, runtime: Any) -> None:
+    runtime.log_lines = {"qa": ["one"], "counter": ["two"]}
+    assert sorted(dspex("logs", "-f", "qa", "counter").out.splitlines()) == ["counter | two", "qa      | one"]
 
 
 def test_events_print_what_is_kept_and_end(dspex: Run, runtime: Any) -> None:

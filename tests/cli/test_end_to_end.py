@@ -221,6 +221,26 @@ def test_ctrl_c_while_it_starts_leaves_nothing(shell: Shell) -> None:
     assert shell("ps").returncode == 4
 
 
+def test_a_second_ctrl_c_while_it_starts_kills_and_leaves_no_socket(shell: Shell) -> None:
+    tree = shell.tree(more='    - {id: slow, server: "counter.py:Slow", shutdown: infinity}\n')
+    with shell.popen("up", tree) as up:
+        _read_until(up.stdout, "b  ready")
+        up.send_signal(signal.SIGINT)
+        _read_until(up.stderr, "Ctrl-C again kills")
+        up.send_signal(signal.SIGINT)
+        _, err = up.communicate(timeout=LIMIT_S)
+    assert up.returncode == 130
+    assert "has been killed" in err
+    assert not list((shell.folder / "run").iterdir())
+
+
+def test_followed_logs_end_with_the_runtime(shell: Shell) -> None:
+    assert shell("up", shell.tree(), "-d").returncode == 0
+    with shell.popen("logs", "-f", "a") as logs:
+        assert shell("down").returncode == 0
+        assert logs.wait(timeout=LIMIT_S) == 0
+
+
 def test_a_tree_that_does_not_boot_shows_why(shell: Shell) -> None:
     up = shell("up", shell.tree(more='    - {id: broken, server: "counter.py:Broken"}\n'))
     assert up.returncode == 1

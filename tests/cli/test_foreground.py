@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import _thread
+import os
 import queue
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -116,3 +118,21 @@ def test_json_is_one_object_per_line(capsys: pytest.CaptureFixture[str]) -> None
     assert _run(owner, output="json") == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["type"] for line in lines] == ["up", "stopping", "state"]
+
+
+def test_a_second_sigterm_does_not_cut_the_stop_short(capsys: pytest.CaptureFixture[str]) -> None:
+    owner = FakeOwner(held=True)
+
+    def terminate() -> None:
+        owner.stopping.wait(10)
+        os.kill(os.getpid(), signal.SIGTERM)
+        owner.may_stop.set()
+
+    thread = threading.Thread(target=terminate)
+    thread.start()
+    owner.inbox.put({"type": "stopping", "id": None})
+    before = signal.getsignal(signal.SIGTERM)
+    assert _run(owner) == 0
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert capsys.readouterr().out.endswith("stopped\n")

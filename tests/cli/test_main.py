@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -217,3 +218,18 @@ def test_help_without_arguments_lists_every_command(dspex: Run) -> None:
     outcome = dspex("--help")
     assert all(f"\n  {name} " in outcome.out for name in TABLE)
     assert json.dumps("130 interrupted")[1:-1] in outcome.out
+
+
+def test_no_command_at_all_gets_the_help_and_is_2(dspex: Run) -> None:
+    outcome = dspex()
+    assert outcome.code == 2
+    assert outcome.err == dspex("--help").out
+
+
+def test_a_folder_of_runtimes_that_cannot_be_used_is_said(dspex: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DSPEX_SOCKET", raising=False)
+    monkeypatch.setenv("DSPEX_RUNTIME_DIR", str(tmp_path))
+    tmp_path.chmod(0o777)
+    outcome = dspex("ps")
+    assert outcome.code == 2
+    assert "may be written by others" in outcome.err

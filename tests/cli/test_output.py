@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Any
 
 import pytest
 
 from dspex_cli import output, wording
+from dspex_cli.events import event_line
 from dspex_cli.options import Settings, asks_for_json
 from dspex_cli.output import Output, on_terminal, one_line, paint, plain_table
 from dspex_cli.plain import to_plain
 from dspex_cli.progress import Progress
+from dspex_runtime.wire.ext import Opaque
 
 
 @pytest.mark.parametrize(
@@ -129,3 +132,33 @@ def test_progress_is_silent_for_programs(capsys: pytest.CaptureFixture[str]) -> 
     with Progress(Output(Settings(output="json"))) as progress:
         progress.event({"type": "state", "id": "qa", "state": "READY"})
     assert capsys.readouterr().out == ""
+
+
+def test_a_boot_says_at_once_what_ctrl_c_does(capfd: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    def twice() -> None:
+        with Progress(Output(Settings())):
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        twice()
+    assert signal.getsignal(signal.SIGINT) is before
+    said = [line for line in capfd.readouterr().err.splitlines() if line]
+    assert said == ["stopping …  (Ctrl-C again kills)", "killing …", "interrupted; what was started has been killed"]
+
+
+def test_a_pickled_object_is_named_not_dumped() -> None:
+    assert to_plain([Opaque(b"12345")]) == ["<a Python object, 5 bytes pickled: call from Python to get it>"]
+
+
+@pytest.mark.parametrize(
+    ("fact", "text"),
+    [({"again_in_s": 0.0}, "again_in=0 s"), ({"seconds": 0.7766079}, "seconds=777 ms"), ({"pid": 7}, "pid=7")],
+    ids=str,
+)
+def test_facts_of_events_read_well(fact: dict[str, Any], text: str) -> None:
+    assert event_line({"type": "x", **fact}).endswith(f"x  {text}")

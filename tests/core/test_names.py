@@ -1,8 +1,8 @@
 import pytest
 
-from dspex_runtime.core.names import ROOT, NameIndex, check_id, join, replica, split, split_replica
+from dspex_runtime.core.names import NameIndex, check_id
 from dspex_runtime.errors import ConfigError, NoProcessError
-from dspex_runtime.types import ChildId, FullId
+from dspex_runtime.types import FullId
 
 
 @pytest.mark.parametrize("text", ["a", "qa-2", "_x", "9lives", "x" * 100])
@@ -28,25 +28,6 @@ def test_letters_digits_underscore_and_dash_make_an_id(text: str) -> None:
 def test_anything_else_is_refused_and_the_error_says_why(text: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         check_id(text)
-
-
-@pytest.mark.parametrize(
-    ("supervisor", "id", "full_id"), [("root", "qa", "qa"), ("sup", "qa", "sup/qa"), ("a/b", "c#1", "a/b/c#1")]
-)
-def test_full_ids_are_paths_from_the_root(supervisor: str, id: str, full_id: str) -> None:
-    assert join(FullId(supervisor), ChildId(id)) == full_id
-    assert split(FullId(full_id)) == (supervisor, id)
-
-
-def test_the_root_is_nobodys_child() -> None:
-    with pytest.raises(ValueError, match="root"):
-        split(ROOT)
-
-
-def test_replicas_are_numbered_behind_a_hash() -> None:
-    assert replica(ChildId("qa"), 3) == "qa#3"
-    assert split_replica(ChildId("qa#3")) == ("qa", 3)
-    assert split_replica(ChildId("qa")) == ("qa", None)
 
 
 def index() -> NameIndex:

@@ -155,14 +155,14 @@ class FakeLauncher:
         self.undying: set[str] = set()
         self.processes: dict[str, FakeProcess] = {}
         self.abandoned: list[str] = []
-        self.expected = 0
+        self.announced: list[int] = []
         self.zygote_pid: int | None = None
         self.closed = False
         self._todo: deque[Callable[[], None]] = deque()
         self._pids = 100
 
     def expect(self, starts: int) -> None:
-        self.expected += starts
+        self.announced.append(starts)
 
     def open(self) -> None:
         self.zygote_pid = 42

@@ -33,9 +33,8 @@ class Desk(dx.GenServer):
                 import threading
 
                 return dx.Reply(None, threading.Lock())
-            case ["files", n]:
-                limit = n or len(os.listdir("/proc/self/fd"))
-                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+            case "no more files":
+                resource.setrlimit(resource.RLIMIT_NOFILE, (0, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         return dx.Reply(state, state)
 
     def terminate(self, reason: Any, state: Any) -> None:
@@ -238,7 +237,7 @@ def test_a_message_of_an_unknown_kind_is_noted_and_passed_over(fork: Any) -> Non
     process.start(Desk)
     process.control.send([m.DOWN, 1, "x", 2, "normal"])
     assert process.ask("ping")["id"] == "sup/it"
-    assert "the parent sent a message of kind 15" in process.text() or "kind" in process.text()
+    assert f"the parent sent a message of kind {m.DOWN}" in process.text()
 
 
 def test_a_message_that_cannot_be_rebuilt_is_noted_and_what_is_behind_it_served(fork: Any) -> None:
@@ -283,7 +282,7 @@ def test_a_process_without_a_descriptor_left_ends_rather_than_go_deaf(fork: Any)
     process = fork()
     process.start(Desk)
     client = process.client()
-    client.call("$call", ["files", 0])
+    client.call("$call", "no more files")
     process.client(hello=False)
     assert process.wait() == 1
     assert "open here" in process.text()

@@ -239,6 +239,7 @@ class TestStarts:
         bench.launcher.expect(2)
         assert zygote.heard() == [["fork", 2, False]]
         bench.forks()
+        bench.launcher.expect(-1)
         assert bench.start("a").pid is not None
         assert zygote.heard() == []
 

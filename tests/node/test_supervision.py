@@ -22,8 +22,15 @@ def test_a_tree_boots_in_order_and_stops_in_reverse(tree: FakeTree) -> None:
 
 
 def test_forks_are_announced_ahead_of_the_starts(tree: FakeTree) -> None:
-    tree.boot(worker("a"), group("g", worker("b"), worker("c")))
-    assert tree.launcher.expected == 4
+    tree.boot(worker("a"), group("g", worker("b"), worker("c")), worker("d"))
+    assert tree.launcher.announced == [2, -1, 2, -1, -1, 0, -1, 0]
+    assert sum(tree.launcher.announced) == 0
+
+
+def test_forks_that_a_failed_boot_no_longer_needs_are_taken_back(tree: FakeTree) -> None:
+    tree.launcher.script["b"] = ["fail"]
+    tree.boot(worker("a"), worker("b"), worker("c"))
+    assert sum(tree.launcher.announced) == 0
 
 
 def test_a_boot_that_fails_tells_why_and_stops_what_was_started(tree: FakeTree) -> None:

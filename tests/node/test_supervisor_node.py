@@ -64,3 +64,9 @@ def test_a_failed_start_carries_the_childs_own_traceback(reason: ExitReason, fau
     error = start_error("g/a", reason, fault)
     assert (error.id, error.reason, error.remote_traceback) == ("g/a", reason, traceback)
     assert error.message.startswith("'g/a' did not start: ")
+
+
+def test_a_target_that_the_host_refused_is_told_without_the_hosts_own_frames() -> None:
+    reason = ("error", "dspex_runtime.errors.StartError", "X is not hostable: ...", "Traceback of the host")
+    error = start_error("a", reason, {"traceback": "Traceback of the host"})
+    assert (error.message, error.remote_traceback) == ("'a' did not start: X is not hostable: ...", None)

@@ -56,7 +56,9 @@ class Bench:
         self.loop = ManualLoop()
         self.board = Board.create()
         self.modules: list[Module] = []
-        self.watchdog = Watchdog(self.loop, self.board, lambda: cast(list[ModuleProcess], self.modules), log_max_bytes=LOG_MAX_BYTES)
+        self.watchdog = Watchdog(
+            self.loop, self.board, lambda: cast(list[ModuleProcess], self.modules), log_max_bytes=LOG_MAX_BYTES
+        )
 
     def module(self, *, liveness: Liveness | None = GRACE, memory_bytes: int | None = None) -> Module:
         launch = LaunchSpec(Kind.MODULE, target="x:Y", liveness=liveness, limits=Limits(memory_bytes=memory_bytes))

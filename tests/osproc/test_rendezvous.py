@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dspex_runtime.errors import ConfigError
-from dspex_runtime.osproc.rendezvous import claim, list_running, listen, runtime_dir, socket_path
+from dspex_runtime.osproc.rendezvous import claim, list_running, listen, runtime_dir, socket_path, sweep
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +74,42 @@ def test_a_released_name_is_free_and_releasing_twice_is_fine() -> None:
     held.release()
     again = claim("qa")
     again.release()
+
+
+def test_a_released_name_leaves_no_file(folder: Path) -> None:
+    held = claim("qa")
+    listen(held).close()
+    held.release()
+    assert os.listdir(folder) == []
+
+
+def test_a_lock_file_that_its_holder_removed_meanwhile_is_no_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = claim("qa")
+    flock = fcntl.flock
+
+    def late(fd: int, how: int) -> None:
+        if first.lock_fd >= 0:
+            first.release()  # the file that was opened a moment ago is unlinked now
+        flock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    second = claim("qa")
+    monkeypatch.undo()
+    monkeypatch.setenv("DSPEX_RUNTIME_DIR", str(folder))
+    assert os.path.samestat(os.fstat(second.lock_fd), os.stat(folder / "qa.lock"))
+    with pytest.raises(ConfigError, match="already running"):
+        claim("qa")
+    second.release()
+
+
+def test_sweeping_removes_what_a_dead_runtime_left_and_spares_a_living_one(folder: Path) -> None:
+    held = claim("qa")
+    listen(held).close()
+    sweep("qa")
+    assert sorted(os.listdir(folder)) == ["qa.lock", "qa.sock"]
+    os.close(held.lock_fd)  # as the kernel does when it is killed
+    sweep("qa")
+    assert os.listdir(folder) == []
 
 
 @pytest.mark.process

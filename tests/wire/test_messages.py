@@ -12,10 +12,6 @@ def test_every_kind_has_a_plain_int_of_its_own() -> None:
     assert all(type(getattr(m, kind.name)) is int for kind in m.K)
 
 
-def test_every_kind_but_the_two_that_vary_has_an_arity() -> None:
-    assert set(m.ARITY) == {int(kind) for kind in m.K} - {m.CHANNEL, m.PARAM}
-
-
 @pytest.mark.parametrize(
     ("protocol", "accepted"),
     [([1, 1], True), ([1, 9], True), ([0, 1], True), ([2, 3], False), ([0, 0], False), (1, False), (None, False), ([1], False)],

@@ -54,7 +54,10 @@ def command_object(
     output = Output(settings)
     given = _json_argument(json_text)
     with link.runtime(settings) as runtime:
-        if str(runtime.info(id).kind) == "server":
+        kind = str(runtime.info(id).kind)
+        if kind == "supervisor":
+            raise click.UsageError(f"{id!r} is a supervisor and takes no calls; call one of its children")
+        if kind == "server":
             if stream:
                 raise click.UsageError("a GenServer answers once; --stream is for modules")
             request = server_request(words, given)
@@ -104,6 +107,8 @@ def server_request(words: tuple[str, ...], given: tuple[bool, Any]) -> Any:
         return value
     if len(words) == 1 and not is_assignment(words[0]):
         return json_or_text(words[0])
+    if not all(is_assignment(word) for word in words):
+        raise click.UsageError("a GenServer takes one request: one word, or name=value pairs, or --json")
     return assignments(words) if words else None
 
 

@@ -49,7 +49,11 @@ def _show(output: Output, info: dict[str, Any]) -> None:
 
 
 def _lines(values: dict[str, Any]) -> str | None:
-    return "\n".join(f"{key} = {value}" for key, value in values.items()) or None
+    return "\n".join(f"{key} = {_figure(value)}" for key, value in values.items()) or None
+
+
+def _figure(value: Any) -> Any:
+    return f"{value:.3g}" if isinstance(value, float) else value
 
 
 def _traceback(reason: Any) -> str | None:

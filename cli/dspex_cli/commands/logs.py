@@ -21,7 +21,7 @@ COLOURS = ("cyan", "yellow", "green", "red")
 
 @command("logs")
 @click.argument("ids", metavar="[ID]...", nargs=-1)
-@click.option("-f", "--follow", is_flag=True, help="Go on printing what is written, until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Go on printing what is written, until Ctrl-C or the runtime's end.")
 @click.option(
     "-n", "--lines", type=click.IntRange(min=0), default=100, show_default=True, help="How many of the newest lines of each."
 )
@@ -33,6 +33,9 @@ def command_object(settings: Settings, ids: tuple[str, ...], follow: bool, lines
     """
     output = Output(settings)
     with link.runtime(settings) as runtime:
+        supervisors = [id for id in ids if str(runtime.info(id).kind) == "supervisor"]
+        if supervisors:
+            raise click.UsageError(f"{supervisors[0]!r} is a supervisor and writes no log; its children do")
         wanted = list(ids) or [info.id for info in runtime.modules() if str(info.kind) != "supervisor"]
         if follow and len(wanted) > 1:
             _follow_all(output, runtime, wanted, lines)
@@ -43,20 +46,25 @@ def command_object(settings: Settings, ids: tuple[str, ...], follow: bool, lines
 
 
 def _follow_all(output: Output, runtime: dx.Runtime, ids: list[str], lines: int) -> None:
-    """Merge the logs as they grow: one thread each reads, this one prints. The threads end with the process."""
-    merged: queue.SimpleQueue[tuple[int, str | BaseException]] = queue.SimpleQueue()
+    """Merge the logs as they grow: one thread each reads, this one prints, until the runtime ends. The threads are daemons."""
+    merged: queue.SimpleQueue[tuple[int, str | BaseException | None]] = queue.SimpleQueue()
 
     def read(place: int, id: str) -> None:
         try:
             for line in runtime.logs(id, n=lines, follow=True):
                 merged.put((place, line))
+            merged.put((place, None))
         except BaseException as exc:
             merged.put((place, exc))
 
     for place, id in enumerate(ids):
         threading.Thread(target=read, args=(place, id), name=f"logs-{id}", daemon=True).start()
-    while True:
+    reading = len(ids)
+    while reading:
         place, line = merged.get()
+        if line is None:
+            reading -= 1
+            continue
         if isinstance(line, BaseException):
             raise line
         _print(output, ids[place], line, ids, place)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from dspex_runtime.config import parse_child
 from dspex_runtime.core import events
-from dspex_runtime.errors import DspexError, NoProcessError
+from dspex_runtime.errors import ConfigError, NoProcessError
 from dspex_runtime.node.operations.answers import Args, done, identity, started, supervisor_of, taken, tree_of
 from dspex_runtime.node.session import Responder
 from dspex_runtime.node.waiting import wait_for
+from dspex_runtime.types import Kind
 
 if TYPE_CHECKING:
     from dspex_runtime.node.node import Node
@@ -60,6 +61,10 @@ def kill(node: Node, args: Args, responder: Responder) -> None:
     """Send a signal to a child's process; answers when sent."""
     record = node.registry.resolve(args["id"])
     signo = _signal(args.get("signal", "KILL"))
+    if record.spec.kind is Kind.SUPERVISOR:
+        raise NoProcessError(
+            f"{record.id!r} is a supervisor: it has no process of its own", id=record.id, hint="kill one of its children"
+        )
     if record.process is None or record.process.pid is None:
         raise NoProcessError(
             f"{record.id!r} has no process: it is {record.state}", id=record.id, reason=record.last_exit or "noproc"

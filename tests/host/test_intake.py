@@ -1,0 +1,303 @@
+"""What becomes of a client's frames, one by one: queued, refused, answered from the record, or the end of that client."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import msgpack
+import pytest
+
+from dspex_runtime.host.channels import DataChannels
+from dspex_runtime.host.idempotency import Answers
+from dspex_runtime.host.intake import Intake
+from dspex_runtime.host.mailbox import Mailbox, Request
+from dspex_runtime.host.peer import Peer
+from dspex_runtime.osproc.channel import Channel, pair
+from dspex_runtime.wire import messages as m
+from dspex_runtime.wire.codec import Codec
+
+pytestmark = pytest.mark.process  # nothing may be left open
+
+LIMIT = 3
+HELLO = [m.HELLO, 0, {"protocol": list(m.PROTOCOL), "mux": False, "client": "test"}]
+
+
+class Client:
+    """A client's end, and the intake that reads the other one."""
+
+    def __init__(self, desk: Desk) -> None:
+        ours, theirs = pair()
+        self.channel, self.peer = Channel(ours, Codec()), Peer(Channel(theirs, Codec(pickle=True)))
+        self._desk = desk
+        desk.channels.add(self.peer)
+
+    def send(self, *messages: list[Any]) -> None:
+        """Send frames and have them read."""
+        self.channel.send_many(messages)
+        self._desk.intake.read([self.peer])
+
+    def call(self, id: int, *, method: str = "work", key: str | None = None) -> None:
+        self.send(call(id, method=method, key=key))
+
+    def heard(self) -> list[list[Any]]:
+        """Return what was sent to the client, without waiting: everything here runs on one thread."""
+        try:
+            return self.channel.recv_ready()
+        except EOFError:
+            return [["the end"]]
+
+
+class Desk:
+    """What the intake needs of its loop, with the real mailbox, record and channels."""
+
+    def __init__(self, epoll: select.epoll) -> None:
+        self.mailbox = Mailbox(LIMIT)
+        self.answers = Answers(Codec(), ["once"])
+        self.channels = DataChannels(epoll)
+        self.calls = SimpleNamespace(fault=lambda exc: {"type": type(exc).__name__})
+        self.refusing = False
+        self.in_flight_async = 0
+        self.intake = Intake(self)  # type: ignore[arg-type]
+
+    def begin(self) -> Request:
+        """Take the next request, as a call thread that runs it."""
+        request = self.mailbox.take(0.0)
+        assert request is not None
+        assert request.peer is not None
+        request.peer.running[request.id] = request
+        return request
+
+    def queued(self) -> list[int]:
+        return [request.id for request in self.mailbox._items]
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    with select.epoll() as epoll:
+        desk = Desk(epoll)
+        yield desk
+        desk.channels.close()
+
+
+@pytest.fixture
+def connect(desk: Desk) -> Iterator[Callable[..., Client]]:
+    made: list[Client] = []
+
+    def make(*, hello: bool = True, mux: bool = False) -> Client:
+        made.append(Client(desk))
+        if hello:
+            made[-1].send([m.HELLO, 0, {**HELLO[2], "mux": mux}])
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.channel.close()
+
+
+def call(id: int, *, method: str = "work", key: str | None = None) -> list[Any]:
+    return [m.CALL, id, method, [], {}, None, key, 0]
+
+
+def test_hello_comes_first_and_is_not_answered(desk: Desk, connect: Callable[..., Client]) -> None:
+    client = connect()
+    assert (client.peer.greeted, client.peer.client, client.peer.mux) == (True, "test", False)
+    assert client.heard() == []
+    client.call(1)
+    assert desk.queued() == [1]
+
+
+@pytest.mark.parametrize("first", [call(1), [m.CAST, 0, "work", [], {}], [m.CANCEL, 1], [m.CREDIT, 1, 5]])
+def test_whatever_comes_before_hello_ends_the_client(desk: Desk, connect: Callable[..., Client], first: list[Any]) -> None:
+    client = connect(hello=False)
+    client.send(first)
+    assert client.heard() == [["the end"]]
+    assert desk.queued() == []
+    assert desk.channels.peers == {}
+
+
+@pytest.mark.parametrize("protocol", [[7, 9], [0, 0], None, "1", [1]])
+def test_a_client_of_another_version_is_told_ours_and_dropped(
+    desk: Desk, connect: Callable[..., Client], protocol: Any
+) -> None:
+    client = connect(hello=False)
+    client.send([m.HELLO, 0, {"protocol": protocol}], call(1))
+    ((kind, _, refusal), *_) = client.heard()
+    assert (kind, refusal["protocol"]) == (m.REFUSED, list(m.PROTOCOL))
+    assert "speaks protocol" in refusal["message"]
+    assert desk.queued() == []
+
+
+def test_a_newer_client_that_speaks_ours_too_is_welcome(connect: Callable[..., Client]) -> None:
+    client = connect(hello=False)
+    client.send([m.HELLO, 0, {"protocol": [1, 9], "mux": True}])
+    assert (client.peer.greeted, client.peer.mux) == (True, True)
+
+
+BAD = {
+    "a second hello": HELLO,
+    "a kind that clients do not send": [m.READY, 0, {}],
+    "a call without its deadline": [m.CALL, 1, "work", [], {}],
+    "a credit that is no number": [m.CREDIT, 1, "much"],
+}
+
+
+@pytest.mark.parametrize("message", BAD.values(), ids=BAD.keys())
+def test_a_bad_frame_ends_only_the_client_that_sent_it(desk: Desk, connect: Callable[..., Client], message: list[Any]) -> None:
+    good, bad = connect(), connect()
+    good.call(7)
+    bad.call(1)
+    desk.begin()  # of the good one
+    desk.begin().stream = SimpleNamespace(add=lambda n: None, close=lambda: None)  # type: ignore[assignment]
+    bad.send(message)
+    assert bad.heard() == [["the end"]]
+    good.call(8)
+    assert desk.queued() == [8]
+
+
+def test_a_full_mailbox_says_its_limit_and_queues_nothing(desk: Desk, connect: Callable[..., Client]) -> None:
+    client = connect()
+    client.send(*[call(n) for n in range(1, LIMIT + 2)])
+    assert client.heard() == [[m.OVERLOADED, LIMIT + 1, LIMIT]]
+    assert desk.queued() == [1, 2, 3]
+    desk.begin()
+    client.call(9)
+    assert desk.queued() == [2, 3, 9]
+
+
+def test_async_calls_in_flight_count_against_the_limit(desk: Desk, connect: Callable[..., Client]) -> None:
+    client, desk.in_flight_async = connect(), LIMIT
+    client.call(1)
+    assert client.heard() == [[m.OVERLOADED, 1, LIMIT]]
+
+
+def test_a_cast_that_finds_no_room_is_dropped_with_a_word_in_the_log(
+    desk: Desk, connect: Callable[..., Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    client = connect()
+    client.send(*[call(n) for n in range(1, LIMIT + 1)], [m.CAST, 0, "work", [], {}])
+    assert client.heard() == []
+    assert "dropped a cast" in caplog.text
+
+
+def test_while_it_drains_calls_are_given_back_and_casts_are_not_taken(desk: Desk, connect: Callable[..., Client]) -> None:
+    client, desk.refusing = connect(), True
+    client.send(call(1), [m.CAST, 0, "work", [], {}], call(2))
+    assert client.heard() == [[m.RETRY, 1], [m.RETRY, 2]]
+    assert desk.queued() == []
+
+
+def test_a_key_that_was_answered_is_answered_from_the_record(desk: Desk, connect: Callable[..., Client]) -> None:
+    first, again = connect(), connect()
+    first.call(1, method="once", key="k")
+    assert desk.answers.settle(desk.begin(), [42]) == []
+    again.call(5, method="once", key="k")
+    assert again.heard() == [[m.REPLY, 5, 42]]
+    assert desk.queued() == []
+
+
+def test_a_key_that_is_on_its_way_is_waited_for(desk: Desk, connect: Callable[..., Client]) -> None:
+    first, again = connect(), connect()
+    first.call(1, method="once", key="k")
+    again.call(5, method="once", key="k")
+    assert desk.queued() == [1]
+    assert [request.id for request in desk.answers.settle(desk.begin(), [42])] == [5]
+
+
+def test_a_key_of_a_method_that_is_not_idempotent_is_run_each_time(desk: Desk, connect: Callable[..., Client]) -> None:
+    client = connect()
+    client.send(call(1, key="k"), call(2, key="k"))
+    assert desk.queued() == [1, 2]
+
+
+def test_when_the_first_of_a_key_goes_unbegun_the_next_one_is_run(desk: Desk, connect: Callable[..., Client]) -> None:
+    first, again, third = connect(), connect(), connect()
+    first.call(1, method="once", key="k")
+    again.call(5, method="once", key="k")
+    third.call(6, method="once", key="k")
+    first.send([m.CANCEL, 1])
+    assert desk.queued() == []
+    desk.intake.accept_again()
+    assert desk.queued() == [5]  # and the third waits for it
+    assert [request.id for request in desk.answers.settle(desk.begin(), [42])] == [6]
+
+
+def test_a_refused_key_does_not_keep_the_next_one_waiting(desk: Desk, connect: Callable[..., Client]) -> None:
+    client = connect()
+    client.send(*[call(n) for n in range(1, LIMIT + 1)], call(8, method="once", key="k"))
+    assert client.heard() == [[m.OVERLOADED, 8, LIMIT]]
+    desk.intake.accept_again()
+    desk.begin()
+    client.call(9, method="once", key="k")
+    assert desk.queued() == [2, 3, 9]
+
+
+def test_a_cancel_takes_out_what_waits_and_reaches_what_runs(desk: Desk, connect: Callable[..., Client]) -> None:
+    client, reached = connect(), []
+    client.send(call(1), call(2))
+    running = desk.begin()
+    running.cancel = lambda: reached.append("cancelled")
+    client.send([m.CANCEL, 1], [m.CANCEL, 2], [m.CANCEL, 77])
+    assert desk.queued() == []
+    assert running.cancelled
+    assert reached == ["cancelled"]
+
+
+def test_credit_goes_to_the_stream_it_names(desk: Desk, connect: Callable[..., Client]) -> None:
+    client, credit = connect(), []
+    client.send(call(1), call(2))
+    desk.begin()
+    desk.begin().stream = SimpleNamespace(add=credit.append)  # type: ignore[assignment]
+    client.send([m.CREDIT, 2, 5], [m.CREDIT, 1, 7], [m.CREDIT, 77, 9])  # the others do not stream, or are over
+    assert credit == [5]
+
+
+def test_a_client_that_goes_leaves_its_casts_and_nothing_else(desk: Desk, connect: Callable[..., Client]) -> None:
+    client, other = connect(), connect()
+    client.send(call(1), call(2), [m.CAST, 0, "work", [], {}])
+    running = desk.begin()
+    other.call(3)
+    client.channel.close()
+    desk.intake.read([client.peer])
+    assert desk.queued() == [0, 3]
+    assert running.cancelled
+    assert list(desk.channels.peers.values()) == [other.peer]
+
+
+def test_an_argument_that_cannot_be_rebuilt_fails_its_own_call_and_no_other(desk: Desk, connect: Callable[..., Client]) -> None:
+    client = connect()
+    bodies = [
+        Codec().pack(call(1)),
+        msgpack.packb([m.CALL, 2, "work", [msgpack.ExtType(20, b"no pickle")], {}, None, None, 0]),
+        msgpack.packb([m.CAST, 0, "work", [msgpack.ExtType(20, b"no pickle")], {}]),
+        Codec().pack(call(3)),
+    ]
+    os.write(client.channel.fileno(), b"".join(len(body).to_bytes(4, "big") + body for body in bodies))
+    desk.intake.read([client.peer])
+    ((kind, id, _),) = client.heard()
+    assert (kind, id) == (m.FAULT, 2)
+    assert desk.queued() == [1, 3]
+
+
+def test_those_that_wait_are_told_once_and_mux_clients_not_at_all(desk: Desk, connect: Callable[..., Client]) -> None:
+    plain, mux = connect(), connect(mux=True)
+    plain.send(call(1), call(2), [m.CAST, 0, "work", [], {}])
+    desk.mailbox.limit = 9
+    mux.call(1)
+    taken = desk.begin()
+    desk.intake.announce(taken)
+    desk.intake.announce(None)
+    assert plain.heard() == [[m.BEGUN, 2, False]]
+    assert mux.heard() == []
+    assert [request.waited for request in desk.mailbox._items] == [True, False, False]
+
+
+def test_what_is_run_at_once_is_not_announced(desk: Desk, connect: Callable[..., Client]) -> None:
+    client = connect()
+    client.call(1)
+    desk.intake.announce(desk.begin())
+    assert client.heard() == []
+    assert desk.intake.fresh == []

@@ -1,0 +1,127 @@
+"""A spare's rehearsal leaves nothing behind, and ends as soon as the assignment is there."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from dspex_runtime.host import context, prefault
+from dspex_runtime.host.prefault import serve, warm_up
+from dspex_runtime.host.understudy import Understudy
+from dspex_runtime.osproc.warmth import Warmth
+from dspex_runtime.wire import messages as m
+from dspex_runtime.wire.codec import Codec
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def control() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The control pipe of a spare: the parent's end and ours."""
+    parent, ours = socket.socketpair()
+    with parent, ours:
+        yield parent, ours
+
+
+def everything() -> dict[str, Any]:
+    """Return what a rehearsal could leave behind in this process."""
+    return {
+        "modules": set(sys.modules),
+        "path": list(sys.path),
+        "descriptors": {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if int(fd) != _listing()},
+        "threads": threading.enumerate(),
+        "environment": dict(os.environ),
+        "process": (context.Process.assignment, context.Process.loop, context.Process.server),
+        "request": context.current_request.get(),
+    }
+
+
+def _listing() -> int:
+    """Return the number that the next descriptor gets, the one of the listing itself."""
+    fd = os.open("/", os.O_RDONLY)
+    os.close(fd)
+    return fd
+
+
+def test_it_leaves_no_module_path_descriptor_or_thread_behind(control: tuple[socket.socket, socket.socket]) -> None:
+    before = everything()
+    warm_up(control[1].fileno(), Codec(pickle=True), Warmth.SERVER)
+    assert everything() == before
+
+
+def steps_done(monkeypatch: pytest.MonkeyPatch, control: tuple[socket.socket, socket.socket], warmth: Warmth) -> list[str]:
+    """Return the steps of a rehearsal whose second one finds the assignment there."""
+    parent, ours = control
+    done: list[str] = []
+    monkeypatch.setattr(prefault, "_assignment", lambda codec: (done.append("assignment"), parent.send(b"it"))[0])
+    monkeypatch.setattr(prefault, "_server", lambda codec: done.append("server"))
+    warm_up(ours.fileno(), Codec(), warmth)
+    return done
+
+
+def test_it_stops_between_two_steps_when_the_assignment_is_there(
+    monkeypatch: pytest.MonkeyPatch, control: tuple[socket.socket, socket.socket]
+) -> None:
+    assert steps_done(monkeypatch, control, Warmth.SERVER) == ["assignment"]
+    assert steps_done(monkeypatch, control, Warmth.SERVER) == []
+
+
+def test_it_leaves_the_assignment_unread(monkeypatch: pytest.MonkeyPatch, control: tuple[socket.socket, socket.socket]) -> None:
+    steps_done(monkeypatch, control, Warmth.SERVER)
+    assert control[1].recv(9, socket.MSG_DONTWAIT) == b"it"
+
+
+def test_a_cold_fork_rehearses_nothing(monkeypatch: pytest.MonkeyPatch, control: tuple[socket.socket, socket.socket]) -> None:
+    assert steps_done(monkeypatch, control, Warmth.COLD) == []
+
+
+def test_a_module_is_rehearsed_only_where_dspy_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, control: tuple[socket.socket, socket.socket]
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(prefault, "_assignment", lambda codec: done.append("assignment"))
+    monkeypatch.setattr(prefault, "_server", lambda codec: done.append("server"))
+    monkeypatch.delitem(sys.modules, "dspy", raising=False)
+    warm_up(control[1].fileno(), Codec(), Warmth.MODULE)
+    assert done == ["assignment", "server"]
+    assert "dspy" not in sys.modules
+
+
+def test_the_understudy_is_called_through_a_loop_like_any_server() -> None:
+    from dspex_runtime.host.genserver import ServerHost
+
+    server = ServerHost(Understudy())
+    assert server.start((), {})
+    serve(server, Codec(), [m.CALL, 1, "$call", ["x"], {}, None, None, 0])
+    assert server.get_state() == 1
+
+
+def test_a_spare_ends_with_its_parent_in_the_midst_of_a_rehearsal(fork: Any) -> None:
+    process = fork(warmth=Warmth.MODULE)
+    process.control.close()
+    assert process.wait() == 0
+
+
+@pytest.mark.parametrize("warmth", list(Warmth))
+def test_a_spare_of_any_warmth_is_a_clean_slate(fork: Any, warmth: Warmth) -> None:
+    import dspex_runtime.host.behaviours as dx
+
+    class Looks(dx.GenServer):
+        def init(self) -> Any:
+            return sorted(name for name in sys.modules if "understudy" in name), threading.active_count(), dx.self_id()
+
+        def handle_call(self, request: Any, from_: Any, state: Any) -> Any:
+            return dx.Reply(state, state)
+
+    Looks.__module__ = "__main__"  # sent whole
+    process = fork(warmth=warmth)
+    process.start(Looks)
+    modules, threads, id = process.client().call("$call", None)
+    known = sorted(name for name in sys.modules if "understudy" in name)
+    assert (modules, threads, id) == (known, 1, "sup/it")
