@@ -14,6 +14,7 @@ STATE_STYLES: Final = {
     "READY": "green", "DEGRADED": "yellow", "BACKOFF": "yellow", "DRAINING": "cyan", "SWAPPING": "cyan", "PENDING": "cyan",
     "STARTING": "cyan", "STOPPING": "cyan", "STOPPED": "dim", "EXITED": "dim", "FAILED": "bold red",
 }  # fmt: skip
+MIN_LAST_COLUMN: Final = 10  # characters: enough to see that there is a reason
 _CODES: Final = {"green": "32", "yellow": "33", "cyan": "36", "dim": "2", "bold red": "1;31", "bold": "1", "red": "31"}
 
 
@@ -114,12 +115,16 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], styled: s
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in columns:
+    widths = [max(len(line[place]) for line in (columns, *rows)) for place in range(len(columns) - 1)]
+    for name, width in zip(columns, (*widths, None), strict=True):
         # Ids and states stay whole on a narrow terminal; the reason at the end gives way.
-        table.add_column(name, no_wrap=True, overflow="ellipsis" if name == columns[-1] else "fold")
+        table.add_column(name, no_wrap=True, min_width=width, overflow="ellipsis")
     for row in rows:
         cells = [
             Text(cell, style=STATE_STYLES.get(cell, "") if name == styled else "") for name, cell in zip(columns, row, strict=True)
         ]
         table.add_row(*cells)
-    Console(highlight=False, soft_wrap=False).print(table)
+    console = Console(highlight=False, soft_wrap=False)
+    # What does not fit even so is wrapped by the terminal, as of any other command, and not cut in every column.
+    console.width = max(console.width, sum(widths) + 2 * len(columns) + MIN_LAST_COLUMN)
+    console.print(table, crop=False)

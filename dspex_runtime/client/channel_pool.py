@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import select
 import socket
 import threading
 import weakref
@@ -170,6 +171,21 @@ class ChannelPool:
                 except ValueError:
                     continue  # borrowed meanwhile (`pop` takes no lock): that thread finds out at send
                 link.close()
+
+    def drop_dead(self) -> None:
+        """Close the idle pipes whose module has ended: of an id that is not called again nobody else would notice."""
+        poller = select.poll()
+        watched = {link.channel.fileno(): link for link in list(self.idle)}
+        watched.pop(-1, None)
+        for fileno in watched:
+            poller.register(fileno, select.POLLIN)
+        for fileno, _ in poller.poll(0) if watched else ():
+            link = watched[fileno]
+            try:
+                self.idle.remove(link)
+            except ValueError:
+                continue  # borrowed meanwhile: that thread finds out
+            link.close()
 
     def refused(self, message: Message) -> ProtocolError:
         """Return the error for a module that speaks another protocol."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.client.channel_pool import ChannelPool
 from dspex_runtime.client.connection import ControlConnection
@@ -16,6 +16,8 @@ from dspex_runtime.wire.codec import Codec
 if TYPE_CHECKING:
     from dspex_runtime.client.background_loop import BackgroundLoop
     from dspex_runtime.client.mux import MuxLink, MuxLinks
+
+SWEEP_EVERY: Final = 64  # ids, after which idle pipes to modules that have ended are looked for
 
 
 class _Held:
@@ -70,6 +72,9 @@ class Session:
         if pool is None:
             with self._lock:
                 pool = self._pools.setdefault(id, ChannelPool(self.connection, self.codec, self.client, id))
+                others = list(self._pools.values()) if len(self._pools) % SWEEP_EVERY == 0 else []
+            for other in others:
+                other.drop_dead()
         return pool
 
     def mux(self, loop: Any) -> MuxLinks:

@@ -11,7 +11,7 @@ from dspex_runtime.errors import ConfigError
 __all__ = ["ID_EXPECTED", "ID_SCHEMA", "NAME_EXPECTED", "NAME_SCHEMA", "is_id", "is_runtime_name", "name_from_stem"]
 
 ID_SCHEMA: Final = f"^{ID_PATTERN}$"
-ID_EXPECTED: Final = f"letters, digits, _ and - (at most {MAX_ID_CHARS}; not first: -; not \"root\")"
+ID_EXPECTED: Final = f'letters, digits, _ and - (at most {MAX_ID_CHARS}; not first: -; not "root")'
 NAME_SCHEMA: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 NAME_EXPECTED: Final = f"letters, digits and _ . - (at most {MAX_ID_CHARS}; not first: . and -)"
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)

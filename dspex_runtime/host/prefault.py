@@ -62,8 +62,8 @@ def _launch() -> LaunchSpec:
 
 
 def _assignment(codec: Codec) -> None:
-    facts = {"id": "", "incarnation": 0, "runtime": "", "socket": "", "slot": 0, "log": "", "log_max_bytes": 0, "log_keep": 0, "cwd": "/"}
-    spec: dict[str, Any] = {**facts, "launch": to_map(_launch())}
+    own = {"id": "", "incarnation": 0, "runtime": "", "socket": "", "slot": 0, "cwd": "/"}
+    spec: dict[str, Any] = {**own, "log": "", "log_max_bytes": 0, "log_keep": 0, "launch": to_map(_launch())}
     from_message(codec.unpack(codec.pack([m.CONTROL, 0, "assign", spec]))).environment()
     thread = threading.Thread(target=lambda: None, name="dspex-rehearsal")
     thread.start()

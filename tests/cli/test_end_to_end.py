@@ -237,6 +237,7 @@ def test_a_second_ctrl_c_while_it_starts_kills_and_leaves_no_socket(shell: Shell
 def test_followed_logs_end_with_the_runtime(shell: Shell) -> None:
     assert shell("up", shell.tree(), "-d").returncode == 0
     with shell.popen("logs", "-f", "a") as logs:
+        _read_until(logs.stdout, "counting from")
         assert shell("down").returncode == 0
         assert logs.wait(timeout=LIMIT_S) == 0
 

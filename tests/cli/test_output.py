@@ -162,3 +162,13 @@ def test_a_pickled_object_is_named_not_dumped() -> None:
 )
 def test_facts_of_events_read_well(fact: dict[str, Any], text: str) -> None:
     assert event_line({"type": "x", **fact}).endswith(f"x  {text}")
+
+
+def test_a_narrow_terminal_cuts_the_last_column_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "30")
+    Output(Settings()).table(("ID", "STATE", "LAST EXIT"), [("pipeline/source", "READY", "a reason of many words")])
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split() == ["ID", "STATE", "LAST", "EXIT"]
+    assert row.startswith("pipeline/source  READY  a reason")
+    assert row.rstrip().endswith("…")

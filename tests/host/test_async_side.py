@@ -16,8 +16,6 @@ from dspex_runtime.host.mailbox import Request
 from dspex_runtime.wire import messages as m
 from helpers.waiting import PATIENCE_S, wait_until
 
-pytestmark = pytest.mark.process
-
 
 class Board:
     """Takes what a call comes to; as `Calls`. Waiting for it is waiting for the event that it is."""

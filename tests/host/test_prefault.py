@@ -18,8 +18,6 @@ from dspex_runtime.osproc.warmth import Warmth
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
 
-pytestmark = pytest.mark.process
-
 
 @pytest.fixture
 def control() -> Iterator[tuple[socket.socket, socket.socket]]:
@@ -38,7 +36,6 @@ def everything() -> dict[str, Any]:
         "threads": threading.enumerate(),
         "environment": dict(os.environ),
         "process": (context.Process.assignment, context.Process.loop, context.Process.server),
-        "request": context.current_request.get(),
     }
 
 
@@ -102,12 +99,14 @@ def test_the_understudy_is_called_through_a_loop_like_any_server() -> None:
     assert server.get_state() == 1
 
 
+@pytest.mark.process
 def test_a_spare_ends_with_its_parent_in_the_midst_of_a_rehearsal(fork: Any) -> None:
     process = fork(warmth=Warmth.MODULE)
     process.control.close()
     assert process.wait() == 0
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("warmth", list(Warmth))
 def test_a_spare_of_any_warmth_is_a_clean_slate(fork: Any, warmth: Warmth) -> None:
     import dspex_runtime.host.behaviours as dx

@@ -54,18 +54,20 @@ class Source:
 
     def items(self) -> Iterator[int]:
         try:
-            for self.produced in range(1, self.n + 1):
-                yield self.produced
+            for number in range(1, self.n + 1):
+                self.produced = number
+                yield number
             if self.error is not None:
                 raise self.error
-            return "the end"  # noqa: B901 (a generator's own return value is the stream's)
+            return "the end"
         finally:
             self.closed = True
 
     async def async_items(self) -> AsyncIterator[int]:
         try:
-            for self.produced in range(1, self.n + 1):
-                yield self.produced
+            for number in range(1, self.n + 1):
+                self.produced = number
+                yield number
             if self.error is not None:
                 raise self.error
         finally:

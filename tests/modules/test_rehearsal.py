@@ -16,8 +16,6 @@ from dspex_runtime.host import context
 from dspex_runtime.modules import rehearsal
 from dspex_runtime.osproc.warmth import Warmth
 
-pytestmark = pytest.mark.process
-
 settings_module: Any = importlib.import_module("dspy.dsp.utils.settings")
 
 
@@ -63,6 +61,7 @@ class Owner(dspy.Module):
         return dspy.settings.num_threads, dspy.settings.lm is None, len(GLOBAL_HISTORY)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("warmth", list(Warmth))
 def test_a_spare_that_rehearsed_is_configured_anew(fork: Any, warmth: Warmth) -> None:
     process = fork(warmth=warmth)

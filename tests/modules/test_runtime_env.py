@@ -101,7 +101,9 @@ def test_the_spec_has_the_last_word_over_what_the_users_file_configured() -> Non
 
 
 def test_an_lm_by_model_takes_the_options_that_say_something() -> None:
-    lm = make_lm({"model": "openai/some-model", "temperature": 0.0, "max_tokens": 99, "api_base": "", "api_key": None, "cache": False})
+    lm = make_lm(
+        {"model": "openai/some-model", "temperature": 0.0, "max_tokens": 99, "api_base": "", "api_key": None, "cache": False}
+    )
     assert type(lm) is dspy.LM
     assert (lm.model, lm.cache, lm.kwargs["temperature"], lm.kwargs["max_tokens"]) == ("openai/some-model", False, 0.0, 99)
     assert "api_base" not in lm.kwargs
@@ -156,7 +158,10 @@ BAD_LMS = {
     "a model that is no text": ({"model": 4}, "a model or a class"),
     "no such class": ({"class": "dspy.utils:NoLM"}, "has no 'NoLM'"),
     "no such class of dspy": ({"class": "NoLM"}, "'dspy' has no 'NoLM'"),
-    "wrong arguments": ({"class": "dspy.utils:DummyLM", "args": {"colour": 1}}, "lm.class: dspy.utils:DummyLM cannot be built with"),
+    "wrong arguments": (
+        {"class": "dspy.utils:DummyLM", "args": {"colour": 1}},
+        "lm.class: dspy.utils:DummyLM cannot be built with",
+    ),
 }
 
 

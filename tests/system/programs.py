@@ -72,9 +72,10 @@ class Bad(dx.GenServer):
             time.sleep(0.005)
         return "done"
 
-    def grow(self, megabytes: int) -> int:
+    def grow(self, megabytes: int, path: str) -> str:
+        """Take memory and keep it until a file is there."""
         self.hoard = bytearray(os.urandom(1024) * 1024 * megabytes)
-        return len(self.hoard)
+        return self.wait(path)
 
     def flood(self, lines: int) -> None:
         for _ in range(lines):
