@@ -110,6 +110,7 @@ async def acast(session: Session, id: str, method: str, args: tuple[Any, ...], k
     except (NoProcessError, CallTimeoutError):
         return
     link.say([CAST, 0, method, [*args], kwargs])
+    link.flush()  # now, as a thread's: what its caller asks next may go another way (get_state, a monitor)
     try:
         if link.choked:
             await link.drained(deadline)

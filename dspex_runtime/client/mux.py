@@ -135,8 +135,14 @@ class MuxLink:
             text = f"{self._pool.id!r} did not take the request before its deadline: its pipe is full"
             raise CallTimeoutError(text, id=self._pool.id) from None
 
+    def flush(self) -> None:
+        """Send what waits without waiting for the loop's next turn."""
+        if not self.closed and not self._rest:
+            self._flush()
+
     def _flush(self) -> None:
-        if self.closed:
+        if self.closed or not (self._rest or self._out):
+            self._flushing = False
             return
         data = self._rest
         if not data:

@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import stat
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -112,7 +113,7 @@ def sweep(name: str) -> None:
 def _locked(lock_fd: int, lock_path: str, name: str, path: str) -> bool:
     """Lock the file for us; False when its last holder removed it between our open and our lock: two files, two runtimes."""
     try:
-        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.fcntl(lock_fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK))
         if not _is_at(lock_fd, lock_path):
             return False
         os.ftruncate(lock_fd, 0)
@@ -189,13 +190,16 @@ def _is_locked(path: str) -> bool:
     except OSError:
         return False
     try:
-        # Shared: two listings at once must not see each other's lock as a runtime's.
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        # Asked, not tried: a lock taken for a moment to look would make a runtime that starts in that moment fail.
+        found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_RDLCK))
     finally:
         os.close(fd)
-    return False
+    return bool(struct.unpack_from("h", found)[0] != fcntl.F_UNLCK)
+
+
+def _flock(kind: int) -> bytes:
+    """Return a struct flock over a whole file: type, whence, start, length, pid."""
+    return struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 0, 0)
 
 
 def _holder(lock_fd: int) -> int | None:

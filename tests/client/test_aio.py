@@ -50,14 +50,15 @@ def test_a_tree_runs_end_to_end_in_a_loop(short_dir: Path) -> None:
             assert await monitor.wait(20) == dx.Down("c", 1, "killed")
             assert await counter.call("next", timeout=20) == 5
             await counter.cast(10)
-            assert await counter.get_state() == 16
+            assert await counter.call("next") == 16
+            assert await counter.get_state() == 17
             events = rt.events()
             assert (await anext(events))["type"] == "snapshot"
             await events.aclose()
             assert [line async for line in rt.logs("c", n=1)]
-            assert await (await rt.server("c")).send_request("next").wait(20) == 16
+            assert await (await rt.server("c")).send_request("next").wait(20) == 17
             results = {label: result async for label, result in rt.gather([("x", counter, "next"), ("nobody", {})], timeout=20)}
-            assert results["x"] == 17
+            assert results["x"] == 18
             assert isinstance(results["nobody"], dx.NoProcessError)
             other = await dx.aio.connect("t")
             assert (await other.info("c")).restarts == 1

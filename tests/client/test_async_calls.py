@@ -262,6 +262,64 @@ def test_closing_a_stream_early_cancels_it(runtime: Any, session: Any, module: A
     assert go(session, main()) == (0, True)
 
 
+def test_a_stream_that_is_left_is_cancelled(runtime: Any, session: Any, module: Any) -> None:
+    cancelled = threading.Event()
+
+    def serve(pipe: Any) -> None:
+        number = pipe.next()[1]
+        pipe.say(ITEM, number, 0)
+        if pipe.next() == [CANCEL, number]:
+            cancelled.set()
+        pipe.next()
+
+    runtime.start("qa", module(serve))
+
+    async def main() -> bool:
+        async for _ in aio.ModuleRef(session, "qa").stream("words"):
+            break
+        return await asyncio.to_thread(cancelled.wait, 20)
+
+    assert go(session, main())
+
+
+def test_a_request_larger_than_the_pipe_arrives_whole_before_the_next(runtime: Any, session: Any, module: Any) -> None:
+    runtime.start("qa", module(mux_echo))
+    ref = aio.ModuleRef(session, "qa")
+    large = bytes(range(256)) * 8192
+
+    async def main() -> Any:
+        return await asyncio.gather(ref.call("ask", large), ref.call("ask", 1), ref.call("ask", large), ref.call("ask", 2))
+
+    assert go(session, main()) == [large, 1, large, 2]
+
+
+def test_a_retired_pipe_closes_when_the_last_cancel_is_out(runtime: Any, session: Any, module: Any) -> None:
+    ended = threading.Event()
+
+    def serve(pipe: Any) -> None:
+        first, second = pipe.next(), pipe.next()
+        pipe.say(RETRY, first[1])
+        assert pipe.next() == [CANCEL, second[1]]
+        assert pipe.next() is None
+        ended.set()
+
+    runtime.start("qa", module(serve))
+    ref = aio.ModuleRef(session, "qa")
+
+    async def main() -> bool:
+        first, second = (asyncio.ensure_future(ref.call("ask", n)) for n in range(2))
+        link = None
+        while link is None or not link.retired:
+            await asyncio.sleep(0)
+            link = link or session.mux(asyncio.get_running_loop()).ready(session.pool("qa"))
+        runtime.start("qa", module(mux_echo, incarnation=2))
+        second.cancel()
+        first.cancel()
+        return await asyncio.to_thread(ended.wait, 20)
+
+    assert go(session, main())
+
+
 def test_closing_the_session_from_another_thread_ends_calls_in_flight(runtime: Any, session: Any, module: Any) -> None:
     reading = threading.Event()
     runtime.start("qa", module(lambda pipe: (pipe.say(BEGUN, pipe.next()[1], True), reading.set(), pipe.next())))

@@ -9,8 +9,10 @@ import pytest
 
 from dspex_runtime.client.calls import cast
 from dspex_runtime.client.channel_pool import MAX_IDLE
+from dspex_runtime.client.session import SWEEP_EVERY
 from dspex_runtime.errors import CallTimeoutError
 from dspex_runtime.wire.messages import HELLO
+from helpers.waiting import wait_readable
 
 
 def test_the_most_recently_used_pipe_comes_first(runtime: Any, session: Any, module: Any) -> None:
@@ -30,6 +32,19 @@ def test_few_idle_pipes_are_kept(runtime: Any, session: Any, module: Any) -> Non
         pool.give_back(link)
     assert len(pool.idle) == MAX_IDLE
     assert [link.channel.fileno() == -1 for link in links] == [False] * MAX_IDLE + [True] * 3
+
+
+def test_an_idle_pipe_whose_module_ended_is_closed_when_it_is_looked_for(runtime: Any, session: Any, module: Any) -> None:
+    runtime.start("dies", module(lambda pipe: pipe.die()))
+    runtime.start("lives", module())
+    dead, alive = (session.pool(id).borrow(None) for id in ("dies", "lives"))
+    assert wait_readable(dead.channel.fileno())  # its end has come
+    for id, link in (("dies", dead), ("lives", alive)):
+        session.pool(id).give_back(link)
+    for n in range(SWEEP_EVERY):
+        session.pool(f"another-{n}")
+    assert dead.channel.fileno() == -1
+    assert session.pool("lives").idle == [alive]
 
 
 def test_a_pipe_to_an_incarnation_that_died_meanwhile_is_not_kept(runtime: Any, session: Any, module: Any) -> None:

@@ -20,6 +20,8 @@ TABLE = [
     (None, 103.0, 103.0),
     (inf, 103.0, 103.0),
     (0.0, None, 100.0),
+    (1e12, None, None),  # more than the kernel's clocks hold
+    (1e300, 103.0, 103.0),
 ]
 
 

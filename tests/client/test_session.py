@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import threading
 from typing import Any
 
 import pytest
 
 from dspex_runtime.client.ref import ModuleRef
+from dspex_runtime.client.requests import Request
 from dspex_runtime.client.session import session_at
 from dspex_runtime.errors import RuntimeUnreachableError
+from helpers.waiting import wait_until
 
 
 def test_names_for_children_without_one_are_numbered_from_the_second_on(session: Any) -> None:
@@ -42,3 +46,16 @@ def test_a_closed_session_takes_no_requests(session: Any) -> None:
     session.close()
     with pytest.raises(RuntimeUnreachableError, match="closed"):
         session.background()
+
+
+@pytest.mark.process
+def test_a_forgotten_session_hangs_up_although_its_loop_has_a_pipe_open(runtime: Any, module: Any) -> None:
+    qa = runtime.start("qa", module())
+    session = runtime.session()
+    assert Request(session, "qa", "ask", (1,), {}, None).wait(20) == 1
+    connection = session.connection
+    del session
+    gc.collect()
+    wait_until(lambda: connection.closed)
+    wait_until(lambda: all(thread.name != "dspex-requests" for thread in threading.enumerate()))
+    assert qa.pipes[0].next() is None

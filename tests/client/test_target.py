@@ -75,6 +75,19 @@ def test_an_instance_travels_by_value_and_says_what_it_is() -> None:
     assert pickle.loads(spec["pickled"]).forward() == 3
 
 
+def test_forward_is_not_taken_from_an_instance() -> None:
+    class Shy:
+        def forward(self) -> None: ...
+
+        def __call__(self) -> None: ...
+
+        def __getattribute__(self, name: str) -> Any:
+            assert name != "forward"  # a dspy.Module logs a warning then
+            return super().__getattribute__(name)
+
+    assert described(Shy())["module"].endswith(":Shy")
+
+
 def test_a_file_is_found_on_the_callers_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.py").write_text("class Mine: pass\n")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -218,6 +218,7 @@ def test_terminate_may_answer_whoever_still_waits(fork: Any) -> None:
     wait_until(lambda: process.ask("statistics")["ended"] == 1)
     process.tell("stop", reason="shutdown", drain_s=20.0)
     assert client.result() == "from terminate"
+    assert process.wait() == 0
     assert "answered True" in process.text()
 
 

@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -85,14 +86,14 @@ def test_a_released_name_leaves_no_file(folder: Path) -> None:
 
 def test_a_lock_file_that_its_holder_removed_meanwhile_is_no_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = claim("qa")
-    flock = fcntl.flock
+    control = fcntl.fcntl
 
-    def late(fd: int, how: int) -> None:
+    def late(fd: int, command: int, argument: bytes) -> bytes:
         if first.lock_fd >= 0:
             first.release()  # the file that was opened a moment ago is unlinked now
-        flock(fd, how)
+        return control(fd, command, argument)
 
-    monkeypatch.setattr(fcntl, "flock", late)
+    monkeypatch.setattr(fcntl, "fcntl", late)
     second = claim("qa")
     monkeypatch.undo()
     monkeypatch.setenv("DSPEX_RUNTIME_DIR", str(folder))
@@ -100,6 +101,19 @@ def test_a_lock_file_that_its_holder_removed_meanwhile_is_no_lock(folder: Path, 
     with pytest.raises(ConfigError, match="already running"):
         claim("qa")
     second.release()
+
+
+def test_looking_at_what_runs_takes_no_lock(folder: Path) -> None:
+    held = claim("qa")
+    listen(held).close()
+    seen: list[object] = []
+    probe = threading.Thread(target=lambda: seen.extend(list_running() for _ in range(2000)))
+    probe.start()
+    held.release()
+    while probe.is_alive():
+        claim("qa").release()  # would be refused in a moment in which a listing held the lock
+    probe.join()
+    assert len(seen) == 2000
 
 
 def test_sweeping_removes_what_a_dead_runtime_left_and_spares_a_living_one(folder: Path) -> None:

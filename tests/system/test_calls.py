@@ -228,3 +228,21 @@ def test_a_client_that_is_killed_leaves_nothing_behind(runtime: Start, tmp_path:
     gate.touch()
     assert rt.ref("qa").call(question="next", timeout=20).answer == "next"
     wait_until(lambda: [len(os.listdir(f"/proc/{p}/fd")) for p in (pid, runtime_pid)] == before)
+
+
+@pytest.mark.parametrize("timeout", [1e8, 1e12, 1e300])
+def test_a_timeout_that_no_clock_can_hold_is_none(runtime: Start, timeout: float) -> None:
+    rt = runtime(module("qa", "Echo"), module("async", "AsyncEcho"))
+    assert rt.ref("qa").call(question="now", timeout=timeout).answer == "now"
+    assert asyncio.run(rt.ref("qa").acall(question="then", timeout=timeout)).answer == "then"
+    assert rt.info("qa").incarnation == 1
+
+
+def test_every_idle_call_thread_hears_of_a_stop(runtime: Start) -> None:
+    rt = runtime()
+    for n in range(15):
+        qa = rt.start(f"{DSPY_PROGRAMS}:Echo", id=f"qa{n}", concurrency=6, shutdown={"drain": 60, "timeout": 90}).dx
+        with ThreadPoolExecutor(12) as pool:
+            answers = list(pool.map(lambda i, qa=qa: qa.call(question=str(i), timeout=20).answer, range(48)))
+        assert answers == [str(i) for i in range(48)]
+        rt.stop(f"qa{n}", timeout=20)  # a thread that missed it would hold it up for the whole drain
