@@ -101,7 +101,7 @@ class FakeRuntime:
         made: list[Child] = []
         while len(made) < n:
             match self.receive():
-                case ["forked", int(pid), bool()]:
+                case ["forked", int(pid), int()]:
                     made.append(Child(pid, self.channel.take_fd()))
                 case ["exited", int(pid), int(status)]:
                     self._note(pid, status)

@@ -92,11 +92,9 @@ class HostedProcess:
         self.status: int | None = None
         ours, theirs = socket.socketpair()
         gc.collect()  # as the zygote does: what is collected in the child would close descriptors that are others' by then
-        gc.freeze()
         self.pid = os.fork()
         if self.pid == 0:
             self._child(theirs.detach(), warmth)
-        gc.unfreeze()
         theirs.close()
         self.control = FdChannel(ours, self.codec)
         self._number = 0
@@ -105,6 +103,7 @@ class HostedProcess:
     def _child(self, control_fd: int, warmth: int) -> None:
         status = 99
         try:
+            gc.freeze()
             os.setpgid(0, 0)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             logging.getLogger().handlers.clear()  # pytest's; a zygote has none

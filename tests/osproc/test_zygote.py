@@ -85,7 +85,7 @@ def test_end_of_the_control_pipe_ends_a_child(rt: FakeRuntime) -> None:
 
 def test_a_fork_carries_its_warmth(rt: FakeRuntime) -> None:
     assert [child.ask("reply(warmth)") for child in rt.fork(2, warmth=2)] == [2, 2]
-    assert [message for message in rt.order if message[0] == "forked"] == [["forked", c.pid, True] for c in rt.children]
+    assert [message for message in rt.order if message[0] == "forked"] == [["forked", c.pid, 2] for c in rt.children]
 
 
 def test_children_that_die_at_once_are_all_reported_once(rt: FakeRuntime) -> None:
