@@ -177,9 +177,7 @@ class Calls:
         """Count a call that raised, and send its fault. On any thread."""
         elsewhere = self._loop.ended(request, error_text(exc))
         if isinstance(exc, CallCancelledError):
-            with self._loop.lock:
-                self._loop.mailbox.lost.append(request)  # others may wait for the same key
-                self._loop.intake.accept_again()
+            self._loop.lost(request)
         elif request.id and request.peer is not None:
             self._fault(request, exc)
         else:

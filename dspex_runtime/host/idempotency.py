@@ -36,20 +36,23 @@ class Answers:
         """Return whether this request's answer is to be recorded."""
         return request.key is not None and request.method in self._methods
 
-    def find(self, request: Request) -> list[Any] | None:
-        """Return [value] when this key was answered before; packed then, so that it is what was sent, not what became of it."""
-        packed = self._done.get(request.key or "")
-        return self._codec.unpack(packed) if packed is not None else None
+    def meet(self, request: Request) -> list[Any] | bool:
+        """Say what is known of a request's key, in one step: what runs may end at any moment, on another thread.
 
-    def join(self, request: Request) -> bool:
-        """Wait for the same key that is on its way already; False: this is the first, it is to run."""
+        Returns:
+            [value] when it was answered before: what was sent then, not what became of it. True when it is on its way
+            already: this one waits for its answer. False when this is the first: it is to run.
+        """
         assert request.key is not None
         with self._lock:
-            if request.key in self._waiting:
-                self._waiting[request.key].append(request)
-                return True
-            self._waiting[request.key] = []
-            return False
+            packed = self._done.get(request.key)
+            if packed is None:
+                if request.key in self._waiting:
+                    self._waiting[request.key].append(request)
+                    return True
+                self._waiting[request.key] = []
+                return False
+        return self._codec.unpack(packed)
 
     def settle(self, request: Request, value: list[Any] | None) -> list[Request]:
         """End a key: record [value] (None: it failed, and may run again); return the others who waited for it."""

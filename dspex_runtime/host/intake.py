@@ -140,9 +140,9 @@ class Intake:
                 self.accept(waiting)
 
     def _answered_before(self, request: Request) -> bool:
-        found = self._loop.answers.find(request)
-        if found is None:
-            return self._loop.answers.join(request)
+        found = self._loop.answers.meet(request)
+        if isinstance(found, bool):
+            return found
         if request.peer is not None:
             request.peer.send([m.REPLY, request.id, *found])
         return True

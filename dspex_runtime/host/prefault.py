@@ -20,6 +20,7 @@ from dspex_runtime.core.launch_map import to_map
 from dspex_runtime.host import targets
 from dspex_runtime.host.assignment import from_message
 from dspex_runtime.host.channels import DataChannels
+from dspex_runtime.host.context import current_request
 from dspex_runtime.host.genserver import ServerHost
 from dspex_runtime.host.hosted import Hosted
 from dspex_runtime.host.peer import Peer
@@ -101,6 +102,7 @@ def serve(hosted: Hosted, codec: Codec, call: list[Any]) -> None:
     client = Channel(ours, codec)
     client.send_many([[m.HELLO, 0, {"protocol": list(m.PROTOCOL), "mux": False, "client": ""}], call])
     loop.run()
+    current_request.set(None)
     client.recv()
     client.close()
     channels.close()

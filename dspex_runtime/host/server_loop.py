@@ -22,6 +22,7 @@ from dspex_runtime.core.child_spec import LaunchSpec
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.host.calls import Calls
 from dspex_runtime.host.channels import DataChannels
+from dspex_runtime.host.context import current_request
 from dspex_runtime.host.hosted import Hosted
 from dspex_runtime.host.idempotency import Answers
 from dspex_runtime.host.intake import Intake
@@ -161,6 +162,7 @@ class ServerLoop:
         while self._on_main:
             function = self._on_main.popleft()
             self.lock.release()
+            current_request.set(None)  # a hook of the user's must not run under the last call's deadline
             try:
                 function()
             finally:
@@ -345,6 +347,13 @@ class ServerLoop:
         with self.lock:
             request.handed_over = True
             self.in_flight_async += 1
+
+    def lost(self, request: Request) -> None:
+        """A request left unbegun or unanswered: let one of those that wait for its key be the first."""
+        with self.lock:
+            self.mailbox.lost.append(request)
+            self._settle_queue(None)
+            self._wake_all()
 
     def amend(self, error: str) -> None:
         """Note that the request just ended failed after all."""

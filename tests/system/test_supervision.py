@@ -298,3 +298,14 @@ def test_a_server_that_raises_ends_with_the_error_as_its_reason(runtime: Start) 
         rt.server("x").call("crash")
     assert caught.value.reason[:3] == ("error", "ValueError", "asked to crash")
     assert rt.server("x").call(1) == 1
+
+
+def test_sys_functions_wait_for_the_next_incarnation_as_calls_do(runtime: Start) -> None:
+    rt = runtime(server("x", "Counter", args={"start": 7}))
+    x = rt.server("x")
+    for _ in range(5):
+        rt.kill("x")
+        assert x.get_state(timeout=20) == 7
+    rt.stop("x")
+    with pytest.raises(dx.NoProcessError):
+        x.get_state()

@@ -94,14 +94,29 @@ def module_op(node: Node, args: Args, responder: Responder) -> None:
     op = str(args["op"])
     if op not in MODULE_OPS:
         raise DspexError(f"unknown module operation {op!r}; there are {', '.join(sorted(MODULE_OPS))}", id=record.id)
-    if record.process is None or not record.process.serving:
-        reason = record.last_exit or "noproc"
-        raise NoProcessError(f"{record.id!r} is {record.state}: it has no process to ask", id=record.id, reason=reason)
+    timeout_s = args.get("timeout", MODULE_OP_TIMEOUT_S)
 
     def answer(value: object, fault: dict[str, object] | None) -> None:
         responder.reply(value) if fault is None else responder.fault(fault)
 
-    record.process.request(op, args.get("args") or {}, args.get("timeout", MODULE_OP_TIMEOUT_S), answer)
+    def ask() -> None:
+        waiting.cancel()
+        if record.process is None:
+            reason = record.last_exit or "noproc"
+            responder.fail(
+                NoProcessError(f"{record.id!r} is {record.state}: it has no process to ask", id=record.id, reason=reason)
+            )
+        else:
+            record.process.request(op, args.get("args") or {}, timeout_s, answer)
+
+    def settled() -> bool:
+        return record.gone or record.spec.supervisor is not None or (record.process is not None and record.process.serving)
+
+    # As a call does, this waits for an incarnation that is on its way; its answer has a time-out of its own.
+    waiting = Responder(responder.session, responder.request)
+    responder.on_done = waiting.cancel
+    waiting.give_up_after(timeout_s, f"{record.id!r} is {record.state}: nobody could be asked {op!r} within {timeout_s} s")
+    node.waiters.add(waiting, [record], settled, ask)
 
 
 def unanswered(node: Node, args: Args, responder: Responder) -> None:
