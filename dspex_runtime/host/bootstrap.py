@@ -34,6 +34,7 @@ from dspex_runtime.host.server_loop import ServerLoop
 from dspex_runtime.osproc.board import Board
 from dspex_runtime.osproc.channel import FdChannel
 from dspex_runtime.osproc.warmth import Warmth
+from dspex_runtime.types import Kind
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.faults import to_fault
@@ -157,6 +158,9 @@ def _host(found: Any, launch: LaunchSpec, codec: Codec) -> Hosted:
         return ServerHost(found)
     if isinstance(found, type) and issubclass(found, GenServer):
         return ServerHost(found())
+    if launch.kind is Kind.SERVER:
+        name = getattr(found, "__qualname__", None) or type(found).__qualname__
+        raise StartError(f"{name} is not hostable as a server: expected a dx.GenServer subclass; a dspy.Module goes under `module`")
     from dspex_runtime.modules import hosting, runtime_env, values
 
     hosted = hosting.ModuleHost(found)

@@ -246,3 +246,9 @@ def test_what_is_printed_goes_to_the_log(fork: Any) -> None:
     assert lines[:3] == ["plain text", "bytes", "from C"]
     assert lines[3].endswith("WARNING mine: careful")
     assert lines[4] == "grandchild"
+
+
+def test_a_dspy_module_under_server_is_refused(fork: Any) -> None:
+    error, _ = failure(fork(), "dspy:Predict", "question -> answer", kind=Kind.SERVER)
+    assert isinstance(error, StartError)
+    assert "goes under `module`" in str(error)
