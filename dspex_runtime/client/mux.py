@@ -6,6 +6,7 @@ Writes of one turn of the loop leave in one system call; one timer per pipe watc
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 import weakref
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dspex_runtime.client.channel_pool import ChannelPool
 from dspex_runtime.client.deadline import remaining_s
 from dspex_runtime.client.steps import arun
-from dspex_runtime.errors import CallTimeoutError, DspexError
+from dspex_runtime.errors import CallTimeoutError, DspexError, RuntimeUnreachableError
 from dspex_runtime.wire.codec import Codec, UndecodableError
 from dspex_runtime.wire.framing import FrameReader, frame
 from dspex_runtime.wire.messages import BEGUN, CALL, CANCEL, ITEM, REFUSED, Message
@@ -298,6 +299,7 @@ class MuxLinks:
         self._known = known  # every pipe of the session, whatever its loop
         self._links: dict[str, MuxLink] = {}
         self._opening: dict[str, asyncio.Future[None]] = {}
+        self._closed = False
 
     def ready(self, pool: ChannelPool) -> MuxLink | None:
         """Return the pipe to a module if one is open to its living incarnation."""
@@ -325,6 +327,9 @@ class MuxLinks:
         opening = self._opening[pool.id] = self.loop.create_future()
         try:
             info, fd = await arun(pool.request_pipe(deadline))
+            if self._closed:  # the session was closed while the descriptor was under way
+                os.close(fd)
+                raise RuntimeUnreachableError("the connection to the runtime was closed", id=pool.id)
             if (old := self._links.get(pool.id)) is not None:
                 old.retire()
             link = MuxLink(self.loop, socket.socket(fileno=fd), session.codec, pool, info["incarnation"])
@@ -337,7 +342,8 @@ class MuxLinks:
             opening.set_result(None)
 
     def close(self) -> None:
-        """Close all pipes; call it in the loop's thread, or when the loop does not run."""
+        """Close all pipes, for good; call it in the loop's thread, or when the loop does not run."""
+        self._closed = True
         for link in list(self._links.values()):
             link.close()
         self._links.clear()

@@ -9,7 +9,7 @@ import pytest
 
 from dspex_runtime.client.ref import ModuleRef, ServerRef
 from dspex_runtime.client.requests import Requests, call_arguments
-from dspex_runtime.errors import CallTimeoutError, NoProcessError
+from dspex_runtime.errors import CallTimeoutError, NoProcessError, RuntimeUnreachableError
 from dspex_runtime.wire.messages import CALL, CANCEL, REPLY
 
 
@@ -106,4 +106,15 @@ def test_closing_the_session_leaves_no_thread(runtime: Any, session: Any, module
     release.set()
     assert request.done
     assert "dspex-requests" not in {thread.name for thread in threading.enumerate()}
+    runtime.close()
+
+
+@pytest.mark.process
+def test_a_pipe_that_arrives_while_the_session_closes_is_closed(runtime: Any, session: Any, module: Any) -> None:
+    runtime.start("c", module())
+    links = session.mux(session.background().loop)
+    links.close_threadsafe()
+    with pytest.raises(RuntimeUnreachableError):
+        session.background().submit(links.link(session.pool("c"), None)).result(20)
+    session.close()
     runtime.close()
