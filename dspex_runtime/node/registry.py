@@ -6,9 +6,10 @@ The registry holds facts and tells watchers about changes; it decides nothing.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.core.child_spec import ChildSpec
 from dspex_runtime.core.names import NameIndex
@@ -18,6 +19,7 @@ from dspex_runtime.types import FullId, Kind, ModuleInfo, State
 if TYPE_CHECKING:
     from dspex_runtime.node.module_process import ModuleProcess
 
+KEPT_DEPARTED: Final = 1000  # records of children that are forgotten, kept for the question why they ended
 SETTLED_DOWN = frozenset({State.STOPPED, State.EXITED, State.FAILED})
 
 
@@ -81,6 +83,7 @@ class Registry:
         self._records: dict[str, Record] = {}
         self._names = NameIndex()
         self._incarnations: dict[str, int] = {}
+        self._departed: deque[Record] = deque(maxlen=KEPT_DEPARTED)
         self.on_change: list[Callable[[Record], None]] = []
 
     def __iter__(self) -> Iterator[Record]:
@@ -117,9 +120,21 @@ class Registry:
         if record is None:
             return
         self._names.discard(FullId(full_id))
+        self._departed.append(record)
         if not record.gone:
             record.state = State.STOPPED
         self.changed(record)
+
+    def exit_reason(self, id: str, incarnation: int) -> ExitReason | None:
+        """Return why an incarnation ended, None when that is not known (yet).
+
+        A temporary child is forgotten in the moment it ends; whoever had a call in it asks just after.
+        """
+        records = [r for r in (self._records.get(id), *reversed(self._departed)) if r is not None]
+        for record in records:
+            if (record.id == id or record.id.endswith(f"/{id}")) and incarnation in record.exits:
+                return record.exits[incarnation]
+        return None
 
     def next_incarnation(self, full_id: str) -> int:
         """Return 1, 2, 3 ... for a full id; never the same twice, even when the child was deleted in between."""

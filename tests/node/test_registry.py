@@ -84,3 +84,13 @@ def test_counts_leave_supervisors_out() -> None:
     registry.ensure("b", spec("b"))
     registry.ensure("group", ChildSpec(ChildId("group"), Kind.SUPERVISOR)).state = State.READY
     assert registry.counts() == (2, 1)
+
+
+def test_why_a_forgotten_child_ended_is_still_known() -> None:
+    registry = Registry()
+    registry.ensure("group/once", spec("once")).exited(1, "normal")
+    registry.remove("group/once")
+    assert registry.exit_reason("group/once", 1) == "normal"
+    assert registry.exit_reason("once", 1) == "normal"
+    assert registry.exit_reason("once", 2) is None
+    assert registry.exit_reason("other", 1) is None

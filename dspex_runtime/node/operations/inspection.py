@@ -64,8 +64,12 @@ def wait(node: Node, args: Args, responder: Responder) -> None:
 
 def exit_of(node: Node, args: Args, responder: Responder) -> None:
     """Why an incarnation ended; answers when it is known (the caller saw its pipe end before we saw its exit)."""
-    record = node.registry.resolve(args["id"])
     incarnation = int(args["incarnation"])
+    reason = node.registry.exit_reason(args["id"], incarnation)
+    if reason is not None:
+        responder.reply(reason)
+        return
+    record = node.registry.resolve(args["id"])
 
     def known() -> bool:
         return incarnation in record.exits or record.incarnation > incarnation
