@@ -274,8 +274,11 @@ _set_handler: Final = getattr(signal.signal, "__wrapped__", signal.signal)
 
 
 def ignore_interrupts() -> None:
-    """Leave ^C to the runtime. A handler, not SIG_IGN: that would be inherited by every program the module starts."""
+    """Leave ^C and hang-ups to the runtime. A handler, not SIG_IGN: that would be inherited by every program the module starts."""
     _set_handler(signal.SIGINT, _nothing)
+    # When the zygote dies, our process group is orphaned: if we are stopped (SIGSTOP) at that moment the kernel sends SIGHUP
+    # and SIGCONT (POSIX, _exit). A module has to outlive its zygote also then.
+    _set_handler(signal.SIGHUP, _nothing)
 
 
 def stop_on_sigterm(handler: Callable[[int, object], None]) -> None:

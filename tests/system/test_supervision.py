@@ -11,6 +11,7 @@ import pytest
 
 import dspex_runtime as dx
 from helpers.system import PROGRAMS, Start, call_again, server
+from helpers.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
@@ -309,3 +310,19 @@ def test_sys_functions_wait_for_the_next_incarnation_as_calls_do(runtime: Start)
     rt.stop("x")
     with pytest.raises(dx.NoProcessError):
         x.get_state()
+
+
+def test_a_stopped_module_outlives_the_zygote_too(runtime: Start) -> None:
+    rt = runtime(server("x", "Bad", restart="temporary"))
+    pid = rt.server("x").call(["pid"])
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: _state(pid) == "T")
+    zygote = rt.status()["zygote_pid"]
+    os.kill(zygote, signal.SIGKILL)
+    wait_until(lambda: rt.status()["zygote_pid"] not in (zygote, None))
+    assert rt.server("x").call(["pid"], timeout=20) == pid  # the kernel woke it, and no more
+    assert rt.info("x").incarnation == 1
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
