@@ -226,8 +226,8 @@ class FakeRuntime:
         module.pipes.append(pipe)
         self._pipes.append(pipe)
         self._run(lambda: _until_gone(module.serve, pipe))
-        channel.send([CHANNEL, number, {"id": id, **module.facts}], fds=(theirs.fileno(),))
-        theirs.close()
+        with theirs:  # also when the client went away before it could be given to it
+            channel.send([CHANNEL, number, {"id": id, **module.facts}], fds=(theirs.fileno(),))
 
     def _run(self, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=work, daemon=True)
