@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench clean help
+.PHONY: demo test lint bench oracle clean help
 
 help:            ## what there is
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -24,6 +24,9 @@ lint: $(STAMP)   ## formatting, lint rules, types
 
 bench: $(STAMP)  ## every benchmark beside its alternative
 	@$(BIN)/python -m bench
+
+oracle: $(STAMP) ## ask Erlang's supervisor and Elixir's again (needs erlang-base and elixir)
+	@$(BIN)/python -m tests.conformance.record
 
 $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found; set PYTHON=/path/to/python3" >&2; exit 1; }

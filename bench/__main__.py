@@ -7,7 +7,7 @@ import sys
 
 from bench.harness import note_machine
 
-ALL = ("call", "start", "recovery", "thousand")
+ALL = ("call", "start", "recovery", "thousand", "core")
 
 
 def main(names: list[str]) -> int:

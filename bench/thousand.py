@@ -2,7 +2,7 @@
 
 Twice: as children of one supervisor, which starts them one after the other as OTP does; and each started alone, 32 at a
 time, by one asyncio client. Beside: as many raw forks of a process with dspy imported. The clock starts when the zygote
-has imported dspy.
+that the children come from has made its imports; the other one may still be at it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def in_order(label: str, key: str, target: str, report: Report, beside: str) -> 
     imported: list[float] = []
 
     def progress(event: dict[str, Any]) -> None:
-        if event["type"] == "zygote_ready":
+        if event["type"] == "zygote_ready" and event["serves"] == f"{key}s":
             imported.append(time.perf_counter())
 
     config = {"version": 1, "name": f"bench-{key}", "runtime": {"preload": ["dspy"]}, "tree": {"children": children}}

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dspex_runtime.client import aio as aio
+    from dspex_runtime.client.own_names import lookup as lookup
+    from dspex_runtime.client.own_names import whereis as whereis
     from dspex_runtime.client.ref import ModuleRef as ModuleRef
     from dspex_runtime.client.ref import ServerRef as ServerRef
     from dspex_runtime.client.requests import Requests as Requests
     from dspex_runtime.client.runtime import Monitor as Monitor
     from dspex_runtime.client.runtime import Runtime as Runtime
     from dspex_runtime.client.runtime import connect as connect
+    from dspex_runtime.client.via import Via as Via
     from dspex_runtime.errors import BusyError as BusyError
     from dspex_runtime.errors import CallError as CallError
     from dspex_runtime.errors import CallTimeoutError as CallTimeoutError
@@ -28,11 +31,15 @@ if TYPE_CHECKING:
     from dspex_runtime.errors import OverloadedError as OverloadedError
     from dspex_runtime.errors import ProcessDownError as ProcessDownError
     from dspex_runtime.errors import ProtocolError as ProtocolError
+    from dspex_runtime.errors import RegistryError as RegistryError
     from dspex_runtime.errors import RemoteError as RemoteError
     from dspex_runtime.errors import RuntimeUnreachableError as RuntimeUnreachableError
     from dspex_runtime.errors import StartError as StartError
     from dspex_runtime.errors import SupervisorError as SupervisorError
     from dspex_runtime.errors import UnserialisableError as UnserialisableError
+    from dspex_runtime.host.alarms import clear_alarm as clear_alarm
+    from dspex_runtime.host.alarms import set_alarm as set_alarm
+    from dspex_runtime.host.behaviours import Fail as Fail
     from dspex_runtime.host.behaviours import GenServer as GenServer
     from dspex_runtime.host.behaviours import Ignore as Ignore
     from dspex_runtime.host.behaviours import NoReply as NoReply
@@ -43,13 +50,29 @@ if TYPE_CHECKING:
     from dspex_runtime.host.behaviours import reply as reply
     from dspex_runtime.host.behaviours import self_id as self_id
     from dspex_runtime.host.behaviours import send_after as send_after
+    from dspex_runtime.host.names import listen as listen
+    from dspex_runtime.host.names import lock as lock
+    from dspex_runtime.host.names import register as register
+    from dspex_runtime.host.names import unlisten as unlisten
+    from dspex_runtime.host.names import unregister as unregister
+    from dspex_runtime.host.names import update_value as update_value
+    from dspex_runtime.host.signals import demonitor as demonitor
+    from dspex_runtime.host.signals import exit as exit
+    from dspex_runtime.host.signals import link as link
+    from dspex_runtime.host.signals import monitor as monitor
+    from dspex_runtime.host.signals import unlink as unlink
     from dspex_runtime.types import Down as Down
+    from dspex_runtime.types import Exit as Exit
     from dspex_runtime.types import ModuleInfo as ModuleInfo
+    from dspex_runtime.types import Registered as Registered
+    from dspex_runtime.types import Unregistered as Unregistered
 
 _HOMES = {
+    "client.own_names": ["lookup", "whereis"],
     "client.ref": ["ModuleRef", "ServerRef"],
     "client.requests": ["Requests"],
     "client.runtime": ["Monitor", "Runtime", "connect"],
+    "client.via": ["Via"],
     "errors": [
         "BusyError",
         "CallError",
@@ -60,16 +83,20 @@ _HOMES = {
         "OverloadedError",
         "ProcessDownError",
         "ProtocolError",
+        "RegistryError",
         "RemoteError",
         "RuntimeUnreachableError",
         "StartError",
         "SupervisorError",
         "UnserialisableError",
     ],
+    "host.alarms": ["clear_alarm", "set_alarm"],
     "host.behaviours": [
-        "GenServer", "Ignore", "NoReply", "Reply", "Stop", "cancel_timer", "idempotent", "reply", "self_id", "send_after",
+        "Fail", "GenServer", "Ignore", "NoReply", "Reply", "Stop", "cancel_timer", "idempotent", "reply", "self_id", "send_after",
     ],
-    "types": ["Down", "ModuleInfo"],
+    "host.names": ["listen", "lock", "register", "unlisten", "unregister", "update_value"],
+    "host.signals": ["demonitor", "exit", "link", "monitor", "unlink"],
+    "types": ["Down", "Exit", "ModuleInfo", "Registered", "Unregistered"],
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -11,6 +11,7 @@ DspexError
 │   ├── OverloadedError                  the mailbox is full; nothing was queued
 │   └── BusyError                        the module holds the GIL and answers nobody
 ├── SupervisorError                      a supervisor refused; `.code` is OTP's atom
+├── RegistryError                        a key or lock is not to be had; `.code` says why, `.holder` who has it
 ├── RuntimeUnreachableError (ConnectionError)  no runtime answers at that name or socket
 ├── ProtocolError                        the peer sent something illegal, or speaks another version
 └── UnserialisableError (TypeError)      a value cannot cross the pipe; names the path inside it
@@ -36,6 +37,7 @@ __all__ = [
     "OverloadedError",
     "ProcessDownError",
     "ProtocolError",
+    "RegistryError",
     "RemoteError",
     "RuntimeUnreachableError",
     "StartError",
@@ -221,6 +223,25 @@ class SupervisorError(DspexError):
     def __init__(self, code: str, message: str, *, id: str | None = None, hint: str | None = None) -> None:
         super().__init__(message, id=id, hint=hint)
         self.code = code
+
+
+class RegistryError(DspexError):
+    """A key or a lock is not to be had.
+
+    Attributes:
+        code: "already_registered", "duplicate_key" (it names no single process), "not_registered" (somebody else's, or
+            nobody's), "already_locked" (by the caller itself).
+        holder: Full id of the process that holds the key, or None.
+    """
+
+    code = "registry"
+
+    def __init__(
+        self, code: str, message: str, *, holder: str | None = None, id: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, id=id, hint=hint)
+        self.code = code
+        self.holder = holder
 
 
 class RuntimeUnreachableError(DspexError, ConnectionError):

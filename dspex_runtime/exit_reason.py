@@ -11,6 +11,9 @@ A reason is a word or a tuple whose first item is a word:
     ("error", type_name, message, traceback) user code raised
     ("limit", what, detail)                  we ended it: memory, liveness, max_calls, start_timeout
 
+Code gives reasons of its own with `dx.Stop`, `dx.Fail`, `ServerRef.stop` and `exit`: "normal", "shutdown", ("shutdown", x) and
+("error", ...). The others say what was seen to happen, and nobody may claim them.
+
 Source: OTP exit reasons; the mapping from wait statuses is DESIGN §2 and INTERFACE "Exit reasons".
 """
 
@@ -18,14 +21,19 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
-__all__ = ["ExitReason", "describe", "from_exception", "from_wait_status", "is_abnormal", "is_exit_reason"]
+__all__ = [
+    "OWN_REASONS", "ExitReason", "describe", "from_exception", "from_wait_status", "is_abnormal", "is_exit_reason", "is_own_reason",
+    "own_reason",
+]  # fmt: skip
 
 ExitReason: TypeAlias = str | tuple[Any, ...]
 
 _WORDS = frozenset({"normal", "shutdown", "killed", "noproc"})
+_OWN = frozenset({"normal", "shutdown", "error"})
 _TUPLES = {"shutdown": 2, "signal": 2, "exit_status": 2, "error": 4, "limit": 3}
+OWN_REASONS: Final = "'normal', 'shutdown', ('shutdown', x) or ('error', type, message, traceback)"
 
 
 def is_abnormal(reason: ExitReason) -> bool:
@@ -38,6 +46,21 @@ def is_exit_reason(value: object) -> bool:
     if isinstance(value, str):
         return value in _WORDS
     return isinstance(value, tuple) and bool(value) and isinstance(value[0], str) and _TUPLES.get(value[0]) == len(value)
+
+
+def is_own_reason(value: Any) -> bool:
+    """Return whether code may give this reason for an end that it causes itself (`OWN_REASONS`)."""
+    return is_exit_reason(value) and (value[0] if isinstance(value, tuple) else value) in _OWN
+
+
+def own_reason(value: Any, by: str, *also: str) -> ExitReason:
+    """Return a reason that code gave, or one of the words `also`; any other term becomes ("error", by, its text, "")."""
+    if isinstance(value, list):
+        value = tuple(value)
+    if is_own_reason(value) or (isinstance(value, str) and value in also):
+        reason: ExitReason = value
+        return reason
+    return ("error", by, value if isinstance(value, str) else repr(value), "")
 
 
 def from_wait_status(status: int) -> ExitReason:

@@ -8,7 +8,10 @@ from typing import Any, NewType
 
 from dspex_runtime.exit_reason import ExitReason
 
-__all__ = ["ChildId", "Down", "FullId", "Incarnation", "Kind", "ModuleInfo", "RestartType", "State", "Strategy"]
+__all__ = [
+    "AutoShutdown", "ChildId", "Down", "Exit", "FullId", "Incarnation", "Kind", "ModuleInfo", "Registered", "RestartType", "State",
+    "Strategy", "Unregistered",
+]  # fmt: skip
 
 ChildId = NewType("ChildId", str)  # unique within its supervisor
 FullId = NewType("FullId", str)  # "sup/sub/id", unique within the runtime
@@ -39,6 +42,14 @@ class Strategy(StrEnum):
     REST_FOR_ONE = "rest_for_one"
 
 
+class AutoShutdown(StrEnum):
+    """When a supervisor ends because significant children did (OTP `auto_shutdown`)."""
+
+    NEVER = "never"
+    ANY_SIGNIFICANT = "any_significant"
+    ALL_SIGNIFICANT = "all_significant"
+
+
 class State(StrEnum):
     """What a child is doing, as `ps` shows it."""
 
@@ -57,11 +68,44 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """What a monitor delivers, once: this incarnation of this id ended, for this reason."""
+    """What a monitor delivers, once: this incarnation of this id ended, for this reason.
+
+    `ref` is what `dx.monitor` returned in the module that watches; a client's `Monitor` stands for itself.
+    """
 
     id: str
     incarnation: int
     reason: ExitReason
+    ref: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """An exit signal, as a server that traps exits gets it: from a link, or from `exit(id, reason)`.
+
+    `id` and `incarnation` are the sender's; a client's is "client#PID", incarnation 0.
+    """
+
+    id: str
+    incarnation: int
+    reason: ExitReason
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What `dx.listen` delivers to a server's handle_info: this process was registered under this key."""
+
+    key: Any
+    id: str
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unregistered:
+    """What `dx.listen` delivers to a server's handle_info: an entry was removed on purpose; the end of its process is no such."""
+
+    key: Any
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +124,7 @@ class ModuleInfo:
     metadata: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     last_exit: ExitReason | None = None
+    supervisor: dict[str, Any] | None = None  # of a supervisor: strategy, restart budget and how much of it is used, children
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as a plain dict, in `ps` order."""

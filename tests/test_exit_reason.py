@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from dspex_runtime.exit_reason import ExitReason, describe, from_exception, from_wait_status, is_abnormal, is_exit_reason
+from dspex_runtime.exit_reason import (
+    ExitReason,
+    describe,
+    from_exception,
+    from_wait_status,
+    is_abnormal,
+    is_exit_reason,
+    is_own_reason,
+    own_reason,
+)
 
 ERROR: ExitReason = ("error", "ValueError", "no", "Traceback ...")
 
@@ -48,6 +57,34 @@ def test_every_reason_is_recognised_judged_and_read(reason: ExitReason, abnormal
 )  # fmt: skip
 def test_anything_else_is_no_reason(value: Any) -> None:
     assert not is_exit_reason(value)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("normal", "normal"),
+        ("shutdown", "shutdown"),
+        (["shutdown", 1], ("shutdown", 1)),
+        (("error", "Own", "text", ""), ("error", "Own", "text", "")),
+        ("boom", ("error", "Stop", "boom", "")),
+        (7, ("error", "Stop", "7", "")),
+        (("limit", "x"), ("error", "Stop", "('limit', 'x')", "")),
+        ("killed", ("error", "Stop", "killed", "")),
+        ("noproc", ("error", "Stop", "noproc", "")),
+        (("signal", "SEGV"), ("error", "Stop", "('signal', 'SEGV')", "")),
+        (("exit_status", 3), ("error", "Stop", "('exit_status', 3)", "")),
+        (("limit", "memory", "x"), ("error", "Stop", "('limit', 'memory', 'x')", "")),
+        ("error", ("error", "Stop", "error", "")),
+    ],
+)
+def test_code_gives_a_closed_set_of_reasons_and_any_other_term_becomes_an_error(given: Any, reason: ExitReason) -> None:
+    assert own_reason(given, "Stop") == reason
+    assert is_own_reason(given) is (given == reason)
+
+
+def test_words_of_the_caller_pass_as_they_are() -> None:
+    assert own_reason("kill", "Exit", "kill") == "kill"
+    assert own_reason("kill", "Exit") == ("error", "Exit", "kill", "")
 
 
 def test_what_has_no_words_is_shown_as_it_is() -> None:

@@ -15,6 +15,7 @@ import dspex_runtime as dx
 PACKAGE = Path(dx.__file__).parent
 HEAVY = ("asyncio", "cloudpickle", "dspy", "msgpack", "multiprocess", "numpy", "pydantic", "rich", "yaml")
 BEHAVIOURS = {"GenServer", "Ignore", "NoReply", "Reply", "Stop", "cancel_timer", "idempotent", "reply", "self_id", "send_after"}
+SIGNALS = {"Down", "Exit", "demonitor", "exit", "link", "monitor", "unlink"}
 CLIENT = {"Down", "ModuleInfo", "ModuleRef", "Monitor", "Requests", "Runtime", "ServerRef", "aio", "connect"}
 
 
@@ -27,7 +28,7 @@ def test_every_public_name_exists_and_comes_from_the_package() -> None:
 def test_the_names_of_the_interface_and_all_errors_are_public() -> None:
     from dspex_runtime import errors
 
-    assert set(dx.__all__) >= BEHAVIOURS | CLIENT | set(errors.__all__)
+    assert set(dx.__all__) >= BEHAVIOURS | SIGNALS | CLIENT | set(errors.__all__)
 
 
 def test_names_are_unique_and_none_is_private() -> None:

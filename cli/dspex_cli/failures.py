@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from dspex_cli.output import dumps
+from dspex_cli.output import dumps, visible
 
 OK: Final = 0
 ERROR: Final = 1
@@ -102,4 +102,4 @@ def _text(error: BaseException, facts: dict[str, Any], *, verbose: bool) -> str:
         import traceback
 
         lines += ["", "".join(traceback.format_exception(error)).rstrip()]
-    return "\n".join(lines)
+    return visible("\n".join(lines))

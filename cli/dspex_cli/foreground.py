@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dspex_cli import failures, wording
 from dspex_cli.events import event_line
-from dspex_cli.output import Output
+from dspex_cli.output import Output, visible
 
 if TYPE_CHECKING:
     import dspex_runtime as dx
 
 LAST_EVENTS_S: Final = 2.0  # for what was sent before the connection ended
 _END: Final = object()
+_ROOT_ENDS: Final = {"gave_up": "FAILED", "auto_shutdown": "EXITED"}  # events of the root, and what it then is
 
 
 class Terminated(Exception):  # noqa: N818 - a request, not an error
@@ -64,8 +65,7 @@ class Foreground:
         """Forward events from the runtime, until it is gone (daemon thread)."""
         try:
             for event in self._runtime.events():
-                if event.get("type") != "snapshot":
-                    self._inbox.put(event)
+                self._inbox.put(event)
             self._inbox.put(_END)
         except Exception as exc:
             self._inbox.put(exc)
@@ -77,18 +77,32 @@ class Foreground:
                 # Not asked for by us: the runtime was stopped from elsewhere (`dspex down`), or died.
                 self._gone = self._died()
                 return failures.ERROR if self._gone else failures.OK
-            self._print(event)
-            if event.get("type") == "gave_up" and event.get("id") in (None, "root"):
-                print("error: the root supervisor gave up; stopping", file=sys.stderr, flush=True)
-                return failures.ERROR
+            if event.get("type") == "snapshot":
+                code = self._root_ended(str(self._runtime.tree()["state"]))  # before the first event that we see
+            else:
+                self._print(event)
+                is_root = event.get("id") in (None, "root")
+                code = self._root_ended(_ROOT_ENDS.get(str(event.get("type"))) if is_root else None)
             if event.get("type") == "stopping":
                 return failures.OK
+            if code is not None:
+                return code
+
+    def _root_ended(self, state: str | None) -> int | None:
+        """Say how the root supervisor ended; returns the exit code that follows from it, None where it has not."""
+        if state == "FAILED":
+            print("error: the root supervisor gave up; stopping", file=sys.stderr, flush=True)
+            return failures.ERROR
+        if state == "EXITED":
+            self._output.say("the root supervisor has shut itself down: its significant children have ended")
+            return failures.OK
+        return None
 
     def _died(self) -> bool:
         try:
             self._runtime.status()
         except Exception as exc:
-            print(f"error: the runtime process is gone: {exc}", file=sys.stderr, flush=True)
+            print(f"error: the runtime process is gone: {visible(str(exc))}", file=sys.stderr, flush=True)
             return True
         return False
 
@@ -138,7 +152,7 @@ class Foreground:
         self._runtime.close()
 
     def _print(self, event: dict[str, Any]) -> None:
-        if not self._output.settings.quiet:
+        if not self._output.settings.quiet and event.get("type") != "snapshot":
             self._output.item(event, lambda: self._output.line(event_line(event)))
 
 

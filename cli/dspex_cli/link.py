@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -65,9 +65,17 @@ def list_running() -> list[tuple[str, str]]:
     return [(name, str(path)) for name, path in list_running()]
 
 
-def modules(runtime: dx.Runtime) -> list[dict[str, Any]]:
+def modules(runtime: dx.Runtime, version: str | None = None, metadata: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """Return what `ps -o json` prints: one map per child with the keys of ModuleInfo, in the order of the tree."""
-    return [info.as_dict() for info in runtime.modules()]
+    found = runtime.select(version=version, **(metadata or {})) if version or metadata else runtime.modules()
+    first_seen = {info.id: place for place, info in enumerate(found)}
+
+    def place(id: str) -> list[int]:
+        parts = id.split("/")
+        return [first_seen.get("/".join(parts[:depth]), -1) for depth in range(1, len(parts) + 1)]
+
+    # A child that was added later is known later; people look for it below its supervisor.
+    return [info.as_dict() for info in sorted(found, key=lambda info: place(info.id))]
 
 
 def boot(

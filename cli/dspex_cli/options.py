@@ -107,6 +107,21 @@ def is_assignment(word: str) -> bool:
     return bool(equals) and name.isidentifier()
 
 
+def pairs(words: Iterable[str]) -> dict[str, Any]:
+    """Return `key=value` words as a dict; a key is any text, `assignments` wants names.
+
+    Raises:
+        click.UsageError: A word has no `=`, or no key before it.
+    """
+    values: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not (key and equals):
+            raise click.UsageError(f"expected KEY=VALUE, got {word!r}")
+        values[key] = json_or_text(text)
+    return values
+
+
 def assignments(words: Iterable[str]) -> dict[str, Any]:
     """Return `k=v` words as a dict.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
@@ -15,6 +16,8 @@ STATE_STYLES: Final = {
     "STARTING": "cyan", "STOPPING": "cyan", "STOPPED": "dim", "EXITED": "dim", "FAILED": "bold red",
 }  # fmt: skip
 MIN_LAST_COLUMN: Final = 10  # characters: enough to see that there is a reason
+# C0 but for tab and newline, DEL, C1, and what turns the direction of writing around.
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _CODES: Final = {"green": "32", "yellow": "33", "cyan": "36", "dim": "2", "bold red": "1;31", "bold": "1", "red": "31"}
 
 
@@ -26,7 +29,18 @@ def on_terminal() -> bool:
 def paint(text: str, style: str) -> str:
     """Return the text with a style on a terminal, unchanged elsewhere."""
     code = _CODES.get(style)
-    return f"\x1b[{code}m{text}\x1b[0m" if code and on_terminal() else text
+    return Painted(f"\x1b[{code}m{text}\x1b[0m") if code and on_terminal() else text
+
+
+class Painted(str):
+    """Text with a style of ours in it: the one kind whose control characters are meant for the terminal."""
+
+    __slots__ = ()
+
+
+def visible(text: str) -> str:
+    """Return text of a module, or of anybody else, with its control characters escaped; lines and tabs stay."""
+    return text if isinstance(text, Painted) else _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def one_line(value: Any) -> str:
@@ -90,10 +104,11 @@ class Output:
         items = [(name, value) for name, value in pairs if value is not None]
         width = max((len(name) for name, _ in items), default=0)
         for name, value in items:
-            first, *rest = str(value).splitlines() or [""]
+            text = value if isinstance(value, str) else str(value)
+            first, *rest = visible(text).removesuffix("\n").split("\n")
             self.line(f"{paint(name.ljust(width), 'bold')}  {first}")
-            for text in rest:
-                self.line(f"{' ' * width}  {text}")
+            for line in rest:
+                self.line(f"{' ' * width}  {line}")
 
 
 def dumps(data: Any, indent: int | None = None) -> str:

@@ -28,6 +28,13 @@ def to_plain(value: Any, depth: int = 0) -> Any:
     return _foreign(value, depth)
 
 
+def readable(value: Any) -> Any:
+    """Return a value for a cell of a table: as it is, but for what came pickled."""
+    from dspex_runtime.wire.ext import Opaque
+
+    return _foreign(value, 0) if isinstance(value, Opaque) else value
+
+
 def _foreign(value: Any, depth: int) -> Any:
     """Dates by isoformat, arrays by tolist, records by as_dict or toDict; anything else by its text."""
     from dspex_runtime.wire.ext import Opaque

@@ -11,6 +11,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from dspex_cli import wording
+from dspex_cli.foreground import Terminated
 from dspex_cli.output import Output, on_terminal, one_line, paint
 
 SETTLED = frozenset({"READY", "EXITED", "STOPPED"})
@@ -28,13 +29,14 @@ class Progress:
         self._began = monotonic()
         self._ended = False
         self._interrupts = 0
-        self._before: Any = None
+        self._before: dict[int, Any] = {}  #: handlers of signals, to be put back
         self.seconds = 0.0
 
     def __enter__(self) -> Progress:
         self._status()
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._interrupted)
+            self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupted)
+            self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._terminated)
         return self
 
     def _interrupted(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
@@ -44,14 +46,19 @@ class Progress:
             os.write(2, "\nkilling …\n".encode() if self._interrupts > 1 else "\nstopping …  (Ctrl-C again kills)\n".encode())
         raise KeyboardInterrupt
 
+    def _terminated(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
+        """Stop in order what was started. Only once: the group may get the signal, too."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for signo, handler in self._before.items():
+            signal.signal(signo, handler)
         with self._lock:
             self.seconds = monotonic() - self._began
             self._ended = True
             self._erase()
-            if isinstance(error, KeyboardInterrupt) and not self._quiet:
+            if isinstance(error, KeyboardInterrupt | Terminated) and not self._quiet:
                 print(f"interrupted; what was started has been {'killed' if self._interrupts > 1 else 'stopped'}", file=sys.stderr)
 
     def event(self, event: dict[str, Any]) -> None:

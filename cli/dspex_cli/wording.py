@@ -37,6 +37,21 @@ def size(n_bytes: int) -> str:
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
 
 
+def population(supervisor: dict[str, Any]) -> str:
+    """Return "1 child", "3 children", "3 of 100 children" for what a runtime says of a supervisor."""
+    children, limit = supervisor["children"], supervisor.get("max_children")
+    if limit is not None:
+        return f"{children} of {limit} children"
+    return "1 child" if children == 1 else f"{children} children"
+
+
+def budget(supervisor: dict[str, Any]) -> str:
+    """Return "1 of 3 restarts in 5 s": how much of a supervisor's restart budget is used."""
+    window_s = supervisor["max_seconds"]
+    used = count(supervisor["max_restarts"], "restart")
+    return f"{supervisor['restarts_used']} of {used} in {f'{window_s:g} s' if window_s < 60 else duration(window_s)}"
+
+
 def reason(value: Any) -> str:
     """Return an exit reason on one line; "-" when there was none. Reasons that came as JSON lists are understood."""
     if value is None:

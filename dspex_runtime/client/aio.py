@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence
 from math import inf
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
-from dspex_runtime.client import address, ops, ref_ops
+from dspex_runtime.client import address, alarm_ops, naming, ops, ref_ops
+from dspex_runtime.client import ref as sync_ref
 from dspex_runtime.client.async_calls import AsyncStream, acall, acast
+from dspex_runtime.client.async_requests import Request, Requests
 from dspex_runtime.client.boot_config import boot_config
 from dspex_runtime.client.connection import OnProgress
 from dspex_runtime.client.deadline import SERVER_CALL_TIMEOUT_S
 from dspex_runtime.client.events import Event, EventFeed
+from dspex_runtime.client.ids import Child, Via
 from dspex_runtime.client.logs import POLL_S, LogFollower, last_lines
 from dspex_runtime.client.monitor import Monitoring
 from dspex_runtime.client.proxies import module_proxy
@@ -26,6 +29,9 @@ from dspex_runtime.client.requests import call_arguments
 from dspex_runtime.client.runtime import RuntimeCore
 from dspex_runtime.client.session import Session
 from dspex_runtime.client.steps import arun, awaitable
+from dspex_runtime.client.via import AsyncNamedRef, named_proxy
+from dspex_runtime.core.keys import show
+from dspex_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from dspex_runtime.modules.proxy import ModuleProxy
@@ -81,84 +87,21 @@ class ServerRef(AsyncRef):
 
     def send_request(self, request: Any) -> Request:
         """Send a request to handle_call and return at once; needs a running loop."""
-        return Request(self.id, self.call(request, timeout=None))
+        return Request.sending(self.session, self.id, "$call", (request,), {}, inf)
 
     stop = awaitable(ref_ops.stop)
     get_state = awaitable(ref_ops.get_state)
     replace_state = awaitable(ref_ops.replace_state)
+    get_status = awaitable(ref_ops.get_status)
     suspend = awaitable(ref_ops.suspend)
     resume = awaitable(ref_ops.resume)
     statistics = awaitable(ref_ops.statistics)
-
-
-class Request:
-    """One request on its way, a task; `wait` may be called again after a time-out, `cancel` abandons it."""
-
-    def __init__(self, id: str, work: Coroutine[Any, Any, Any]) -> None:
-        self.id = id
-        self.task: asyncio.Task[Any] = asyncio.ensure_future(work)
-
-    async def wait(self, timeout: float | None = None) -> Any:
-        """Return the reply, or raise what the call raised; CallTimeoutError when it is not there after `timeout`."""
-        from dspex_runtime.errors import CallTimeoutError
-
-        done, _ = await asyncio.wait({self.task}, timeout=timeout)
-        if not done:
-            raise CallTimeoutError(f"{self.id!r} did not answer within {timeout:.3g} s", id=self.id)
-        return self.task.result()
-
-    def cancel(self) -> None:
-        """Abandon it: the module is told, a late reply is dropped."""
-        self.task.cancel()
-
-
-class Requests:
-    """Labelled requests under one absolute deadline; `async for` gives (label, reply or exception) in completion order."""
-
-    def __init__(self, timeout: float | None = None) -> None:
-        self._deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        self._waiting: dict[asyncio.Task[Any], tuple[Any, str]] = {}
-
-    def send(self, server: ServerRef, request: Any, label: Any = None) -> None:
-        """Send a request to a GenServer; the label is the server's id when left out."""
-        self._add(server.id, server.call(request, timeout=self._left()), label)
-
-    def call(self, module: ModuleRef, method: str = MODULE_CALL, /, *args: Any, label: Any = None, **kwargs: Any) -> None:
-        """Call a module's method; the label is the module's id when left out."""
-        self._add(module.id, acall(module.session, module.id, method, args, kwargs, self._left()), label)
-
-    def _left(self) -> float | None:
-        return None if self._deadline is None else max(0.0, self._deadline - asyncio.get_running_loop().time())
-
-    def _add(self, id: str, work: Coroutine[Any, Any, Any], label: Any) -> None:
-        self._waiting[asyncio.ensure_future(work)] = (id if label is None else label, id)
-
-    async def __aiter__(self) -> AsyncIterator[tuple[Any, Any]]:
-        from dspex_runtime.errors import CallTimeoutError
-
-        try:
-            while self._waiting:
-                done, _ = await asyncio.wait(self._waiting, timeout=self._left(), return_when=asyncio.FIRST_COMPLETED)
-                if not done:
-                    break
-                for task in done:
-                    label, id = self._waiting.pop(task)
-                    yield label, _outcome(task, id)
-            for label, id in list(self._waiting.values()):
-                yield label, CallTimeoutError(f"{id!r} did not answer before the deadline", id=id)
-        finally:
-            for task in self._waiting:
-                task.cancel()
-            self._waiting.clear()
-
-
-def _outcome(task: asyncio.Task[Any], id: str) -> Any:
-    from dspex_runtime.errors import CallTimeoutError
-
-    if task.cancelled():
-        return CallTimeoutError(f"the request to {id!r} was cancelled", id=id)
-    error = task.exception()
-    return task.result() if error is None else error
+    trace = awaitable(ref_ops.trace)
+    log = awaitable(ref_ops.log)
+    log_to_file = awaitable(ref_ops.log_to_file)
+    install = awaitable(ref_ops.install)
+    remove = awaitable(ref_ops.remove)
+    no_debug = awaitable(ref_ops.no_debug)
 
 
 class Monitor(Monitoring):
@@ -168,12 +111,12 @@ class Monitor(Monitoring):
 
 
 class Events(AsyncIterator[Event]):
-    """Events until the runtime ends, this connection is closed, or `aclose`."""
+    """Events until the runtime has stopped, this connection is closed, or `aclose`; or, not to `follow`, those known by now."""
 
-    def __init__(self, session: Session, since: int | None) -> None:
+    def __init__(self, session: Session, since: int | None, *, follow: bool = True) -> None:
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
-        self._feed = EventFeed(session, since)
+        self._feed = EventFeed(session, since, follow=follow)
         self._feed.on_change(self._wake)
 
     def _wake(self) -> None:
@@ -259,37 +202,73 @@ class Runtime(RuntimeCore):
     terminate_child = awaitable(ops.terminate_child)
     restart_child = awaitable(ops.restart_child)
     delete_child = awaitable(ops.delete_child)
+    which_child = awaitable(ops.which_child)
     which_children = awaitable(ops.which_children)
     count_children = awaitable(ops.count_children)
     get_childspec = awaitable(ops.get_childspec)
+    unlink = awaitable(ops.unlink)
+    exit = awaitable(ops.exit)
+    register = awaitable(naming.register)
+    unregister = awaitable(naming.unregister)
+    update_value = awaitable(naming.update_value)
+    whereis = awaitable(naming.whereis)
+    lookup = awaitable(naming.lookup)
+    registered = awaitable(naming.registered)
+    keys = awaitable(naming.keys)
+    select = awaitable(naming.select)
+    set_alarm = awaitable(alarm_ops.set_alarm)
+    clear_alarm = awaitable(alarm_ops.clear_alarm)
+    alarms = awaitable(alarm_ops.alarms)
     close = awaitable(RuntimeCore.ending)
 
-    async def module(self, id: str) -> ModuleProxy:
+    async def module(self, id: Child | Via) -> ModuleProxy:
         """Return a module as a `dspy.Module`, to be awaited with `acall`. Imports dspy."""
+        if isinstance(id, Via):
+            return named_proxy(self.session, id)
         return module_proxy(self.session, await arun(ops.identify(self, id, "module")))
 
-    async def ref(self, id: str) -> ModuleRef:
+    async def ref(self, id: Child | Via) -> ModuleRef:
         """Return an awaitable reference to a module; imports no dspy."""
+        if isinstance(id, Via):
+            return AsyncNamedRef(self.session, id, "module")  # type: ignore[return-value]
         return ModuleRef(self.session, await arun(ops.identify(self, id, "module")))
 
-    async def server(self, id: str) -> ServerRef:
+    async def server(self, id: Child | Via) -> ServerRef:
         """Return an awaitable reference to a GenServer."""
+        if isinstance(id, Via):
+            return AsyncNamedRef(self.session, id, "server")  # type: ignore[return-value]
         return ServerRef(self.session, await arun(ops.identify(self, id, "server")))
 
-    async def monitor(self, id: str) -> Monitor:
-        """Watch the running incarnation of a child: a module, a server or a supervisor."""
-        ref, down = await arun(ops.monitored(self, id))
-        return Monitor(self.session, id, ref, down)
+    async def monitor(self, id: Child) -> Monitor:
+        """Watch the running incarnation of a child: a module, a server or a supervisor, "root" too."""
+        return Monitor(self.session, *await arun(ops.monitored(self, id)))
 
-    async def demonitor(self, monitor: Monitor, flush: bool = False) -> None:
-        """Watch no longer; with `flush` a notice that came already is dropped too."""
-        await arun(monitor.ending(flush=flush))
+    async def demonitor(self, monitor: Monitor, flush: bool = False) -> bool:
+        """Watch no longer; True when it was still active. With `flush` a notice that came, not yet waited for, is dropped too."""
+        if not isinstance(monitor, Monitoring):
+            raise ConfigError(f"expected what rt.monitor or rt.link returned; got {show(monitor)}")
+        return await arun(monitor.ending(flush=flush))
 
-    def events(self, since: int | None = None) -> Events:
-        """Return an async iterator over structured events, a snapshot of all children first; it ends with the runtime."""
-        return Events(self.session, since)
+    @overload
+    async def link(self, a: Child) -> Monitor: ...
 
-    async def logs(self, id: str, n: int = 100, follow: bool = False) -> AsyncIterator[str]:
+    @overload
+    async def link(self, a: Child, b: Child) -> None: ...
+
+    async def link(self, a: Child, b: Child | None = None) -> Monitor | None:
+        """Link two children, or one with this client; see `runtime.Runtime.link`."""
+        link = await arun(ops.linked(self, a, b))
+        return None if link is None else Monitor(self.session, *link)
+
+    def lock(self, key: Any, timeout: float | None = None) -> naming.AsyncLock:
+        """Return a mutex of the whole runtime, for `async with`; a task that asks for what it holds gets RegistryError."""
+        return naming.AsyncLock(self.session, key, timeout)
+
+    def events(self, since: int | None = None, follow: bool = True) -> Events:
+        """Return an async iterator over structured events; see `runtime.Runtime.events`."""
+        return Events(self.session, since, follow=follow)
+
+    async def logs(self, id: Child, n: int = 100, follow: bool = False) -> AsyncIterator[str]:
         """Iterate over the last n lines of a child's log, then, with `follow`, what is added until you stop or the runtime ends."""
         path = await self.log_path(id)
         lines, offset = last_lines(path, n)
@@ -310,18 +289,33 @@ class Runtime(RuntimeCore):
             follower.close()
 
     async def gather(self, calls: Iterable[tuple[Any, ...]], timeout: float | None = None) -> AsyncIterator[tuple[Any, Any]]:
-        """Call many modules at once: yields (label, result or exception) in completion order, under one deadline."""
+        """Call many children at once: yields (label, result or exception); see `runtime.Runtime.gather`."""
         requests = Requests(timeout)
+        kinds: dict[str, str] = {}
         for call in calls:
             label, target, inputs = call if len(call) == 3 else (None, *call)
-            if isinstance(target, ServerRef):
-                requests.send(target, inputs, label)
+            callee = await arun(ops.callee(self, target, kinds))
+            if isinstance(callee, sync_ref.ServerRef | ServerRef):
+                requests.send(ServerRef(self.session, callee.id), inputs, label)
             else:
-                ref = ModuleRef(self.session, target if isinstance(target, str) else getattr(target, "dx", target).id)
                 args, kwargs = call_arguments(inputs)
-                requests.call(ref, MODULE_CALL, *args, label=label, **kwargs)
+                requests.call(callee, MODULE_CALL, *args, label=label, **kwargs)
         async for label, result in requests:
             yield label, result
+
+    async def multi_call(
+        self, targets: Iterable[str | Ref], request: Any, timeout: float | None = SERVER_CALL_TIMEOUT_S
+    ) -> tuple[list[tuple[str, Any]], list[str]]:
+        """Call many servers with one request and one deadline; see `runtime.Runtime.multi_call`."""
+        from dspex_runtime.client.multi import amulti_call
+
+        return await amulti_call(self.session, targets, request, timeout)
+
+    async def abcast(self, targets: Iterable[str | Ref], request: Any) -> None:
+        """Cast a request to many servers."""
+        from dspex_runtime.client.multi import aabcast
+
+        await aabcast(self.session, targets, request)
 
 
 async def connect(name_or_path: str | os.PathLike[str] | None = None, *, plain: bool = False) -> Runtime:

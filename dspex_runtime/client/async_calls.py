@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from time import monotonic
 from types import TracebackType
 from typing import Any
@@ -13,7 +13,8 @@ from dspex_runtime.client.calls import CAST_TIMEOUT_S, refusal, timed_out
 from dspex_runtime.client.channel_pool import ChannelPool
 from dspex_runtime.client.deadline import deadline_after
 from dspex_runtime.client.exits import process_down
-from dspex_runtime.client.mux import MuxLink, MuxRequest
+from dspex_runtime.client.itself import refuse_itself, sent_to_itself
+from dspex_runtime.client.mux import MuxLink, MuxRequest, Turn
 from dspex_runtime.client.session import Session
 from dspex_runtime.client.steps import arun
 from dspex_runtime.client.stream import CREDIT_ITEMS
@@ -21,13 +22,15 @@ from dspex_runtime.errors import CallTimeoutError, NoProcessError, OverloadedErr
 from dspex_runtime.wire.messages import CAST, CREDIT, REPLY, RETRY, Message
 
 
-class _Attempts:
+class Attempts:
     """One request over as many incarnations as its rules allow: begins it, and says what its end means."""
 
-    __slots__ = ("_given_back", "_key", "_links", "deadline", "method", "pool", "start", "timeout")
+    __slots__ = ("_current", "_given_back", "_key", "_links", "_turn", "deadline", "method", "pool", "start", "timeout")
 
     def __init__(self, session: Session, id: str, method: str, timeout: float | None) -> None:
         self.pool: ChannelPool = session.pool(id)
+        if self.pool.own:
+            refuse_itself(id)
         self.method = method
         self.start = monotonic()
         self.timeout = timeout
@@ -35,23 +38,76 @@ class _Attempts:
         self._links = session.mux(asyncio.get_running_loop())
         self._key: str | None = None
         self._given_back = 0
+        self._turn: Turn | None = None
+        self._current: tuple[MuxLink, MuxRequest] | None = None
         if self.deadline is not None and self.deadline <= self.start:
             raise self.timed_out()
 
     def timed_out(self) -> CallTimeoutError:
+        """Return the error for a deadline that passed."""
         return timed_out(self.pool, self.method, self.start, self.deadline)
 
-    async def begin(self, args: list[Any], kwargs: dict[str, Any], credit: int = 0) -> tuple[MuxLink, MuxRequest]:
-        """Send the request to the incarnation that is ready, waiting for one until the deadline."""
+    def send_now(self, args: list[Any], kwargs: dict[str, Any]) -> None:
+        """Send the request without waiting; where no pipe is open take a place in the row of those who will. Then `answer`."""
         link = self.ready()
         if link is None:
-            link = await self._links.link(self.pool, self.deadline)
-            if self.timeout is None:
-                self.deadline = deadline_after(self.pool.call_timeout_s, self.start)
-        request = self.send(link, args, kwargs, credit)
+            self._turn = self._links.turn(self.pool)
+        else:
+            self._current = link, self.send(link, args, kwargs)
+            link.flush()
+
+    def give_up(self) -> None:
+        """Cancel what `send_now` has done, if `answer` did not take it over. Giving up twice is fine."""
+        if self._turn is not None:
+            self._links.leave(self.pool, self._turn)
+        if self._current is not None:
+            self._current[0].cancel(self._current[1])
+
+    async def begin(
+        self, args: list[Any], kwargs: dict[str, Any], credit: int = 0, written: Callable[[], None] | None = None
+    ) -> tuple[MuxLink, MuxRequest]:
+        """Send the request to the incarnation that is ready, waiting for one until the deadline."""
+        link = self.ready() if self._turn is None else None
+        if link is None:
+            turn, self._turn = self._turn or self._links.turn(self.pool, written), None
+
+            def say(link: MuxLink) -> MuxRequest:
+                if self.timeout is None:
+                    self.deadline = deadline_after(self.pool.call_timeout_s, self.start)
+                return self.send(link, args, kwargs, credit)
+
+            link, request = await self._links.send(self.pool, self.deadline, turn, say)
+        else:
+            request = self.send(link, args, kwargs, credit)
+        if written is not None:
+            link.when_written(written)
         if link.choked:
             await link.drained(self.deadline)
         return link, request
+
+    async def answer(self, args: list[Any], kwargs: dict[str, Any], written: Callable[[], None] | None = None) -> Any:
+        """Return the value, having sent the request if that was not done yet, and again as often as its rules say.
+
+        `written` is called at least once when it is in the pipe, or waits for an incarnation that is not ready.
+        """
+        while True:
+            if self._current is not None:
+                link, request = self._current
+                self._current = None
+            elif written is None and self._turn is None and (ready := self.ready()) is not None and not ready.choked:
+                link, request = ready, self.send(ready, args, kwargs)  # as `begin`, without a coroutine of its own
+            else:
+                link, request = await self.begin(args, kwargs, written=written)
+            try:
+                message = await request.ended
+            except TimeoutError:
+                raise self.timed_out() from None
+            except asyncio.CancelledError:
+                link.cancel(request)
+                raise
+            if message is not None and message[0] == REPLY:
+                return message[2]
+            await self.again(link, request, message)
 
     def ready(self) -> MuxLink | None:
         """Return the pipe if one is open."""
@@ -79,38 +135,51 @@ class _Attempts:
 
 
 async def acall(
-    session: Session, id: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
+    session: Session,
+    id: str,
+    method: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    timeout: float | None,
+    written: Callable[[], None] | None = None,
 ) -> Any:
-    """Run one request and return its value, as `calls.call`; cancelling the task cancels the request in the module."""
-    attempts = _Attempts(session, id, method, timeout)
-    while True:
-        link = attempts.ready()
-        if link is not None and not link.choked:
-            request = attempts.send(link, [*args], kwargs)  # as `begin`, without a coroutine of its own
-        else:
-            link, request = await attempts.begin([*args], kwargs)
-        try:
-            message = await request.ended
-        except TimeoutError:
-            raise attempts.timed_out() from None
-        except asyncio.CancelledError:
-            link.cancel(request)
-            raise
-        if message is not None and message[0] == REPLY:
-            return message[2]
-        await attempts.again(link, request, message)
+    """Run one request and return its value, as `calls.call`; cancelling the task cancels the request in the module.
+
+    `written` is called, perhaps more than once, when the request is in the pipe, or waits for an incarnation to be ready.
+    """
+    return await Attempts(session, id, method, timeout).answer([*args], kwargs, written)
 
 
-async def acast(session: Session, id: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Send a request that has no answer, as `calls.cast`."""
+async def acast(
+    session: Session,
+    id: str,
+    method: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    written: Callable[[], None] | None = None,
+) -> None:
+    """Send a request that has no answer, as `calls.cast`; `written` as in `acall`."""
     pool = session.pool(id)
-    deadline = deadline_after(CAST_TIMEOUT_S, monotonic())
-    try:
-        link = await session.mux(asyncio.get_running_loop()).link(pool, deadline)
-    except (NoProcessError, CallTimeoutError):
+    if pool.own and sent_to_itself(pool, method, args, kwargs):
         return
-    link.say([CAST, 0, method, [*args], kwargs])
-    link.flush()  # now, as a thread's: what its caller asks next may go another way (get_state, a monitor)
+    deadline = deadline_after(CAST_TIMEOUT_S, monotonic())
+    links = session.mux(asyncio.get_running_loop())
+
+    def say(link: MuxLink) -> None:
+        link.say([CAST, next(pool.numbers), method, [*args], kwargs])
+
+    link = links.ready(pool)
+    if link is not None:
+        say(link)
+    else:
+        try:
+            link, _ = await links.send(pool, deadline, links.turn(pool, written), say)
+        except (NoProcessError, CallTimeoutError):
+            return
+    # Now, as a thread's: what its caller asks next may go another way (get_state, a monitor).
+    link.flush()
+    if written is not None:
+        link.when_written(written)
     try:
         if link.choked:
             await link.drained(deadline)
@@ -124,7 +193,7 @@ class AsyncStream(AsyncIterator[Any]):
     def __init__(
         self, session: Session, id: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
     ) -> None:
-        self._attempts = _Attempts(session, id, method, timeout)
+        self._attempts = Attempts(session, id, method, timeout)
         self._request = ([*args], kwargs)
         self._current: tuple[MuxLink, MuxRequest] | None = None
         self._finished = False

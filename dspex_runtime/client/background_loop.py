@@ -28,6 +28,11 @@ class BackgroundLoop:
         """Start a coroutine in the loop; cancelling the future cancels it."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
+    def wait(self, event: threading.Event, timeout_s: float) -> None:
+        """Wait for something that the loop does; not in its own thread, where it could never come."""
+        if threading.current_thread() is not self._thread:
+            event.wait(timeout_s)
+
     def abandon(self) -> None:
         """End the loop and its thread as soon as what was handed to it has run; from any thread, without waiting."""
         self._abandoned = True

@@ -10,10 +10,12 @@ from typing import Any, Final
 
 from dspex_runtime.client.attempt import Lost, may_resend, retry_pause_s
 from dspex_runtime.client.channel_pool import ChannelPool, Link
-from dspex_runtime.client.deadline import FOREVER_S, SERVER_CALL_TIMEOUT_S, caller_deadline, deadline_after
+from dspex_runtime.client.deadline import FOREVER_S, SERVER_CALL_TIMEOUT_S, caller_deadline, deadline_after, no_seconds
 from dspex_runtime.client.exits import process_down
+from dspex_runtime.client.itself import refuse_itself, sent_to_itself
 from dspex_runtime.client.steps import run
 from dspex_runtime.errors import CallTimeoutError, NoProcessError, OverloadedError, ProtocolError, UnserialisableError
+from dspex_runtime.wire.codec import UndecodableError
 from dspex_runtime.wire.faults import from_fault
 from dspex_runtime.wire.messages import BEGUN, CALL, CANCEL, CAST, FAULT, OVERLOADED, REFUSED, REPLY, RETRY, Message
 
@@ -28,15 +30,23 @@ def call(pool: ChannelPool, method: str, args: tuple[Any, ...], kwargs: dict[str
         ProcessDownError: The process ended while it may have been running the request.
         NoProcessError: Nothing runs under that id and nothing is coming.
         OverloadedError: The mailbox is full; nothing was queued.
+        CallError: "calling_self": a module's only call thread called its own module.
         Exception: Whatever the method raised, with RemoteError as its `__cause__`.
 
     Cost: one send, one recv and about 5 us of Python when the module is idle and a pipe is pooled.
     """
+    if pool.own:
+        refuse_itself(pool.id)
     start = monotonic()
     seconds = pool.call_timeout_s if timeout is None else timeout
     deadline = caller_deadline()
-    if seconds < FOREVER_S and (deadline is None or start + seconds < deadline):
-        deadline = start + seconds
+    try:
+        if seconds < FOREVER_S and (deadline is None or start + seconds < deadline):
+            deadline = start + seconds
+        elif seconds != seconds:
+            raise no_seconds(timeout)
+    except TypeError:
+        raise no_seconds(timeout) from None
     if deadline is not None and deadline <= start:
         raise timed_out(pool, method, start, deadline)
     key: str | None = None
@@ -54,7 +64,7 @@ def call(pool: ChannelPool, method: str, args: tuple[Any, ...], kwargs: dict[str
             pool.pinned.link = None
         if pool.idempotent and key is None and method in pool.idempotent:
             key = pool.new_key()
-        number = link.number = link.number + 1
+        number = next(pool.numbers)
         if not send_request(pool, link, [CALL, number, method, [*args], kwargs, deadline, key, 0], deadline):
             continue
         try:
@@ -95,10 +105,22 @@ def _answer(pool: ChannelPool, link: Link, number: int, deadline: float | None, 
         if may_resend(lost, idempotent=idempotent):
             return None
         raise run(process_down(pool.connection, pool.id, link.incarnation)) from None
-    except BaseException:
+    except BaseException as exc:
         # Ctrl-C, or a reply that cannot be read: the answer may still come, so nobody else gets this pipe.
         link.say_and_close([CANCEL, number])
+        if is_garbage(exc):
+            raise run(process_down(pool.connection, pool.id, link.incarnation)) from exc
         raise
+
+
+def is_garbage(error: BaseException) -> bool:
+    """Return whether a pipe brought bytes that are no message: the process at its other end is done for.
+
+    Not a value that cannot be rebuilt here, and not a refusal, which says whose it is.
+    """
+    if isinstance(error, UndecodableError):
+        return error.request is None
+    return isinstance(error, ProtocolError) and error.id is None
 
 
 def send_request(pool: ChannelPool, link: Link, message: Message, deadline: float | None) -> bool:
@@ -164,6 +186,8 @@ def cast(pool: ChannelPool, method: str, args: tuple[Any, ...], kwargs: dict[str
         OverloadedError: The pipe was full for CAST_TIMEOUT_S.
         RuntimeUnreachableError: The runtime is gone.
     """
+    if pool.own and sent_to_itself(pool, method, args, kwargs):
+        return
     start = monotonic()
     deadline = deadline_after(CAST_TIMEOUT_S, start)
     while True:
@@ -172,7 +196,7 @@ def cast(pool: ChannelPool, method: str, args: tuple[Any, ...], kwargs: dict[str
         except (NoProcessError, CallTimeoutError):
             return
         try:
-            if send_request(pool, link, [CAST, 0, method, [*args], kwargs], deadline):
+            if send_request(pool, link, [CAST, next(pool.numbers), method, [*args], kwargs], deadline):
                 pool.pinned.link = link
                 return
         except CallTimeoutError as exc:

@@ -1,7 +1,8 @@
 """Direct pipes from this process to one module id: borrowed by a thread for one request, given back, dropped when they die.
 
 Most recently used first, at most `MAX_IDLE` idle ones. Ordering: a thread's cast keeps its pipe for that thread's next request,
-so that a cast and a later call of one thread arrive in that order.
+so that a cast and a later call of one thread arrive in that order. What takes different pipes is numbered in one row (`numbers`),
+and a module that runs its requests one by one puts it in that order.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import select
 import socket
 import threading
 import weakref
+from collections.abc import Callable
 from concurrent.futures import Future
 from math import inf
 from time import monotonic
@@ -33,14 +35,13 @@ SEND_GRACE_S: Final = 0.1  # for what is sent after a deadline passed (CANCEL)
 class Link:
     """One pipe to one incarnation. Owned by whoever borrowed it, else by the pool; closed when collected."""
 
-    __slots__ = ("__weakref__", "channel", "incarnation", "number", "recv", "send")
+    __slots__ = ("__weakref__", "channel", "incarnation", "recv", "send")
 
     def __init__(self, sock: socket.socket, codec: Codec, incarnation: int) -> None:
         self.channel = Channel(sock, codec)
         self.send = self.channel.send  # bound once: saves two lookups per call
         self.recv = self.channel.recv
         self.incarnation = incarnation
-        self.number = 0
 
     def say_and_close(self, message: Message) -> None:
         """Send a last message, as far as the pipe takes it, and close: no late reply can reach the next borrower."""
@@ -69,9 +70,12 @@ class ChannelPool:
         after: Last incarnation known to be dead; a new pipe must lead to a later one.
         call_timeout_s: The module's own time-out for calls without one; infinity for none.
         idempotent: Methods that may run twice.
+        own: The pool leads to the very module this process is.
+        numbers: Those of what is sent to the module, in the order in which a thread sends it, over whichever pipe.
     """
 
-    def __init__(self, connection: ControlConnection, codec: Codec, client: str, id: str) -> None:
+    def __init__(self, connection: ControlConnection, codec: Codec, client: str, id: str, *, own: bool = False) -> None:
+        self.own = own
         self.connection = connection
         self.codec = codec
         self.client = client
@@ -81,6 +85,7 @@ class ChannelPool:
         self.after = 0
         self.call_timeout_s: float = CALL_TIMEOUT_S
         self.idempotent: frozenset[str] = frozenset()
+        self.numbers = itertools.count(1)
         self._keys = itertools.count(1)
         self._lock = threading.Lock()
         self._open: weakref.WeakSet[Link] = weakref.WeakSet()
@@ -117,9 +122,14 @@ class ChannelPool:
 
     # -- opening and losing --------------------------------------------------------------------------------------------
 
-    def request_pipe(self, deadline: float | None) -> Steps[tuple[dict[str, Any], int]]:
-        """Ask the runtime for a pipe to an incarnation later than `after`; returns (info, descriptor)."""
-        asked = self.connection.channel(self.id, self.after, deadline)
+    def request_pipe(
+        self, deadline: float | None, on_parked: Callable[[], None] | None = None
+    ) -> Steps[tuple[dict[str, Any], int]]:
+        """Ask the runtime for a pipe to an incarnation later than `after`; returns (info, descriptor).
+
+        `on_parked` is called, on another thread, when there is none yet.
+        """
+        asked = self.connection.channel(self.id, self.after, deadline, on_parked)
         try:
             info, fd = yield Await(asked, remaining_s(deadline))
         except BaseException as exc:

@@ -24,6 +24,7 @@ from dspex_runtime.types import Down
 from dspex_runtime.wire.codec import Codec, UndecodableError
 from dspex_runtime.wire.faults import from_fault, to_fault
 from dspex_runtime.wire.messages import (
+    BEGUN,
     BYE,
     CANCEL,
     CHANNEL,
@@ -62,6 +63,7 @@ class ControlConnection:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._pending: dict[int, Answer] = {}
+        self._on_parked: dict[int, Callable[[], None]] = {}  # of pending requests for a channel
         self._subscriptions: dict[int, Subscription] = {}
         self._downs: dict[int, Answer] = {}
         self._reader: threading.Thread | None = None
@@ -96,11 +98,14 @@ class ControlConnection:
         """Send a control request; the future gets its value or its error."""
         return self._ask(lambda number: [CONTROL, number, op, args])
 
-    def channel(self, module: str, after: int, deadline: float | None) -> Answer:
-        """Ask for a direct pipe to an incarnation later than `after`; the future gets (info, descriptor)."""
-        return self._ask(lambda number: [CHANNEL, number, module, after, deadline])
+    def channel(self, module: str, after: int, deadline: float | None, on_parked: Callable[[], None] | None = None) -> Answer:
+        """Ask for a direct pipe to an incarnation later than `after`; the future gets (info, descriptor).
 
-    def _ask(self, message: Callable[[int], Message]) -> Answer:
+        `on_parked` is called, on the reader thread, when there is none yet.
+        """
+        return self._ask(lambda number: [CHANNEL, number, module, after, deadline], on_parked)
+
+    def _ask(self, message: Callable[[int], Message], on_parked: Callable[[], None] | None = None) -> Answer:
         self.open()
         answer: Answer = Future()
         number = next(self._numbers)
@@ -108,7 +113,9 @@ class ControlConnection:
             if self._ended is not None:
                 raise self.unreachable()
             self._pending[number] = answer
-        answer.add_done_callback(lambda done: self._given_up(number) if done.cancelled() else None)
+            if on_parked is not None:
+                self._on_parked[number] = on_parked
+        answer.add_done_callback(lambda done: self._settled(number, given_up=done.cancelled()))
         try:
             self._send(message(number))
         except BaseException:
@@ -117,7 +124,10 @@ class ControlConnection:
             raise
         return answer
 
-    def _given_up(self, number: int) -> None:
+    def _settled(self, number: int, *, given_up: bool) -> None:
+        self._on_parked.pop(number, None)
+        if not given_up:
+            return
         with self._lock:
             known = self._pending.pop(number, None) is not None
         if known:
@@ -150,9 +160,11 @@ class ControlConnection:
         return answer
 
     def forget_down(self, ref: int) -> None:
-        """Drop a monitor whose notice is taken or no longer wanted."""
+        """Drop a monitor whose notice is taken or no longer wanted; whoever still waits for it gets None."""
         with self._lock:
-            self._downs.pop(ref, None)
+            answer = self._downs.pop(ref, None)
+        if answer is not None:
+            _resolve(answer, None)
 
     def hint(self, op: str, args: dict[str, Any]) -> None:
         """Send a control request whose answer nobody wants; a connection that ended has nobody to tell."""
@@ -197,6 +209,9 @@ class ControlConnection:
                 self._answer(number, value)
             case [int(kind), int(number), dict() as fault] if kind == FAULT:
                 self._answer(number, from_fault(fault, codec=self._codec))
+            case [int(kind), int(number), False] if kind == BEGUN:
+                if (on_parked := self._on_parked.pop(number, None)) is not None:
+                    on_parked()
             case [int(kind), int(number), dict() as info] if kind == CHANNEL:
                 self._give_channel(number, info)
             case [int(kind), 0, dict() as payload] if kind == EVENT:
@@ -284,17 +299,26 @@ class ControlConnection:
             self._subscriptions.clear()
         for subscription in followed:
             subscription.end()  # who iterates is not in error: this process closed it
+        if reader is not None:
+            self._goodbye()
         self._end("this connection was closed", hint="connect again with dx.connect(name)")
         self._channel.close()  # wakes the reader
         if reader is not None and reader is not threading.current_thread() and reader.ident is not None:
             reader.join()
+
+    def _goodbye(self) -> None:
+        """Say that this end is wanted: links end as those of a process that exited normally. Never waits for the runtime."""
+        try:
+            self._channel.send([BYE, 0, "normal"], deadline=monotonic())
+        except (OSError, EOFError):
+            pass  # it is gone, or has not read for long: then it learns of a loss
 
     def _forked(self) -> None:
         # In a forked child: the thread is not here, its locks may be held for ever, the socket belongs to the parent.
         parent, self._pid = self._pid, -1
         self._lock = threading.Lock()
         self._reader = None
-        self._pending, self._subscriptions, self._downs = {}, {}, {}
+        self._pending, self._on_parked, self._subscriptions, self._downs = {}, {}, {}, {}
         self._ended = RuntimeUnreachableError(
             f"this connection belongs to process {parent}; it does not survive os.fork()",
             hint="connect again in the child with dx.connect(name)",

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
+from dspex_runtime.core.keys import show
+from dspex_runtime.errors import ConfigError
 from dspex_runtime.host.context import check_cancelled, current_request
 
 FOREVER_S: Final = 1e8  # three years: a longer time-out is none; the kernel's and Python's waits end between 1e6 and 1e10
@@ -51,10 +53,20 @@ def caller_deadline() -> float | None:
 def deadline_after(timeout_s: float | None, start: float) -> float | None:
     """Return the deadline of what began at `start`; None and FOREVER_S or more mean that only the caller's own deadline holds."""
     cap = caller_deadline()
-    if timeout_s is None or timeout_s >= FOREVER_S:
-        return cap
-    deadline = start + timeout_s
+    try:
+        if timeout_s is None or timeout_s >= FOREVER_S:
+            return cap
+        deadline = start + timeout_s
+    except TypeError:
+        raise no_seconds(timeout_s) from None
+    if deadline != deadline:
+        raise no_seconds(timeout_s)
     return deadline if cap is None or deadline < cap else cap
+
+
+def no_seconds(timeout: Any) -> ConfigError:
+    """Return the error for a time-out that is no number."""
+    return ConfigError(f"a time-out is a number of seconds, or None; got {show(timeout)}")
 
 
 def remaining_s(deadline: float | None) -> float | None:

@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from dspex_runtime.client.session import Session
-from dspex_runtime.errors import RuntimeUnreachableError
+from dspex_runtime.core.keys import show
+from dspex_runtime.errors import ConfigError, RuntimeUnreachableError
 
 Event = dict[str, Any]
 
@@ -15,15 +16,17 @@ Event = dict[str, Any]
 class EventFeed:
     """The subscription behind both iterators. It ends when a runtime that said it was stopping is gone; a crash is an error."""
 
-    def __init__(self, session: Session, since: int | None) -> None:
-        self._subscription = session.connection.subscribe("events", {"since": since})
+    def __init__(self, session: Session, since: int | None, *, follow: bool) -> None:
+        if type(since) not in (int, type(None)):
+            raise ConfigError(f"since is the number (`seq`) of an event, or None; got {show(since)}")
+        self._subscription = session.connection.subscribe("events", {"since": since, "follow": bool(follow)})
         self._stopping = False
 
     def take(self) -> Event | None:
         """Return the next event that is here, or None.
 
         Raises:
-            EOFError: The runtime has ended, or this process closed the connection or the feed.
+            EOFError: The runtime has stopped, there was no more to tell, or this process closed the connection or the feed.
             RuntimeUnreachableError: The runtime is gone without having stopped.
         """
         try:
@@ -53,10 +56,10 @@ class EventFeed:
 
 
 class Events(Iterator[Event]):
-    """Events until the runtime ends, this connection is closed, or `close`."""
+    """Events until the runtime has stopped, this connection is closed, or `close`; or, not to `follow`, those known by now."""
 
-    def __init__(self, session: Session, since: int | None) -> None:
-        self._feed = EventFeed(session, since)
+    def __init__(self, session: Session, since: int | None, *, follow: bool = True) -> None:
+        self._feed = EventFeed(session, since, follow=follow)
 
     def __next__(self) -> Event:
         while (event := self.next(None)) is None:

@@ -6,6 +6,9 @@ import os
 from collections import deque
 from typing import BinaryIO, Final
 
+from dspex_runtime.core.keys import show
+from dspex_runtime.errors import ConfigError
+
 BLOCK_BYTES: Final = 64 * 1024
 LINE_BYTES: Final = 2**20  # a longer line is given in pieces: a module may print a gigabyte without a newline
 POLL_S: Final = 0.1  # how often a followed file is looked at; a person cannot tell it from at once
@@ -16,6 +19,8 @@ def last_lines(path: str, n: int) -> tuple[list[str], int]:
 
     Cost: reads only the blocks that hold those lines, from the end.
     """
+    if type(n) is not int or n < 0:
+        raise ConfigError(f"n is how many lines, a whole number >= 0; got {show(n)}")
     lines, offset = _tail(path, n)
     if len(lines) < n and offset >= 0:
         lines = _tail(f"{path}.1", n - len(lines))[0] + lines

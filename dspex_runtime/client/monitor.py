@@ -1,4 +1,4 @@
-"""A monitor: one incarnation of one child is watched, its end is told once."""
+"""A monitor, or this client's side of a link: one incarnation of one child is watched, its end is told once."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from dspex_runtime.types import Down
 
 
 class Monitoring:
-    """What the synchronous and the asyncio monitor share. Waiting again after the notice gives the same notice."""
+    """What the synchronous and the asyncio monitor share. Waiting again after the notice gives the same notice.
 
-    def __init__(self, session: Session, id: str, ref: int | None, down: Down | None) -> None:
+    Of a link, ending it removes the link, when no other `Monitor` of the same link is left.
+    """
+
+    def __init__(self, session: Session, id: str, ref: int) -> None:
         self.id = id
         self._session = session
-        self._ref = ref
-        self._down = down
+        self._ref: int | None = ref
+        self._down: Down | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id!r} {self._down or 'up'}>"
@@ -32,13 +35,15 @@ class Monitoring:
             self._down = yield from awaited_down(self._session, self._ref, timeout)
         return self._down
 
-    def ending(self, *, flush: bool) -> Steps[None]:
-        """Watch no longer. A notice that came before stays to be waited for, unless flushed (OTP demonitor)."""
+    def ending(self, *, flush: bool) -> Steps[bool]:
+        """Watch no longer; True when it was still active. A notice that came before stays to be waited for, unless flushed."""
         ref, self._ref = self._ref, None
+        active = False
         if ref is not None:
             came: Any = self._session.connection.down(ref)
-            yield from demonitored(self._session, ref)
+            active = yield from demonitored(self._session, ref)
             if came.done() and came.exception() is None:
                 self._down = came.result()
         if flush:
             self._down = None
+        return active

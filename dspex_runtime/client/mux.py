@@ -1,6 +1,7 @@
 """One pipe per module and event loop with many requests in flight. Everything here runs in its loop's thread.
 
-Writes of one turn of the loop leave in one system call; one timer per pipe watches the nearest deadline.
+Writes of one turn of the loop leave in one system call; one timer per pipe watches the nearest deadline. What is sent before the
+pipe is open leaves in the order in which it was begun: whoever sends takes a `Turn`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import socket
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dspex_runtime.client.channel_pool import ChannelPool
 from dspex_runtime.client.deadline import remaining_s
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from dspex_runtime.client.session import Session
 
 RECV_BYTES: Final = 256 * 1024
+T = TypeVar("T")
+
 HIGH_WATER_BYTES: Final = 4 * 2**20  # callers wait once so much is unsent; bounds memory against a module that does not read
 
 
@@ -67,10 +71,11 @@ class MuxLink:
         self.retired = False
         self._frames = FrameReader()
         self._pending: dict[int, MuxRequest] = {}
-        self._number = 0
         self._out: list[bytes] = []
         self._rest = memoryview(b"")  # of what is half sent
+        self._said_bytes = 0  # ever
         self._unsent_bytes = 0
+        self._on_written: deque[tuple[int, Callable[[], None]]] = deque()  # (when so much is sent, what to call)
         self._flushing = False
         self._drained: asyncio.Event = asyncio.Event()
         self._drained.set()
@@ -89,8 +94,7 @@ class MuxLink:
         Raises:
             UnserialisableError: An argument cannot cross; nothing was sent.
         """
-        self._number += 1
-        number = self._number
+        number = next(self._pool.numbers)
         self.say([CALL, number, method, args, kwargs, deadline, key, credit])
         request = self._pending[number] = MuxRequest(number, deadline, self._loop.create_future())
         if deadline is not None and (self._timer is None or deadline < self._timer_at):
@@ -116,6 +120,7 @@ class MuxLink:
         if self.closed:
             return
         self._out.append(data)
+        self._said_bytes += len(data)
         self._unsent_bytes += len(data)
         if self.choked:
             self._drained.clear()
@@ -141,6 +146,14 @@ class MuxLink:
         if not self.closed and not self._rest:
             self._flush()
 
+    def when_written(self, done: Callable[[], None]) -> None:
+        """Send what waits, and call `done` when the kernel has all of it: at once, in the usual case. Also when the pipe ends."""
+        self.flush()
+        if self.closed or not self._unsent_bytes:
+            done()
+        else:
+            self._on_written.append((self._said_bytes, done))
+
     def _flush(self) -> None:
         if self.closed or not (self._rest or self._out):
             self._flushing = False
@@ -160,6 +173,8 @@ class MuxLink:
         self._unsent_bytes -= sent
         if not self.choked:
             self._drained.set()
+        while self._on_written and self._on_written[0][0] <= self._said_bytes - self._unsent_bytes:
+            self._on_written.popleft()[1]()
         if self._rest or self._out:
             self._loop.add_writer(self._sock.fileno(), self._flush)
         else:
@@ -273,6 +288,8 @@ class MuxLink:
             if self._timer is not None:
                 self._timer.cancel()
             self._drained.set()
+            while self._on_written:
+                self._on_written.popleft()[1]()
             for number in list(self._pending):
                 self._end(number, None)
         self._sock.close()
@@ -290,6 +307,24 @@ class MuxLink:
         self._sock.close()
 
 
+class Turn:
+    """A place in the row of those who send to a module to which no pipe is open. `parked`: told that none can be opened now."""
+
+    __slots__ = ("come", "parked")
+
+    def __init__(self, come: asyncio.Future[None], parked: Callable[[], None] | None) -> None:
+        self.come = come
+        self.parked = parked
+
+
+class _Row:
+    __slots__ = ("parked", "turns")
+
+    def __init__(self) -> None:
+        self.turns: dict[Turn, None] = {}  # an ordered set
+        self.parked = False
+
+
 class MuxLinks:
     """The multiplexed pipes of one session in one event loop, one per module id."""
 
@@ -298,35 +333,73 @@ class MuxLinks:
         self._session = weakref.ref(session)
         self._known = known  # every pipe of the session, whatever its loop
         self._links: dict[str, MuxLink] = {}
-        self._opening: dict[str, asyncio.Future[None]] = {}
+        self._rows: dict[str, _Row] = {}
         self._closed = False
 
     def ready(self, pool: ChannelPool) -> MuxLink | None:
-        """Return the pipe to a module if one is open to its living incarnation."""
+        """Return the pipe to a module if one is open to its living incarnation and nobody waits to be the next to use it."""
+        return None if pool.id in self._rows else self._usable(pool)
+
+    def _usable(self, pool: ChannelPool) -> MuxLink | None:
         link = self._links.get(pool.id)
         if link is None or link.closed or link.retired or link.incarnation <= pool.after:
             return None
         return link
 
-    async def link(self, pool: ChannelPool, deadline: float | None) -> MuxLink:
-        """Return the pipe to a module, opened if need be; callers that come at the same time share the opening."""
-        while True:
-            if (link := self.ready(pool)) is not None:
-                return link
-            opening = self._opening.get(pool.id)
-            if opening is None:
-                return await self._open(pool, deadline)
+    def turn(self, pool: ChannelPool, parked: Callable[[], None] | None = None) -> Turn:
+        """Take a place in the row; whoever does also leaves it."""
+        row = self._rows.setdefault(pool.id, _Row())
+        turn = Turn(self.loop.create_future(), parked)
+        if not row.turns:
+            turn.come.set_result(None)
+        elif row.parked and parked is not None:
+            parked()
+        row.turns[turn] = None
+        return turn
+
+    def leave(self, pool: ChannelPool, turn: Turn) -> None:
+        """Leave the row: the next is first. Leaving twice is fine."""
+        row = self._rows.get(pool.id)
+        if row is None or turn not in row.turns:
+            return
+        del row.turns[turn]
+        if not row.turns:
+            del self._rows[pool.id]
+        elif not (first := next(iter(row.turns))).come.done():
+            first.come.set_result(None)
+
+    async def send(self, pool: ChannelPool, deadline: float | None, turn: Turn, say: Callable[[MuxLink], T]) -> tuple[MuxLink, T]:
+        """Send something when it is its turn, over a pipe that is opened if need be. Leaves the row."""
+        try:
             try:
-                await asyncio.wait_for(asyncio.shield(opening), remaining_s(deadline))
+                await asyncio.wait_for(turn.come, remaining_s(deadline))
             except TimeoutError:
                 raise CallTimeoutError(f"{pool.id!r} was not ready for the call before its deadline", id=pool.id) from None
+            link = self._usable(pool) or await self._open(pool, deadline)
+            return link, say(link)
+        finally:
+            self.leave(pool, turn)
+
+    def _parked_soon(self, id: str) -> None:
+        try:
+            self.loop.call_soon_threadsafe(self._parked, id)
+        except RuntimeError:
+            pass  # the loop was closed: nobody waits
+
+    def _parked(self, id: str) -> None:
+        row = self._rows.get(id)
+        if row is not None:
+            row.parked = True
+            for turn in row.turns:
+                if turn.parked is not None:
+                    turn.parked()
 
     async def _open(self, pool: ChannelPool, deadline: float | None) -> MuxLink:
+        """Only the first of the row does this; one that fails or is cancelled does not fail the others with its own deadline."""
         session = self._session()
         assert session is not None  # the caller holds it
-        opening = self._opening[pool.id] = self.loop.create_future()
         try:
-            info, fd = await arun(pool.request_pipe(deadline))
+            info, fd = await arun(pool.request_pipe(deadline, lambda: self._parked_soon(pool.id)))
             if self._closed:  # the session was closed while the descriptor was under way
                 os.close(fd)
                 raise RuntimeUnreachableError("the connection to the runtime was closed", id=pool.id)
@@ -337,9 +410,7 @@ class MuxLinks:
             self._known.add(link)
             return link
         finally:
-            # The others look again: one that failed or was cancelled must not fail them with its own deadline.
-            del self._opening[pool.id]
-            opening.set_result(None)
+            self._rows[pool.id].parked = False
 
     def close(self) -> None:
         """Close all pipes, for good; call it in the loop's thread, or when the loop does not run."""

@@ -9,6 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.client import ref_ops
+from dspex_runtime.client import replies as replies  # a client that has references can answer what `dx.reply` is given
 from dspex_runtime.client.calls import call, cast
 from dspex_runtime.client.channel_pool import ChannelPool
 from dspex_runtime.client.deadline import SERVER_CALL_TIMEOUT_S
@@ -16,7 +17,7 @@ from dspex_runtime.client.session import Session, session_at
 from dspex_runtime.client.steps import blocking
 
 if TYPE_CHECKING:
-    from dspex_runtime.client.requests import Request
+    from dspex_runtime.client.request import Request
     from dspex_runtime.client.stream import Stream
 
 MODULE_CALL: Final = "__call__"
@@ -132,13 +133,20 @@ class ServerRef(Ref):
 
     def send_request(self, request: Any) -> Request:
         """Send a request to handle_call and return at once; wait for the reply with `Request.wait`."""
-        from dspex_runtime.client.requests import Request
+        from dspex_runtime.client.request import Request
 
         return Request.of_server(self, request)
 
     stop = blocking(ref_ops.stop)
     get_state = blocking(ref_ops.get_state)
     replace_state = blocking(ref_ops.replace_state)
+    get_status = blocking(ref_ops.get_status)
     suspend = blocking(ref_ops.suspend)
     resume = blocking(ref_ops.resume)
     statistics = blocking(ref_ops.statistics)
+    trace = blocking(ref_ops.trace)
+    log = blocking(ref_ops.log)
+    log_to_file = blocking(ref_ops.log_to_file)
+    install = blocking(ref_ops.install)
+    remove = blocking(ref_ops.remove)
+    no_debug = blocking(ref_ops.no_debug)

@@ -1,21 +1,24 @@
-"""Requests that are sent now and waited for later, alone or many under one deadline. No thread per request.
+"""Many requests that are sent now and waited for later, under one deadline. No thread per request.
 
-They travel over multiplexed pipes, in the session's background loop.
+Source: OTP's collections of request ids (otp-semantics §2.6).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future
-from concurrent.futures import wait as wait_futures
-from math import inf
+from concurrent.futures import Future
+from threading import Condition
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from dspex_runtime.client.deadline import deadline_after, remaining_s
 from dspex_runtime.client.ref import MODULE_CALL, ModuleRef, Ref, ServerRef
-from dspex_runtime.client.session import Session
+from dspex_runtime.client.request import NO_REPLY, Request
 from dspex_runtime.errors import CallTimeoutError, ConfigError
+
+NO_REQUEST: Final = "no_request"  # the collection is empty
+_NOTHING: Final = object()
 
 
 def call_arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -25,60 +28,6 @@ def call_arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (tuple(inputs), {}) if isinstance(inputs, list | tuple) else ((inputs,), {})
 
 
-class Request:
-    """One request on its way. `wait` may be called again after a time-out; `cancel` abandons it."""
-
-    def __init__(
-        self, session: Session, id: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
-    ) -> None:
-        from dspex_runtime.client.async_calls import acall
-
-        self.id = id
-        self._answer: Future[Any] = session.background().submit(acall(session, id, method, args, kwargs, timeout))
-
-    @classmethod
-    def of_server(cls, ref: ServerRef, request: Any, timeout: float | None = None) -> Request:
-        """Send a GenServer request; it has no time-out of its own, as OTP's send_request."""
-        return cls(ref.session, ref.id, "$call", (request,), {}, inf if timeout is None else timeout)
-
-    def wait(self, timeout: float | None = None) -> Any:
-        """Return the reply, or raise what the call raised.
-
-        Raises:
-            CallTimeoutError: Not within `timeout` (None: for ever); the request goes on and may be waited for again.
-        """
-        left_s = remaining_s(deadline_after(timeout, monotonic()))
-        try:
-            return self._answer.result(left_s)
-        except CancelledError:
-            raise CallTimeoutError(f"the request to {self.id!r} was cancelled", id=self.id) from None
-        except TimeoutError:
-            if self._answer.done():
-                raise
-            raise CallTimeoutError(f"{self.id!r} did not answer within {left_s:.3g} s", id=self.id) from None
-
-    @property
-    def done(self) -> bool:
-        """Whether `wait` would return or raise at once."""
-        return self._answer.done()
-
-    def cancel(self) -> None:
-        """Abandon it: the module is told, a late reply is dropped."""
-        self._answer.cancel()
-
-    def outcome(self) -> Any:
-        """Return the reply, or the exception it ended with, of a request that is done."""
-        if self._answer.cancelled():
-            return CallTimeoutError(f"the request to {self.id!r} was cancelled", id=self.id)
-        error = self._answer.exception()
-        return error if error is not None else self._answer.result()
-
-    @property
-    def future(self) -> Future[Any]:
-        """The future behind it, for `concurrent.futures.wait`."""
-        return self._answer
-
-
 class Requests:
     """Labelled requests under one absolute deadline; iterating gives (label, reply or exception) in completion order.
 
@@ -86,13 +35,21 @@ class Requests:
         requests.send(server, "get", label="a")
         for label, reply in requests: ...
 
-    At the deadline what is unanswered comes as CallTimeoutError, and is cancelled.
+    At the deadline what is unanswered comes as CallTimeoutError, and is cancelled. Or one by one: `wait`, `receive`, `check`.
+
+    Args:
+        timeout: Seconds from now for all of them together.
+        deadline: The same as a moment of `time.monotonic()`.
     """
 
-    def __init__(self, timeout: float | None = None) -> None:
+    def __init__(self, timeout: float | None = None, *, deadline: float | None = None) -> None:
         self._start = monotonic()
-        self._deadline = deadline_after(timeout, self._start)
-        self._waiting: dict[Future[Any], tuple[Hashable, Request]] = {}
+        own = deadline_after(timeout, self._start)
+        self._deadline = deadline if own is None else own if deadline is None else min(own, deadline)
+        self._requests: dict[Future[Any], tuple[Hashable, Request]] = {}
+        self._handled: set[Future[Any]] = set()  # given out with delete=False
+        self._done: deque[Future[Any]] = deque()
+        self._changed = Condition()
 
     def send(self, server: ServerRef, request: Any, label: Hashable = None) -> Request:
         """Send a request to a GenServer; the label is the server's id when left out."""
@@ -102,12 +59,22 @@ class Requests:
         """Call a module's method; the label is the module's id when left out."""
         return self._add(Request(module.session, module.id, method, args, kwargs, self._left()), label)
 
-    def add(self, target: Ref, inputs: Any, label: Hashable = None) -> Request:
-        """Send inputs to whatever it is: a mapping is keywords, a list or tuple positions; a server gets them as its request."""
+    def add(self, target: Ref | Request, inputs: Any = _NOTHING, label: Hashable = None) -> Request:
+        """Send inputs to whatever it is, or add a request that is on its way.
+
+        A mapping is keywords, a list or tuple positions; a server gets them as its request.
+
+        Raises:
+            ConfigError: The request is in this collection already; the target takes no calls; inputs for what takes none.
+        """
+        if isinstance(target, Request):
+            if inputs is not _NOTHING:
+                raise ConfigError(f"{target!r} was sent already: it takes no inputs, got {inputs!r:.100}")
+            return self._add(target, label)
+        if not isinstance(target, ModuleRef | ServerRef) or inputs is _NOTHING:
+            raise ConfigError(f"{target!r} takes no calls; expected a module or a server, and its inputs")
         if isinstance(target, ServerRef):
             return self.send(target, inputs, label)
-        if not isinstance(target, ModuleRef):
-            raise ConfigError(f"{target!r} takes no calls; expected a module or a server")
         args, kwargs = call_arguments(inputs)
         return self._add(Request(target.session, target.id, MODULE_CALL, args, kwargs, self._left()), label)
 
@@ -115,31 +82,101 @@ class Requests:
         return None if self._deadline is None else max(0.0, self._deadline - monotonic())
 
     def _add(self, request: Request, label: Hashable) -> Request:
-        self._waiting[request.future] = (request.id if label is None else label, request)
+        if request.future in self._requests:
+            raise ConfigError(f"{request!r} is in this collection already")
+        self._requests[request.future] = (request.id if label is None else label, request)
+        request.future.add_done_callback(self._finished)
         return request
 
+    def _finished(self, future: Future[Any]) -> None:
+        with self._changed:
+            self._done.append(future)
+            self._changed.notify_all()
+
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._requests)
+
+    # -- one response at a time
+
+    def wait(self, timeout: float | None = None, *, delete: bool = True) -> tuple[Hashable, Any] | str:
+        """Return (label, reply or exception) of the next request that ends, "no_request" when the collection is empty.
+
+        Args:
+            timeout: Seconds; the collection's own deadline holds as well.
+            delete: Whether the request leaves the collection. One that stays is not given out again, and the collection is
+                never empty.
+
+        Raises:
+            CallTimeoutError: None ended in time, or all that are left were given out; the requests go on.
+        """
+        if not self._requests:
+            return NO_REQUEST
+        own = deadline_after(timeout, monotonic())
+        until = own if self._deadline is None else self._deadline if own is None else min(own, self._deadline)
+        future = self._next(until)
+        if future is None:
+            raise CallTimeoutError(f"none of {len(self._requests) - len(self._handled)} requests was answered in time")
+        return self._response(future, delete=delete)
+
+    def receive(self, timeout: float | None = None, *, delete: bool = True) -> tuple[Hashable, Any] | str:
+        """Return the next response as `wait` does; at the time-out all requests of the collection are abandoned."""
+        try:
+            return self.wait(timeout, delete=delete)
+        except BaseException:
+            self.close()
+            raise
+
+    def check(self, *, delete: bool = True) -> tuple[Hashable, Any] | str:
+        """Return the next response if it is here, "no_reply" when none is, "no_request" when the collection is empty."""
+        if not self._requests:
+            return NO_REQUEST
+        future = self._next(0.0)
+        return NO_REPLY if future is None else self._response(future, delete=delete)
+
+    def _next(self, until: float | None) -> Future[Any] | None:
+        """Wait for the next that ends, until a moment; None when none does."""
+        with self._changed:
+            while True:
+                while self._done:
+                    future = self._done.popleft()
+                    if future in self._requests:  # not one that was abandoned
+                        return future
+                left_s = remaining_s(until)
+                if left_s == 0.0 or len(self._handled) == len(self._requests):
+                    return None
+                self._changed.wait(left_s)
+
+    def _response(self, future: Future[Any], *, delete: bool) -> tuple[Hashable, Any]:
+        label, request = self._requests[future]
+        if delete:
+            del self._requests[future]
+        else:
+            self._handled.add(future)
+        return label, request.outcome()
+
+    # -- all of them
 
     def __iter__(self) -> Iterator[tuple[Hashable, Any]]:
-        while self._waiting:
-            done, _ = wait_futures(self._waiting, timeout=remaining_s(self._deadline), return_when=FIRST_COMPLETED)
-            if not done:
+        while len(self._requests) > len(self._handled):
+            future = self._next(self._deadline)
+            if future is None:
                 yield from self._give_up()
                 return
-            for future in done:
-                label, request = self._waiting.pop(future)
-                yield label, request.outcome()
+            yield self._response(future, delete=True)
 
     def _give_up(self) -> Iterator[tuple[Hashable, Any]]:
-        waiting, self._waiting = self._waiting, {}
-        for label, request in waiting.values():
-            request.cancel()
+        for label, request in self._abandon():
             waited_s = monotonic() - self._start
             yield label, CallTimeoutError(f"{request.id!r} did not answer within {waited_s:.3g} s", id=request.id)
 
+    def _abandon(self) -> list[tuple[Hashable, Request]]:
+        handled, requests = self._handled, self._requests
+        self._handled, self._requests = set(), {}
+        left = [labelled for future, labelled in requests.items() if future not in handled]
+        for _, request in left:
+            request.cancel()
+        return left
+
     def close(self) -> None:
         """Abandon what is not answered yet. Closing twice is fine."""
-        waiting, self._waiting = self._waiting, {}
-        for _, request in waiting.values():
-            request.cancel()
+        self._abandon()

@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
-from dspex_runtime.client import address, ops, spawn
+from dspex_runtime.client import address, alarm_ops, naming, ops, spawn
 from dspex_runtime.client.boot_config import boot_config
 from dspex_runtime.client.connection import OnProgress
+from dspex_runtime.client.deadline import SERVER_CALL_TIMEOUT_S
 from dspex_runtime.client.events import Events
+from dspex_runtime.client.ids import Child, Via
 from dspex_runtime.client.logs import POLL_S, LogFollower, last_lines
 from dspex_runtime.client.monitor import Monitoring
 from dspex_runtime.client.proxies import module_proxy
-from dspex_runtime.client.ref import ModuleRef, ServerRef
+from dspex_runtime.client.ref import ModuleRef, Ref, ServerRef
 from dspex_runtime.client.session import Session
 from dspex_runtime.client.steps import Pause, Steps, blocking, run
-from dspex_runtime.errors import RuntimeUnreachableError
+from dspex_runtime.client.via import named, named_proxy
+from dspex_runtime.core.keys import show
+from dspex_runtime.errors import ConfigError, RuntimeUnreachableError
 
 if TYPE_CHECKING:
     from dspex_runtime.modules.proxy import ModuleProxy
@@ -162,55 +166,136 @@ class Runtime(RuntimeCore):
     terminate_child = blocking(ops.terminate_child)
     restart_child = blocking(ops.restart_child)
     delete_child = blocking(ops.delete_child)
+    which_child = blocking(ops.which_child)
     which_children = blocking(ops.which_children)
     count_children = blocking(ops.count_children)
     get_childspec = blocking(ops.get_childspec)
+    unlink = blocking(ops.unlink)
+    exit = blocking(ops.exit)
+    register = blocking(naming.register)
+    unregister = blocking(naming.unregister)
+    update_value = blocking(naming.update_value)
+    whereis = blocking(naming.whereis)
+    lookup = blocking(naming.lookup)
+    registered = blocking(naming.registered)
+    keys = blocking(naming.keys)
+    select = blocking(naming.select)
+    set_alarm = blocking(alarm_ops.set_alarm)
+    clear_alarm = blocking(alarm_ops.clear_alarm)
+    alarms = blocking(alarm_ops.alarms)
 
-    def module(self, id: str) -> ModuleProxy:
+    def module(self, id: Child | Via) -> ModuleProxy:
         """Return a module as a `dspy.Module`; valid across restarts. Imports dspy."""
+        if isinstance(id, Via):
+            return named_proxy(self.session, id)
         return module_proxy(self.session, run(ops.identify(self, id, "module")))
 
-    def ref(self, id: str) -> ModuleRef:
+    def ref(self, id: Child | Via) -> ModuleRef:
         """Return a module without importing dspy: what `rt.module(id).dx` is."""
+        if isinstance(id, Via):
+            return named(self.session, id, "module")  # type: ignore[no-any-return]
         return ModuleRef(self.session, run(ops.identify(self, id, "module")))
 
-    def server(self, id: str) -> ServerRef:
+    def server(self, id: Child | Via) -> ServerRef:
         """Return a GenServer; valid across restarts."""
+        if isinstance(id, Via):
+            return named(self.session, id, "server")  # type: ignore[no-any-return]
         return ServerRef(self.session, run(ops.identify(self, id, "server")))
 
-    def monitor(self, id: str) -> Monitor:
-        """Watch the running incarnation of a child: a module, a server or a supervisor."""
-        ref, down = run(ops.monitored(self, id))
-        return Monitor(self.session, id, ref, down)
+    def monitor(self, id: Child) -> Monitor:
+        """Watch the running incarnation of a child: a module, a server or a supervisor, "root" too."""
+        return Monitor(self.session, *run(ops.monitored(self, id)))
 
-    def demonitor(self, monitor: Monitor, flush: bool = False) -> None:
-        """Watch no longer; with `flush` a notice that came already is dropped too."""
-        run(monitor.ending(flush=flush))
+    def demonitor(self, monitor: Monitor, flush: bool = False) -> bool:
+        """Watch no longer; True when it was still active. With `flush` a notice that came, not yet waited for, is dropped too."""
+        if not isinstance(monitor, Monitoring):
+            raise ConfigError(f"expected what rt.monitor or rt.link returned; got {show(monitor)}")
+        return run(monitor.ending(flush=flush))
 
-    def events(self, since: int | None = None) -> Events:
-        """Return an iterator over structured events, a snapshot of all children first; it ends with the runtime."""
-        return Events(self.session, since)
+    @overload
+    def link(self, a: Child) -> Monitor: ...
 
-    def logs(self, id: str, n: int = 100, follow: bool = False) -> Iterator[str]:
+    @overload
+    def link(self, a: Child, b: Child) -> None: ...
+
+    def link(self, a: Child, b: Child | None = None) -> Monitor | None:
+        """Link two children, or one with this client: when one ends the other gets an exit signal. Linking twice is linking once.
+
+        A client gets the signal as the notice of the `Monitor` returned here, whatever the reason. When the client ends, the child
+        gets "normal" if this object was closed, else ("error", "ClientLost", ...). What is not there ends at once with "noproc".
+        """
+        link = run(ops.linked(self, a, b))
+        return None if link is None else Monitor(self.session, *link)
+
+    def lock(self, key: Any, timeout: float | None = None) -> naming.Lock:
+        """Return a mutex of the whole runtime: `with rt.lock(key):`.
+
+        Served in the order they asked; released when the block is left, and when this client or its process ends in any way. Not
+        re-entrant: a thread that asks for what it holds gets RegistryError ("already_locked").
+
+        Args:
+            key: As of `register`; locks and names have nothing to do with one another.
+            timeout: Seconds to wait; CallTimeoutError after that. 0 only tries.
+        """
+        return naming.Lock(self.session, key, timeout)
+
+    def events(self, since: int | None = None, follow: bool = True) -> Events:
+        """Return an iterator over structured events, a snapshot of all children first; it ends when the runtime has stopped.
+
+        Args:
+            since: The `seq` of an event: the kept ones after it come before what happens; 0 for all that are kept.
+            follow: Whether to go on with what happens; False ends after what is known now.
+
+        Raises:
+            RuntimeUnreachableError: (while iterating) The runtime is gone without having stopped: it was killed.
+        """
+        return Events(self.session, since, follow=follow)
+
+    def logs(self, id: Child, n: int = 100, follow: bool = False) -> Iterator[str]:
         """Iterate over the last n lines of a child's log, then, with `follow`, what is added until you stop or the runtime ends."""
         return _lines(self.session, self.log_path(id), n, follow)
 
     def gather(self, calls: Iterable[tuple[Any, ...]], timeout: float | None = None) -> Iterator[tuple[Any, Any]]:
-        """Call many modules at once: yields (label, result or exception) in completion order, under one deadline.
+        """Call many children at once: yields (label, result or exception) in completion order, under one deadline.
 
         Args:
-            calls: (id, inputs) or (label, id, inputs): the label is the id when left out; inputs are keywords in a dict,
-                or positions in a list. A reference may stand for an id.
+            calls: (id, inputs) or (label, id, inputs): the label is the id when left out. Inputs of a module are keywords in a
+                dict, or positions in a list; a server's are its request. A reference may stand for an id, and saves the question
+                what it is.
             timeout: Seconds for all of them together.
         """
         from dspex_runtime.client.requests import Requests
 
         requests = Requests(timeout)
+        kinds: dict[str, str] = {}
         for call in calls:
             label, target, inputs = call if len(call) == 3 else (None, *call)
-            ref = ModuleRef(self.session, target) if isinstance(target, str) else getattr(target, "dx", target)
-            requests.add(ref, inputs, label)
+            requests.add(run(ops.callee(self, target, kinds)), inputs, label)
         return iter(requests)
+
+    def multi_call(
+        self, targets: Iterable[str | Ref], request: Any, timeout: float | None = SERVER_CALL_TIMEOUT_S
+    ) -> tuple[list[tuple[str, Any]], list[str]]:
+        """Call many servers with one request and one deadline (OTP multi_call).
+
+        Args:
+            targets: Ids or references.
+            request: What handle_call of each gets.
+            timeout: Seconds for all of them together; None waits for ever.
+
+        Returns:
+            (id, reply) of those that answered, and the ids of those that did not, are dead or unknown. A late answer is
+            dropped.
+        """
+        from dspex_runtime.client.multi import multi_call
+
+        return multi_call(self.session, targets, request, timeout)
+
+    def abcast(self, targets: Iterable[str | Ref], request: Any) -> None:
+        """Cast a request to many servers and wait for none of them (OTP abcast)."""
+        from dspex_runtime.client.multi import abcast
+
+        abcast(self.session, targets, request)
 
     def close(self) -> None:
         """Stop the tree and wait until all of it is gone, where this process started it; else only disconnect."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.client.channel_pool import ChannelPool
 from dspex_runtime.client.connection import ControlConnection
+from dspex_runtime.client.itself import is_itself
 from dspex_runtime.client.values import client_codec
 from dspex_runtime.osproc.channel import Channel
 from dspex_runtime.wire.codec import Codec
@@ -43,7 +44,7 @@ class Session:
     Attributes:
         socket_path: Address of the runtime; with an id it is the identity of a reference.
         codec: Encodes what goes over direct pipes; may unpickle, since modules run as the same user.
-        client: Name of this client in idempotency keys, unique per session.
+        client: Name of this client in idempotency keys and to modules, which know by it what is whose; unique per session.
     """
 
     def __init__(self, connection: ControlConnection, socket_path: str = "", *, plain: bool = False) -> None:
@@ -71,7 +72,8 @@ class Session:
         pool = self._pools.get(id)
         if pool is None:
             with self._lock:
-                pool = self._pools.setdefault(id, ChannelPool(self.connection, self.codec, self.client, id))
+                own = is_itself(self.socket_path, id)
+                pool = self._pools.setdefault(id, ChannelPool(self.connection, self.codec, self.client, id, own=own))
                 others = list(self._pools.values()) if len(self._pools) % SWEEP_EVERY == 0 else []
             for other in others:
                 other.drop_dead()

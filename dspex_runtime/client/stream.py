@@ -8,10 +8,11 @@ from types import TracebackType
 from typing import Any, Final
 
 from dspex_runtime.client.attempt import Lost, may_resend, retry_pause_s
-from dspex_runtime.client.calls import give_up, refusal, retire, send_request, timed_out
+from dspex_runtime.client.calls import give_up, is_garbage, refusal, retire, send_request, timed_out
 from dspex_runtime.client.channel_pool import ChannelPool, Link
 from dspex_runtime.client.deadline import deadline_after
 from dspex_runtime.client.exits import process_down
+from dspex_runtime.client.itself import refuse_itself
 from dspex_runtime.client.steps import run
 from dspex_runtime.wire.messages import BEGUN, CALL, CANCEL, CREDIT, ITEM, REFUSED, REPLY, RETRY, Message
 
@@ -27,6 +28,8 @@ class Stream(Iterator[Any]):
     def __init__(
         self, pool: ChannelPool, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
     ) -> None:
+        if pool.own:
+            refuse_itself(pool.id)
         self._pool = pool
         self._method = method
         self._request = ([*args], kwargs)
@@ -51,7 +54,7 @@ class Stream(Iterator[Any]):
                 self._deadline = deadline_after(pool.call_timeout_s, self._start)
             if self._key is None and self._method in pool.idempotent:
                 self._key = pool.new_key()
-            number = link.number = link.number + 1
+            number = next(pool.numbers)
             message = [CALL, number, self._method, *self._request, self._deadline, self._key, CREDIT_ITEMS]
             if send_request(pool, link, message, self._deadline):
                 self._link, self._number = link, number
@@ -73,8 +76,10 @@ class Stream(Iterator[Any]):
             except (EOFError, OSError) as exc:
                 self._lost(link, reset=isinstance(exc, ConnectionResetError))
                 continue
-            except BaseException:
+            except BaseException as exc:
                 self.close()
+                if is_garbage(exc):
+                    raise run(process_down(self._pool.connection, self._pool.id, link.incarnation)) from exc
                 raise
             if message[1] != self._number:
                 if message[0] == REFUSED:

@@ -6,7 +6,6 @@ Importable things travel by name with the caller's sys.path, all others by value
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Mapping
 from typing import Any, Final
@@ -47,12 +46,9 @@ def is_known_id(target: Any) -> bool:
 
 def base_name(target: Any) -> str:
     """Return a name to build an id from: "Counter" -> "counter", "WebSearch" -> "web_search", "programs/qa" -> "qa"."""
-    if isinstance(target, str):
-        name = os.path.basename(target.rpartition(":")[2].rstrip("/")).rpartition(".")[2]
-    else:
-        name = (target if isinstance(target, type) else type(target)).__name__
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", snake).strip("_-") or "child"
+    from dspex_runtime.config.names import id_from_target
+
+    return id_from_target(target if isinstance(target, str) else (target if isinstance(target, type) else type(target)).__name__)
 
 
 def prepared(spec: Any, sys_path: list[str] | None = None) -> Any:
@@ -64,10 +60,12 @@ def prepared(spec: Any, sys_path: list[str] | None = None) -> Any:
         return spec
     sys_path = sys_path if sys_path is not None else caller_path()
     ready = dict(spec)
-    for kind in ("module", "server"):
-        if ready.get(kind) is not None:
-            ready |= {kind: ready[kind], **described(ready.pop(kind), kind)}
-            ready.setdefault("sys_path", sys_path)
+    given = [kind for kind in ("module", "server") if ready.get(kind) is not None]
+    if len(given) > 1:
+        raise ConfigError("a child is either a module: or a server:, the spec has both")
+    for kind in given:
+        ready |= described(ready.pop(kind), kind)
+        ready.setdefault("sys_path", sys_path)
     args = ready.get("args")
     if args is not None and not _is_plain(args):
         del ready["args"]
@@ -186,4 +184,4 @@ def _find_spec(name: str, path: Any) -> Any:
 def _label(cls: type) -> str:
     """The name shown for what travels by value; the validation wants the shape of a target."""
     module = cls.__module__ if all(part.isidentifier() for part in cls.__module__.split(".")) else "__main__"
-    return f"{module}:{cls.__name__}"
+    return f"{module}:{cls.__qualname__.rpartition('<locals>.')[2]}"

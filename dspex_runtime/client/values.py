@@ -26,6 +26,20 @@ def client_codec(*, plain: bool) -> Codec:
     return codec
 
 
+def as_sent(codec: Codec, value: Any) -> Any:
+    """Return a value as it passes the runtime, which unpickles nothing: what only a pickle carries stays closed on the way.
+
+    Raises:
+        UnserialisableError: It cannot be sent at all.
+    """
+    return Codec().unpack(codec.pack([value]))[0]
+
+
+def as_received(codec: Codec, value: Any) -> Any:
+    """Return what has passed the runtime as it was before `as_sent`."""
+    return codec.unpack(Codec().pack([value]))[0]
+
+
 def know_dspy(codec: Codec) -> Any:
     """Give the codec dspy's own encoders and decoders; returns where they are. Imports dspy."""
     from dspex_runtime.modules import values

@@ -21,7 +21,7 @@ from dspex_runtime.core.child_spec import (
     Shutdown,
     SupervisorSpec,
 )
-from dspex_runtime.types import ChildId, Kind, RestartType, Strategy
+from dspex_runtime.types import AutoShutdown, ChildId, Kind, RestartType, Strategy
 
 __all__ = ["build_child", "build_runtime"]
 
@@ -57,6 +57,10 @@ def build_supervisor(data: Mapping[str, Any], inherited: Inherited, base_dir: st
         max_restarts=data.get("max_restarts", default.max_restarts),
         max_seconds=data.get("max_seconds", default.max_seconds),
         children=tuple(build_child(child, inherited, base_dir) for child in data.get("children", ())),
+        auto_shutdown=AutoShutdown(data.get("auto_shutdown", default.auto_shutdown)),
+        dynamic=data.get("dynamic", default.dynamic),
+        max_children=data.get("max_children"),
+        extra_arguments=tuple(data.get("extra_arguments", ())),
     )
 
 
@@ -73,12 +77,14 @@ def build_child(child: Mapping[str, Any], inherited: Inherited, base_dir: str) -
         kind=kind,
         restart=RestartType(data.get("restart", RestartType.PERMANENT)),
         shutdown=_shutdown(data.get("shutdown"), is_supervisor),
+        significant=data.get("significant", False),
         start_timeout_s=None if start_timeout == "infinity" else start_timeout,
         backoff=_backoff(data.get("backoff", {})),
         launch=None if is_supervisor else _launch(kind, data, base_dir),
         supervisor=build_supervisor(data["supervisor"], inherited, base_dir) if is_supervisor else None,
         version=data.get("version"),
         metadata=data.get("metadata", {}),
+        register=data.get("register"),
     )
 
 
@@ -90,6 +96,7 @@ def _launch(kind: Kind, data: Mapping[str, Any], base_dir: str) -> LaunchSpec:
     return LaunchSpec(
         kind=kind,
         target=None if pickled is not None else data[kind.value],
+        label=data[kind.value] if pickled is not None else None,
         pickled=pickled,
         args=() if isinstance(args, Mapping) else tuple(args),
         kwargs=args if isinstance(args, Mapping) else {},

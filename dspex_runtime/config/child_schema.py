@@ -8,11 +8,12 @@ from typing import Final
 from dspex_runtime.config import names
 from dspex_runtime.config.collections_of import ListOf, MapOf
 from dspex_runtime.config.quantities import Duration, Integer, Number, Size
-from dspex_runtime.config.section import EVERY_KIND, Either, Key, Ref, Section
+from dspex_runtime.config.registry_keys import RegistryKey
+from dspex_runtime.config.section import Either, Key, Ref, Section
 from dspex_runtime.config.targets import Target
 from dspex_runtime.config.value_types import Boolean, Constant, Null, Opaque, Text, Word
 from dspex_runtime.core import child_spec
-from dspex_runtime.types import RestartType, Strategy
+from dspex_runtime.types import AutoShutdown, RestartType, Strategy
 
 __all__ = ["CHILD", "DSPY", "ENV", "LM", "SUPERVISOR", "child_section", "policy_keys", "supervisor_section"]
 
@@ -111,6 +112,30 @@ _READINESS = Section(
     ),
 )
 
+# What combinations.py says to people, for editors.
+_SIGNIFICANT_RULES: Final = {
+    "if": {"properties": {"significant": {"const": True}}, "required": ["significant"]},
+    "then": {"properties": {"restart": {"not": {"const": "permanent"}}}},
+}
+_DYNAMIC_RULES: Final = {
+    "allOf": [
+        {
+            "if": {"properties": {"dynamic": {"const": True}}, "required": ["dynamic"]},
+            "then": {
+                "properties": {
+                    "strategy": {"const": "one_for_one"},
+                    "auto_shutdown": {"const": "never"},
+                    "children": {"maxItems": 0},
+                }
+            },
+        },
+        {
+            "if": {"properties": {"dynamic": {"const": False}}},  # or absent; a `${VAR}` may be either
+            "then": {"properties": {"max_children": {"enum": [None, INFINITY_WORD]}, "extra_arguments": {"maxItems": 0}}},
+        },
+    ]
+}
+
 
 def policy_keys() -> tuple[Key, ...]:
     """Keys that a child may have and that `defaults` may give."""
@@ -175,10 +200,11 @@ def child_section() -> Section:
             *policy_keys(),
             Key("version", Either((Text("text"), Null())), "Version of the module, shown by ps.", kinds=PROCESS),
             Key("metadata", _DATA, "Data of yours, to select children by."),
+            Key("register", RegistryKey(), "Name in the registry, held by every incarnation from before its init until its end."),
             Key("params", _DATA, "Values of the module's parameters.", later=True, kinds=MODULE),
             Key("depends_on", _DATA, "What must be up first.", later=True, kinds=PROCESS),
             Key("replicas", Integer(1), "Processes behind one id.", 1, only=1, kinds=PROCESS),
-            Key("significant", Boolean(), "Counts for the supervisor's auto_shutdown.", False, only=False, kinds=EVERY_KIND),
+            Key("significant", Boolean(), "Its end counts for the supervisor's auto_shutdown; not for permanent children.", False),
             Key("type", Word(("worker", "supervisor")), "As get_childspec returns it.", internal=True),
             Key(
                 "pickled",
@@ -196,7 +222,7 @@ def child_section() -> Section:
                 kinds=PROCESS,
             ),
         ),
-        rules_json={"oneOf": [{"required": [kind]} for kind in ("module", "server", "supervisor")]},
+        rules_json={"oneOf": [{"required": [kind]} for kind in ("module", "server", "supervisor")], **_SIGNIFICANT_RULES},
     )
 
 
@@ -206,20 +232,34 @@ def supervisor_section() -> Section:
     return Section(
         title="a supervisor",
         keys=(
-            Key("strategy", Word(tuple(Strategy)), "Which siblings a restart takes along.", "one_for_one"),
+            Key(
+                "strategy",
+                Word(tuple(Strategy), advice={"simple_one_for_one": "write dynamic: true"}),
+                "Which siblings a restart takes along.",
+                "one_for_one",
+            ),
             Key("max_restarts", Integer(0), "More restarts than this within max_seconds, and the supervisor gives up.", 3),
             Key("max_seconds", _POSITIVE, "The window of max_restarts.", 5),
             Key(
                 "auto_shutdown",
-                Word(("never", "any_significant", "all_significant")),
-                "Stop with significant children.",
+                Word(tuple(AutoShutdown)),
+                "The supervisor ends when a significant child ended by itself, or when the last one did.",
                 "never",
-                only="never",
             ),
-            Key("dynamic", Boolean(), "Children are added at run time only.", False, only=False),
-            Key("max_children", Integer(0), "Bound of a dynamic supervisor.", later=True),
+            Key("dynamic", Boolean(), "Children are added at run time only, each with a spec of its own (one_for_one).", False),
+            Key(
+                "max_children",
+                Either((Integer(0), Null(), Constant(INFINITY_WORD, None))),
+                "How many children a dynamic supervisor may have, those whose restart is due included. null: no limit.",
+            ),
+            Key(
+                "extra_arguments",
+                ListOf(Opaque(), "a list of positional arguments"),
+                "Of a dynamic supervisor: put before each child's own positional arguments.",
+            ),
             Key("children", ListOf(CHILD, "a list of children"), "In start order; stopped in reverse."),
         ),
+        rules_json=_DYNAMIC_RULES,
     )
 
 

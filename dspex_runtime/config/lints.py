@@ -34,6 +34,9 @@ def lint(config: Mapping[str, Any], problems: Problems) -> None:
 
 
 def _lint_supervisor(supervisor: Mapping[str, Any], path: Path, inherited: Inherited, problems: Problems) -> None:
+    counts = any(child.get("significant") for child in supervisor.get("children", ()))
+    if supervisor.get("auto_shutdown", "never") != "never" and not counts:
+        problems.warn((*path, "auto_shutdown"), "no child here is significant: true, so it does not end by itself")
     for index, child in enumerate(supervisor.get("children", ())):
         here = (*path, "children", index)
         kind = kind_of(child)
@@ -44,6 +47,9 @@ def _lint_supervisor(supervisor: Mapping[str, Any], path: Path, inherited: Inher
             if merged.get("restart", "permanent") != "permanent" and "restart" not in child:
                 text = f"this supervisor is {merged['restart']} by `defaults`: when it gives up it is not restarted"
                 problems.warn(here, f"{text}; write its restart here if that is meant")
+            if merged.get("restart", "permanent") == "permanent" and child["supervisor"].get("auto_shutdown", "never") != "never":
+                text = "a permanent supervisor is restarted when its auto_shutdown has ended it; restart: transient leaves it ended"
+                problems.warn(here, text)
             _lint_supervisor(child["supervisor"], (*here, "supervisor"), inherited, problems)
         if merged.get("restart", "permanent") != "temporary":
             _lint_backoff(merged, supervisor, here, problems)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dspex_runtime.config import loader
@@ -24,7 +24,7 @@ from dspex_runtime.config.problems import INVALID, Problems
 from dspex_runtime.config.rules import check_child, check_runtime
 from dspex_runtime.config.runtime_spec import RuntimeSpec
 from dspex_runtime.config.schema import RUNTIME, elsewhere
-from dspex_runtime.core.child_spec import ChildSpec
+from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
 from dspex_runtime.errors import ConfigError
 
 __all__ = ["Report", "inspect", "normalize", "parse", "parse_child"]
@@ -98,7 +98,7 @@ def parse(config: Mapping[str, Any]) -> RuntimeSpec:
     return build_runtime(checked)
 
 
-def parse_child(child: Mapping[str, Any], *, spec: RuntimeSpec) -> ChildSpec:
+def parse_child(child: Mapping[str, Any], *, spec: RuntimeSpec, under: SupervisorSpec | None = None) -> ChildSpec:
     """Return the spec of one child of a running runtime, with the runtime's defaults.
 
     Args:
@@ -106,6 +106,7 @@ def parse_child(child: Mapping[str, Any], *, spec: RuntimeSpec) -> ChildSpec:
             (bytes) and "sys_path" (directories, searched for "file.py:Name" before the runtime's own folder). With "pickled" the
             value of `module:` or `server:` is a name for people and is not looked up.
         spec: The runtime the child will be part of.
+        under: The supervisor it will be a child of; None for one of its own.
 
     Raises:
         ConfigError: Anything is wrong; `problems` lists everything, each with its key path.
@@ -117,10 +118,20 @@ def parse_child(child: Mapping[str, Any], *, spec: RuntimeSpec) -> ChildSpec:
     checked = child_section().check(given, (), problems)
     inherited = Inherited(spec.lm, spec.dspy, spec.env, spec.defaults)
     if checked is not INVALID:
-        check_child(checked, (), inherited, spec.base_dir, problems)
+        above = under or SupervisorSpec()
+        flags = {"auto_shutdown": above.auto_shutdown, "dynamic": above.dynamic}
+        check_child(checked, (), inherited, spec.base_dir, problems, under=flags)
     name = child.get("id") if isinstance(child, Mapping) else None
     problems.raise_if_any(id=name if isinstance(name, str) else None)
-    return build_child(checked, inherited, spec.base_dir)
+    return _labelled(build_child(checked, inherited, spec.base_dir), child)
+
+
+def _labelled(spec: ChildSpec, child: Mapping[str, Any]) -> ChildSpec:
+    """Return the spec with what a pickled one is called: any text will do, so it did not have to look like a target."""
+    label = child.get(spec.kind.value)
+    if spec.launch is None or spec.launch.pickled is None or not isinstance(label, str):
+        return spec
+    return replace(spec, launch=replace(spec.launch, label=label))
 
 
 def _checked(

@@ -1,6 +1,7 @@
 """Rules that concern several keys: one kind per child, unique ids, targets that exist, combinations that cannot work.
 
-Works on data that the schema has checked; wrong keys are reported already, and absent. Makes targets absolute in place.
+Those of OTP's supervisor flags are in combinations.py. Works on data that the schema has checked; wrong keys are reported
+already, and absent. Makes targets absolute in place.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dspex_runtime.config.child_schema import child_section
+from dspex_runtime.config.combinations import check_dynamic, check_significant
 from dspex_runtime.config.durations import show_duration
 from dspex_runtime.config.merging import KINDS, Inherited, effective, kind_of
 from dspex_runtime.config.problems import INVALID, Path, Problems
 from dspex_runtime.config.suggestions import suggest
 from dspex_runtime.config.targets import resolve_target
 from dspex_runtime.core.child_spec import Backoff, Shutdown
+from dspex_runtime.core.keys import TypedKey, show, typed
 
 __all__ = ["check_child", "check_runtime"]
 
@@ -35,10 +38,20 @@ def check_runtime(config: dict[str, Any], base_dir: str, problems: Problems) -> 
     _check_adapter(defaults.get("dspy", {}), ("defaults", "dspy"), [base_dir], problems)
     _check_times(defaults, defaults, ("defaults",), problems)
     _check_supervisor(config.get("tree", {}), ("tree",), Inherited.of(config), base_dir, problems)
+    _check_register(config.get("tree", {}), ("tree",), {}, problems)
 
 
-def check_child(child: dict[str, Any], path: Path, inherited: Inherited, base_dir: str, problems: Problems) -> None:
-    """Check one child and, when it is a supervisor, everything below it."""
+def check_child(
+    child: dict[str, Any],
+    path: Path,
+    inherited: Inherited,
+    base_dir: str,
+    problems: Problems,
+    *,
+    under: Mapping[str, Any],
+    under_path: Path = (),
+) -> None:
+    """Check one child of the supervisor `under` and, when it is a supervisor itself, everything below it."""
     kind = kind_of(child)
     if kind is None:
         given = [kind for kind in KINDS if kind in child]
@@ -52,6 +65,7 @@ def check_child(child: dict[str, Any], path: Path, inherited: Inherited, base_di
             problems.add((*path, key.name), f"found on a {kind}; allowed: on a {what} only", at_key=True)
     merged = effective(child, kind, inherited)
     _check_times(child, merged, path, problems)
+    check_significant(child, kind, path, inherited, under, under_path, problems)
     if kind == "supervisor":
         if isinstance(child.get("shutdown"), Mapping) and child["shutdown"].get("drain"):
             problems.add((*path, "shutdown", "drain"), "found on a supervisor; allowed: on a module or server only", at_key=True)
@@ -69,6 +83,7 @@ def check_child(child: dict[str, Any], path: Path, inherited: Inherited, base_di
 
 
 def _check_supervisor(supervisor: dict[str, Any], path: Path, inherited: Inherited, base_dir: str, problems: Problems) -> None:
+    check_dynamic(supervisor, path, problems)
     first: dict[str, Path] = {}
     for index, child in enumerate(supervisor.get("children", ())):
         if child is INVALID:
@@ -82,7 +97,24 @@ def _check_supervisor(supervisor: dict[str, Any], path: Path, inherited: Inherit
             )
         elif name is not None:
             first[name] = here
-        check_child(child, here, inherited, base_dir, problems)
+        check_child(child, here, inherited, base_dir, problems, under=supervisor, under_path=path)
+
+
+def _check_register(supervisor: Mapping[str, Any], path: Path, first: dict[TypedKey, Path], problems: Problems) -> None:
+    """Refuse a key for two children: it is unique in the whole tree, and the second could never start."""
+    for index, child in enumerate(supervisor.get("children", ())):
+        if child is INVALID:
+            continue
+        here = (*path, "children", index, "register")
+        key = child.get("register")
+        if key is not None and key is not INVALID:
+            before = first.setdefault(typed(key), here)
+            if before is not here:
+                where = problems.line_of(before)
+                problems.add(here, f"found {show(key)}, which is taken by {where}; a key names one process of the whole tree")
+        nested = child.get("supervisor")
+        if isinstance(nested, Mapping):
+            _check_register(nested, (*path, "children", index, "supervisor"), first, problems)
 
 
 def _check_times(own: Mapping[str, Any], merged: Mapping[str, Any], path: Path, problems: Problems) -> None:

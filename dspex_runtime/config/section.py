@@ -198,7 +198,7 @@ def _emptied(value: Any) -> bool:
 
 def _words_of(option: Type) -> tuple[str, ...]:
     match option:
-        case Word(choices):
+        case Word(choices=choices):
             return choices
         case Constant(spelled):
             return (spelled,)

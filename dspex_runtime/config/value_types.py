@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 from dspex_runtime.config.problems import Broken, EnvText, Path, Problems, shown
@@ -97,9 +97,10 @@ class Text(Scalar):
 
 @dataclass(frozen=True, slots=True)
 class Word(Scalar):
-    """One word of a list."""
+    """One word of a list; `advice` says what to write instead of words from elsewhere."""
 
     choices: tuple[str, ...]
+    advice: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def expects(self) -> str:
@@ -113,8 +114,8 @@ class Word(Scalar):
         return str.__str__(value)
 
     def hint(self, value: Any) -> str:
-        """The closest word."""
-        return suggest(value, self.choices) if isinstance(value, str) else ""
+        """The advice for it, or the closest word."""
+        return (self.advice.get(value) or suggest(value, self.choices)) if isinstance(value, str) else ""
 
     def json(self) -> dict[str, Any]:
         """An enum."""

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from dspex_runtime.core import answers
+from dspex_runtime.core import answers, reports
 from dspex_runtime.core.child_table import Life, Record
 from dspex_runtime.core.events import ChildExited, ChildIgnored, ChildReady, StartFailed, TimerId, TimerKind
-from dspex_runtime.core.instructions import BootFailed, Ok, Report, ReportKind, Started
+from dspex_runtime.core.instructions import BootFailed, Ok, Started
 from dspex_runtime.core.operation import Died, Due, Operation, Purpose, Retry
 from dspex_runtime.core.restart_policy import Verdict, verdict
 from dspex_runtime.core.supervision import Supervision
 from dspex_runtime.exit_reason import ExitReason
-from dspex_runtime.types import RestartType, State, Strategy
+from dspex_runtime.types import RestartType, State
 
 
 class ChildEvents:
@@ -109,10 +109,10 @@ class ChildEvents:
         operation = sup.runner.operation
         assert operation is not None
         reason = sup.starter.failed(record, reason, now)
-        operation.starting.discard(record.id)
+        operation.starting = None
         match operation.purpose:
             case Purpose.BOOT:
-                self._report_start_error(record, reason, error)
+                sup.out.emit(reports.start_error(record, reason, error))
                 sup.out.mark(record, State.FAILED, reason=reason, error=error)
                 sup.finish(BootFailed(record.id, reason, error), State.STOPPED)
             case Purpose.RESTART:
@@ -130,16 +130,19 @@ class ChildEvents:
     def _restart_failed(self, operation: Operation, record: Record, reason: ExitReason, error: dict[str, Any] | None) -> None:
         """The retry pivots on the child that failed, from the end of the queue, so that requests get in between."""
         sup = self._supervision
-        self._report_start_error(record, reason, error)
+        sup.out.emit(reports.start_error(record, reason, error))
         record.life = Life.RESTARTING
         sup.out.mark(record, State.BACKOFF, reason=reason, error=error)
         sup.queue.append(Retry(record.id, record.incarnation))
-        is_sweep = sup.spec.strategy is not Strategy.ONE_FOR_ONE
-        if is_sweep:
-            operation.to_start.clear()  # those after it stay down until the retry
-        if is_sweep or operation.child == record.id:
-            sup.runner.answer(operation, answers.start_failed(record.id, reason, error))
-
-    def _report_start_error(self, record: Record, reason: ExitReason, error: dict[str, Any] | None) -> None:
-        detail = {"incarnation": record.incarnation, "error": error}
-        self._supervision.out.emit(Report(ReportKind.START_ERROR, record.id, reason, detail))
+        for child_id in operation.to_start:  # they stay down until the retry, also the child whose end this began with
+            sibling = sup.table.get(child_id)
+            if sibling is not None and sibling.life is Life.RESTARTING:
+                sibling.life = Life.UNDEFINED
+                sup.out.mark(sibling, State.PENDING)
+        operation.to_start.clear()
+        pivot = None if operation.child is None else sup.table.get(operation.child)
+        if pivot is not None and pivot is not record and pivot.life is Life.RESTARTING:
+            # One_for_all failed before it came to its pivot: now that one waits for the retry like the others.
+            pivot.life = Life.UNDEFINED
+            sup.out.mark(pivot, State.PENDING)
+        sup.runner.answer(operation, answers.start_failed(record.id, reason, error))

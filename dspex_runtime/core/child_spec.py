@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dspex_runtime.types import ChildId, Kind, RestartType, Strategy
+from dspex_runtime.types import AutoShutdown, ChildId, Kind, RestartType, Strategy
 
 DEFAULT_START_TIMEOUT_S: Final = 30.0  # OTP waits for ever; Python imports hang
 DEFAULT_CALL_TIMEOUT_S: Final = 60.0
@@ -80,6 +80,7 @@ class LaunchSpec:
 
     Attributes:
         target: "pkg.mod:Name", "file.py:Name" (absolute path), a saved-program directory, or None when `pickled` is set.
+        label: What a pickled one is called, "pkg.mod:Name"; nobody looks it up.
         pickled: cloudpickle bytes of a class or an instance (from `rt.start(obj)`); the parent never opens them.
         args, kwargs: Constructor (module) or `init` (server) arguments; `pickled_args` the same, pickled by a client.
         sys_path: Prepended to sys.path in the child before the target is imported.
@@ -89,6 +90,7 @@ class LaunchSpec:
 
     kind: Kind
     target: str | None = None
+    label: str | None = None
     pickled: bytes | None = None
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
@@ -103,15 +105,31 @@ class LaunchSpec:
     liveness: Liveness | None = Liveness()
     readiness: Readiness | None = None
 
+    @property
+    def initial_call(self) -> str | None:
+        """What error reports say was started."""
+        return self.target or self.label
+
 
 @dataclass(frozen=True, slots=True)
 class SupervisorSpec:
-    """One supervisor: its strategy, its restart budget and its children in start order."""
+    """One supervisor: its strategy, its restart budget and its children in start order.
+
+    Attributes:
+        auto_shutdown: Always `never` for a dynamic one.
+        dynamic: Elixir's DynamicSupervisor: no children of its own, one_for_one, children are added while it runs.
+        max_children: Of a dynamic one: how many it may have, those that are restarting included; None is no limit.
+        extra_arguments: Of a dynamic one: put before each child's own positional arguments.
+    """
 
     strategy: Strategy = Strategy.ONE_FOR_ONE
     max_restarts: int = 3
     max_seconds: float = 5.0
     children: tuple[ChildSpec, ...] = ()
+    auto_shutdown: AutoShutdown = AutoShutdown.NEVER
+    dynamic: bool = False
+    max_children: int | None = None
+    extra_arguments: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,3 +150,4 @@ class ChildSpec:
     supervisor: SupervisorSpec | None = None
     version: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    register: Any = None  #: key under which every incarnation is registered before its init runs; None: none

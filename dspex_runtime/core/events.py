@@ -138,6 +138,14 @@ class WhichChildrenAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class WhichChildAsked:
+    """OTP `which_child`: the same facts of one child."""
+
+    request: int
+    child_id: ChildId
+
+
+@dataclass(frozen=True, slots=True)
 class CountChildrenAsked:
     """OTP `count_children`."""
 
@@ -159,6 +167,7 @@ Request: TypeAlias = (
     | DeleteChildAsked
     | CycleChildAsked
     | WhichChildrenAsked
+    | WhichChildAsked
     | CountChildrenAsked
     | GetChildSpecAsked
 )

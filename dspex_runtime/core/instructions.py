@@ -87,7 +87,7 @@ class Ok:
 
     `value` is Started or "undefined" (the child ignored) for starts, None for terminate and delete,
     a list of (id, pid | None | "undefined" | "restarting", "worker" | "supervisor") for which_children,
-    a dict for count_children, a ChildSpec for get_childspec.
+    one such for which_child, a dict for count_children, a ChildSpec for get_childspec.
     """
 
     value: Any = None
@@ -95,7 +95,10 @@ class Ok:
 
 @dataclass(frozen=True, slots=True)
 class Err:
-    """A request failed with OTP's atom as `code`; "start_failed" carries which child, why, and the child's own error."""
+    """A request failed with OTP's atom as `code`; "start_failed" carries which child, why, and the child's own error.
+
+    Of a dynamic supervisor also "max_children", and "dynamic" for restart_child and delete_child, which it does not have.
+    """
 
     code: str
     message: str
@@ -160,10 +163,14 @@ class BootFailed:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The supervisor ended and all its children are dead. `gave_up`: its restart intensity was reached."""
+    """The supervisor ended and all its children are dead.
+
+    `gave_up`: its restart intensity was reached. `auto_shutdown`: its significant children are through, as its spec asked.
+    """
 
     reason: ExitReason
     gave_up: bool = False
+    auto_shutdown: bool = False
 
 
 Instruction: TypeAlias = (

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from dspex_runtime.core.child_table import ChildTable, Life, Record
+from dspex_runtime.core.dynamic_supervision import DynamicSupervision
 from dspex_runtime.core.events import Event, StartChildAsked, TimerId, TimerKind
 from dspex_runtime.core.operation import Due, Operation, Purpose, Queued, Retry
 
@@ -59,7 +60,6 @@ def problems(
     queue: Iterable[Queued],
     armed: Iterable[TimerId],
     *,
-    start_window: int,
     done: bool,
 ) -> Iterator[str]:
     """Yield a text for everything that is wrong."""
@@ -69,11 +69,11 @@ def problems(
     if operation is None:
         yield from _idle_problems(lives, waiting)
     else:
-        yield from _busy_problems(operation, lives, start_window)
+        yield from _busy_problems(operation, lives)
     for record in table:
         yield from _record_problems(record, operation, waiting, timers)
     for timer in timers:
-        if table.current(timer.child_id, timer.incarnation) is None:
+        if not _is_current(timer, table):
             yield f"{timer} is armed for an incarnation that is gone"
     if done and (timers or waiting or any(record.occupied for record in table)):
         yield "the machine is done, but has children, timers or requests left"
@@ -87,41 +87,80 @@ def _idle_problems(lives: dict[Life, list[Record]], waiting: list[Queued]) -> It
             yield f"idle with {life} children: {[record.id for record in lives[life]]}"
 
 
-def _busy_problems(operation: Operation, lives: dict[Life, list[Record]], start_window: int) -> Iterator[str]:
+def _busy_problems(operation: Operation, lives: dict[Life, list[Record]]) -> Iterator[str]:
     stopping = [record.id for record in lives[Life.STOPPING]]
     if stopping != ([] if operation.stopping is None else [operation.stopping]):
         yield f"{stopping} are stopping, the operation waits for {operation.stopping}"
-    starting = {record.id for record in lives[Life.STARTING]}
-    if len(starting) > start_window:
-        yield f"{len(starting)} children are starting, the window is {start_window}"
+    starting = [record.id for record in lives[Life.STARTING]]
     if operation.purpose is Purpose.FINISH:
-        if operation.starting or operation.to_start:
+        if operation.starting is not None or operation.to_start:
             yield "a supervisor that stops starts children"
-    elif starting != operation.starting:
+    elif starting != ([] if operation.starting is None else [operation.starting]):
         yield f"{starting} are starting, the operation waits for {operation.starting}"
-    if operation.stopping is None and not operation.starting:
+    if operation.stopping is None and operation.starting is None:
         yield "the operation waits for nothing"
 
 
 def _record_problems(record: Record, operation: Operation | None, waiting: list[Queued], timers: set[TimerId]) -> Iterator[str]:
-    def is_armed(kind: TimerKind) -> bool:
-        return TimerId(kind, record.id, record.incarnation) in timers
-
-    has_limit = record.spec.start_timeout_s is not None
-    if record.life is Life.STARTING and record.kill_reason is None and is_armed(TimerKind.START) != has_limit:
-        yield f"{record.id!r} is starting; start_timeout_s is {record.spec.start_timeout_s}, armed: {not has_limit}"
-    if is_armed(TimerKind.START) and record.life not in (Life.STARTING, Life.STOPPING):
-        yield f"{record.id!r} has a start time-out and is {record.life}"
-    if is_armed(TimerKind.SHUTDOWN) and record.life is not Life.STOPPING:
-        yield f"{record.id!r} has a shutdown time-out and is {record.life}"
-    if is_armed(TimerKind.BACKOFF) and record.life is not Life.RESTARTING:
-        yield f"{record.id!r} has a back-off and is {record.life}"
-    if record.life is Life.RESTARTING and not is_armed(TimerKind.BACKOFF):
+    yield from _timer_problems(record, timers)
+    if record.life is Life.RESTARTING and not _is_armed(TimerKind.BACKOFF, record, timers):
         swept = operation is not None and (
             operation.purpose is Purpose.FINISH or record.id in (operation.child, *operation.to_start)
         )
         queued = any(isinstance(item, Retry | Due) and item.child_id == record.id for item in waiting)
         if not swept and not queued:
             yield f"{record.id!r} is restarting and nothing will restart it"
+
+
+def _timer_problems(record: Record, timers: set[TimerId]) -> Iterator[str]:
+    has_limit = record.spec.start_timeout_s is not None
+    has_start_timer = _is_armed(TimerKind.START, record, timers)
+    if record.life is Life.STARTING and record.kill_reason is None and has_start_timer != has_limit:
+        yield f"{record.id!r} is starting; start_timeout_s is {record.spec.start_timeout_s}, armed: {not has_limit}"
+    if has_start_timer and record.life not in (Life.STARTING, Life.STOPPING):
+        yield f"{record.id!r} has a start time-out and is {record.life}"
+    if _is_armed(TimerKind.SHUTDOWN, record, timers) and record.life is not Life.STOPPING:
+        yield f"{record.id!r} has a shutdown time-out and is {record.life}"
+    if _is_armed(TimerKind.BACKOFF, record, timers) and record.life is not Life.RESTARTING:
+        yield f"{record.id!r} has a back-off and is {record.life}"
     if record.pid is not None and not record.has_process:
         yield f"{record.id!r} has no process and pid {record.pid}"
+
+
+def _is_armed(kind: TimerKind, record: Record, timers: set[TimerId]) -> bool:
+    return TimerId(kind, record.id, record.incarnation) in timers
+
+
+def dynamic_problems(sup: DynamicSupervision, *, booted: bool) -> Iterator[str]:
+    """Yield a text for everything that is wrong with a dynamic supervisor."""
+    timers = set(sup.out.armed)
+    for record in sup.table:
+        yield from _timer_problems(record, timers)
+        yield from _dynamic_record_problems(record, sup, timers)
+    yield from (f"{timer} is armed for an incarnation that is gone" for timer in timers if not _is_current(timer, sup.table))
+    yield from (f"there is work on {child_id!r}, which is gone" for child_id in sup.work if sup.table.get(child_id) is None)
+    limit = sup.spec.max_children
+    if limit is not None and len(sup.table) > limit:
+        yield f"{len(sup.table)} children, max_children is {limit}"
+    if sup.turns and (booted or sup.ending is not None):
+        yield f"{len(sup.turns)} requests and retries had no turn"
+    if sup.leaving and sup.ending is None:
+        yield f"the end of {sorted(sup.leaving)} is waited for by a supervisor that does not end"
+    if sup.done and (timers or sup.work or sup.leaving or any(record.occupied for record in sup.table)):
+        yield "the machine is done, but has children, timers or requests left"
+
+
+def _dynamic_record_problems(record: Record, sup: DynamicSupervision, timers: set[TimerId]) -> Iterator[str]:
+    work = sup.work.get(record.id)
+    if (work is not None) != (record.life in (Life.STARTING, Life.STOPPING)):
+        yield f"{record.id!r} is {record.life}, the work on it is {work}"
+    if record.life is Life.DEAD or (record.life is Life.UNDEFINED and sup.ending is None):
+        yield f"{record.id!r} is {record.life} and was not forgotten"
+    if record.life is Life.RESTARTING and not _is_armed(TimerKind.BACKOFF, record, timers):
+        yield f"{record.id!r} is restarting and nothing will restart it"
+    if sup.ending is not None and (record.id in sup.leaving) != (record.life is Life.STOPPING):
+        yield f"{record.id!r} is {record.life} while the supervisor ends"
+
+
+def _is_current(timer: TimerId, table: ChildTable) -> bool:
+    return table.current(timer.child_id, timer.incarnation) is not None

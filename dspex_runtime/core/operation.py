@@ -16,6 +16,18 @@ from dspex_runtime.core.instructions import BootFailed, Exited
 from dspex_runtime.types import ChildId, Incarnation, State
 
 
+class Phase(StrEnum):
+    """What a supervisor is doing. Requests are served while RUNNING, refused from STOPPING on, and wait otherwise."""
+
+    NEW = "new"
+    BOOTING = "booting"
+    RUNNING = "running"
+    SWEEPING = "sweeping"  # a child is being stopped
+    STARTING = "starting"
+    STOPPING = "stopping"  # for good
+    DONE = "done"
+
+
 class Purpose(StrEnum):
     """Why an operation runs."""
 
@@ -36,11 +48,12 @@ class Operation:
         to_stop: Still to be stopped, in start order: taken from the end.
         stopping: The child whose end is awaited.
         to_start: Still to be started.
-        starting: Children whose start is awaited.
+        starting: The child whose start is awaited.
         settle: What a stopped child is shown as.
         delay_s: Back-off between the stops and the first start.
         request: The request to answer, until it is answered.
         is_new: A child whose start fails is forgotten: it came with this request.
+        cancelled: A restart that was due was among what it stopped.
         ending: What FINISH ends with.
     """
 
@@ -49,11 +62,12 @@ class Operation:
     to_stop: list[ChildId] = field(default_factory=list)
     stopping: ChildId | None = None
     to_start: deque[ChildId] = field(default_factory=deque)
-    starting: set[ChildId] = field(default_factory=set)
+    starting: ChildId | None = None
     settle: State = State.PENDING
     delay_s: float = 0.0
     request: int | None = None
     is_new: bool = False
+    cancelled: bool = False
     ending: Exited | BootFailed | None = None
 
 
@@ -69,7 +83,7 @@ class Died:
 class Retry:
     """A start failed during a restart: try again, and count it (OTP: try_again_restart).
 
-    Stale when the child is no longer RESTARTING since this very incarnation.
+    Stale when the child is no longer RESTARTING or, with a back-off, not since this very incarnation.
     """
 
     child_id: ChildId

@@ -19,6 +19,7 @@ from dspex_runtime.core.events import (
     RestartChildAsked,
     StartChildAsked,
     TerminateChildAsked,
+    WhichChildAsked,
     WhichChildrenAsked,
 )
 from dspex_runtime.core.instructions import Err, Ok
@@ -56,6 +57,9 @@ class Requests:
         match request:
             case WhichChildrenAsked():
                 return Ok(answers.which_children(table))
+            case WhichChildAsked():
+                record = table.get(request.child_id)
+                return answers.not_found(request.child_id, table) if record is None else Ok(answers.which_child(record))
             case CountChildrenAsked():
                 return Ok(answers.count_children(table))
             case GetChildSpecAsked():

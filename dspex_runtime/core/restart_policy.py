@@ -1,6 +1,6 @@
 """What a child's end means: the restart matrix and which ends are reported. Total functions, no state.
 
-Source: supervisor.erl do_restart and shutdown; OTP semantics are the same here word for word.
+Source: supervisor.erl do_restart and shutdown, dynamic_supervisor.ex wait_child; the semantics are the same here word for word.
 """
 
 from __future__ import annotations
@@ -46,3 +46,15 @@ def is_clean_stop(restart: RestartType, *, brutal: bool, reason: ExitReason) -> 
     if reason == ("killed" if brutal else "shutdown"):
         return True
     return restart is not RestartType.PERMANENT and not is_abnormal(reason)
+
+
+def is_clean_dynamic_stop(restart: RestartType, *, brutal: bool, reason: ExitReason) -> bool:
+    """Return the same for a child of a dynamic supervisor, as Elixir's has it.
+
+    A child that was to be killed is held to "killed"; ("shutdown", x) is clean for permanent children too.
+    """
+    if brutal:
+        return reason == "killed"
+    if reason == "normal":
+        return restart is not RestartType.PERMANENT
+    return not is_abnormal(reason)

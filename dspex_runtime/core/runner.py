@@ -6,10 +6,10 @@ Owns the operation in progress. Never decides whether there is one: that is the 
 from __future__ import annotations
 
 from dspex_runtime.core.child_table import ChildTable, Life, Record
-from dspex_runtime.core.events import TimerKind
 from dspex_runtime.core.instructions import Booted, ChildDeleted, Err, Ok
 from dspex_runtime.core.operation import Operation, Purpose
 from dspex_runtime.core.outbox import Outbox
+from dspex_runtime.core.significance import Significance
 from dspex_runtime.core.starting import Starter
 from dspex_runtime.core.strategy import abandoned
 from dspex_runtime.core.termination import Terminator
@@ -25,18 +25,23 @@ class Runner:
         done: A FINISH has ended: nothing will ever run again.
     """
 
-    __slots__ = ("_out", "_start_window", "_starter", "_strategy", "_table", "_terminator", "done", "operation")
+    __slots__ = ("_out", "_significance", "_starter", "_strategy", "_table", "_terminator", "done", "operation")
 
     def __init__(
-        self, strategy: Strategy, table: ChildTable, out: Outbox, starter: Starter, terminator: Terminator, *, start_window: int
+        self,
+        strategy: Strategy,
+        table: ChildTable,
+        out: Outbox,
+        starter: Starter,
+        terminator: Terminator,
+        significance: Significance,
     ) -> None:
         self._strategy = strategy
         self._table = table
         self._out = out
         self._starter = starter
         self._terminator = terminator
-        # Children of the other strategies depend on those before them: they never start together.
-        self._start_window = start_window if strategy is Strategy.ONE_FOR_ONE else 1
+        self._significance = significance
         self.operation: Operation | None = None
         self.done = False
 
@@ -44,16 +49,6 @@ class Runner:
     def is_finishing(self) -> bool:
         """Return whether everything is being stopped."""
         return self.operation is not None and self.operation.purpose is Purpose.FINISH
-
-    def has_room(self) -> bool:
-        """Return whether another restart may join the starts in progress: one_for_one with a start window above 1."""
-        operation = self.operation
-        return (
-            operation is not None
-            and self._strategy is Strategy.ONE_FOR_ONE
-            and operation.purpose is Purpose.RESTART
-            and len(operation.starting) + len(operation.to_start) < self._start_window
-        )
 
     def step(self, now: float) -> bool:
         """Do all that can be done now; True when the operation ended, False when it waits for an event (or there is none)."""
@@ -77,7 +72,7 @@ class Runner:
 
     def started(self, operation: Operation, record: Record, result: Ok) -> None:
         """A start that the operation waits for came out well."""
-        operation.starting.discard(record.id)
+        operation.starting = None
         if operation.child == record.id:
             self.answer(operation, result)
 
@@ -108,6 +103,7 @@ class Runner:
                 operation.stopping = record.id
                 self._terminator.begin(record, now)
             else:
+                operation.cancelled |= record.life is Life.RESTARTING
                 if record.life is not Life.UNDEFINED:
                     self._terminator.release(record)
                 self._settle(operation, record)
@@ -130,9 +126,9 @@ class Runner:
             assert operation.child is not None
             pivot = self._table.get(operation.child)
             assert pivot is not None
-            self.delay(pivot, operation.delay_s, now)
+            self._starter.delay(pivot, operation.delay_s, now)
             return True
-        while operation.to_start and len(operation.starting) < self._start_window:
+        while operation.starting is None and operation.to_start:
             record = self._table.get(operation.to_start.popleft())
             if record is None:  # a temporary child, deleted by the sweep
                 continue
@@ -140,14 +136,10 @@ class Runner:
                 record.restarts += 1
             elif operation.purpose is not Purpose.BOOT:
                 record.attempts = 0  # somebody looked into it: no crash loop
-            operation.starting.add(record.id)
+            operation.starting = record.id
+            self._significance.starting(record)
             self._starter.start(record, now)
-        return not operation.starting
-
-    def delay(self, record: Record, delay_s: float, now: float) -> None:
-        """Begin the back-off of a restart."""
-        self._out.set_timer(TimerKind.BACKOFF, record, now + delay_s)
-        self._out.mark(record, State.BACKOFF, due=now + delay_s, attempt=record.attempts, reason=record.last_exit)
+        return operation.starting is None
 
     def _conclude(self, operation: Operation) -> None:
         match operation.purpose:
@@ -155,7 +147,7 @@ class Runner:
                 self._out.emit(Booted())
             case Purpose.TERMINATE:
                 self.answer(operation, Ok())
-                for record in abandoned(self._strategy, self._table):
+                for record in abandoned(self._strategy, self._table) if operation.cancelled else ():
                     self._out.mark(record, State.STOPPED)
             case Purpose.FINISH:
                 assert operation.ending is not None

@@ -21,6 +21,11 @@ class Starter:
         self._out = out
         self._next_incarnation = next_incarnation
 
+    def delay(self, record: Record, delay_s: float, now: float) -> None:
+        """Begin the back-off of a restart."""
+        self._out.set_timer(TimerKind.BACKOFF, record, now + delay_s)
+        self._out.mark(record, State.BACKOFF, due=now + delay_s, attempt=record.attempts, reason=record.last_exit)
+
     def start(self, record: Record, now: float) -> None:
         """Start a new incarnation and its start time-out."""
         record.incarnation = self._next_incarnation(record.id)

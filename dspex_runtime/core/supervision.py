@@ -10,21 +10,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from dspex_runtime.core import answers
+from dspex_runtime.core import answers, reports
 from dspex_runtime.core.backoff import delay_s
 from dspex_runtime.core.child_spec import SupervisorSpec
 from dspex_runtime.core.child_table import ChildTable, Life, Record
 from dspex_runtime.core.events import TimerKind
-from dspex_runtime.core.instructions import BootFailed, Exited, Report, ReportKind
+from dspex_runtime.core.instructions import BootFailed, Exited
 from dspex_runtime.core.operation import Died, Due, Internal, Operation, Purpose, Queued, Retry
 from dspex_runtime.core.outbox import Outbox
 from dspex_runtime.core.restart_policy import Verdict, is_reported, verdict
 from dspex_runtime.core.runner import Runner
+from dspex_runtime.core.significance import Significance
 from dspex_runtime.core.starting import Starter
 from dspex_runtime.core.strategy import plan
 from dspex_runtime.core.termination import Terminator
 from dspex_runtime.core.window import RestartWindow
-from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.types import ChildId, Incarnation, State, Strategy
 
 
@@ -37,7 +37,6 @@ class Supervision:
         *,
         next_incarnation: Callable[[ChildId], Incarnation],
         random: Callable[[], float],
-        start_window: int,
     ) -> None:
         self.spec = spec
         self.table = ChildTable()
@@ -47,14 +46,22 @@ class Supervision:
         self.queue: deque[Queued] = deque()
         self.starter = Starter(self.out, next_incarnation)
         self.terminator = Terminator(self.out)
-        self.runner = Runner(spec.strategy, self.table, self.out, self.starter, self.terminator, start_window=start_window)
+        self._significance = Significance(spec.auto_shutdown, self.table)
+        self.runner = Runner(spec.strategy, self.table, self.out, self.starter, self.terminator, self._significance)
         self._window = RestartWindow(spec.max_restarts, spec.max_seconds)
         self._random = random
 
+    def restarts_within(self, now: float) -> int:
+        """Return how much of the restart budget is used."""
+        return self._window.within(now)
+
     def take(self, item: Internal, now: float) -> None:
         """Handle the end of a child, or a restart that is due, now that its turn has come; stale ones do nothing."""
-        record = self.table.current(item.child_id, item.incarnation)
-        if record is None:
+        record = self.table.get(item.child_id)
+        # OTP's try-again message names the child alone: one from an earlier failure brings the retry of a later one forward.
+        # With a back-off it would cut the delay short.
+        is_otps_retry = record is not None and isinstance(item, Retry) and record.spec.backoff is None
+        if record is None or (record.incarnation != item.incarnation and not is_otps_retry):
             return
         match item:
             case Died() if record.life is Life.DEAD:
@@ -71,10 +78,7 @@ class Supervision:
         record.life = Life.RESTARTING
         self.out.cancel_timer(TimerKind.BACKOFF, record)
         if self.spec.strategy is Strategy.ONE_FOR_ONE and after_s > 0:
-            self.runner.delay(record, after_s, now)
-            return
-        if self.runner.operation is not None:  # one_for_one with room: joins the starts in progress
-            self.runner.operation.to_start.append(record.id)
+            self.starter.delay(record, after_s, now)
             return
         affected = plan(self.spec.strategy, self.table, record.id)
         if affected.stop:
@@ -105,16 +109,23 @@ class Supervision:
         reason = record.last_exit
         assert reason is not None
         if is_reported(record.spec.restart, reason):
-            self._report(ReportKind.CHILD_TERMINATED, record, reason)
+            self.out.emit(reports.child_terminated(record, reason))
         match verdict(record.spec.restart, reason):
             case Verdict.RESTART:
                 self._restart(record, now)
             case Verdict.KEEP:
                 record.life = Life.UNDEFINED
                 self.out.mark(record, State.EXITED, reason=reason)
+                self._shut_down_after(record)
             case Verdict.DELETE:
+                record.life = Life.UNDEFINED
                 self.out.mark(record, State.EXITED, reason=reason)
                 self.runner.drop(record)
+                self._shut_down_after(record)
+
+    def _shut_down_after(self, record: Record) -> None:
+        if self._significance.ends_supervisor(record):
+            self.finish(Exited("shutdown", auto_shutdown=True), State.STOPPED)
 
     def _restart(self, record: Record, now: float) -> None:
         """Count a restart; give up when it is one too many."""
@@ -122,17 +133,7 @@ class Supervision:
             record.attempts += 1
             self.begin_restart(record, now, after_s=delay_s(record.spec.backoff, record.attempts, self._random))
             return
-        self.out.emit(
-            Report(
-                ReportKind.SHUTDOWN,
-                record.id,
-                "reached_max_restart_intensity",
-                {"restarts": len(self._window), "max_restarts": self.spec.max_restarts, "max_seconds": self.spec.max_seconds},
-            )
-        )
+        self.out.emit(reports.gave_up(record, self._window))
         record.life = Life.UNDEFINED
         self.out.mark(record, State.FAILED, reason=record.last_exit)
         self.finish(Exited("shutdown", gave_up=True), State.FAILED)
-
-    def _report(self, kind: ReportKind, record: Record, reason: ExitReason) -> None:
-        self.out.emit(Report(kind, record.id, reason, {"incarnation": record.incarnation}))

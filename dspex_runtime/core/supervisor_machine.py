@@ -5,8 +5,7 @@ others. The parts: `supervision` (state, restart decisions), `runner` (the opera
 (the handlers), `invariants`.
 
 OTP's supervisor, and serial like it: while it starts or sweeps, requests and the ends of other children wait in order.
-Different by design: start time-outs, back-off (`backoff=None` is OTP's), `CycleChildAsked`, a float restart window, and for
-one_for_one a bounded number of starts at the same time (`start_window=1` is OTP's). auto_shutdown is not decided here.
+Different by design: start time-outs, back-off (`backoff=None` is OTP's), `CycleChildAsked`, and a float restart window.
 
 Source: supervisor.erl; DESIGN §4.
 """
@@ -15,7 +14,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from enum import StrEnum
 
 from dspex_runtime.core import invariants
 from dspex_runtime.core.child_events import ChildEvents
@@ -32,22 +30,10 @@ from dspex_runtime.core.events import (
     TimerFired,
 )
 from dspex_runtime.core.instructions import Exited, Instruction
-from dspex_runtime.core.operation import Died, Due, Operation, Purpose, Queued, Retry
+from dspex_runtime.core.operation import Died, Due, Operation, Phase, Purpose, Retry
 from dspex_runtime.core.requests import Requests
 from dspex_runtime.core.supervision import Supervision
 from dspex_runtime.types import ChildId, Incarnation, State
-
-
-class Phase(StrEnum):
-    """What a supervisor is doing. Requests are served while RUNNING, refused from STOPPING on, and wait otherwise."""
-
-    NEW = "new"
-    BOOTING = "booting"
-    RUNNING = "running"
-    SWEEPING = "sweeping"  # a child is being stopped
-    STARTING = "starting"
-    STOPPING = "stopping"  # for good
-    DONE = "done"
 
 
 class SupervisorMachine:
@@ -60,11 +46,9 @@ class SupervisorMachine:
         spec: Strategy, restart budget, children in start order (ids unique).
         next_incarnation: Called once for each start; must never return the same number twice for an id.
         random: Uniform in [0, 1), for the jitter of back-off.
-        start_window: one_for_one only: how many children may be starting at the same time, at boot and in restarts.
-            StartChild instructions stay in start order.
 
     Raises:
-        ValueError: Two children of the spec have the same id, or start_window is below 1.
+        ValueError: Two children of the spec have the same id.
     """
 
     def __init__(
@@ -73,13 +57,9 @@ class SupervisorMachine:
         *,
         next_incarnation: Callable[[ChildId], Incarnation],
         random: Callable[[], float],
-        start_window: int = 1,
     ) -> None:
-        if start_window < 1:
-            raise ValueError(f"start_window must be at least 1, got {start_window}")
         self.spec = spec
-        self._start_window = start_window
-        self._supervision = Supervision(spec, next_incarnation=next_incarnation, random=random, start_window=start_window)
+        self._supervision = Supervision(spec, next_incarnation=next_incarnation, random=random)
         self._child_events = ChildEvents(self._supervision)
         self._requests = Requests(self._supervision)
         self._story = invariants.Story()
@@ -108,6 +88,10 @@ class SupervisorMachine:
             case _:
                 return Phase.SWEEPING if operation.stopping is not None else Phase.STARTING
 
+    def restarts_within(self, now: float) -> int:
+        """Return how many restarts of the last `max_seconds` count towards `max_restarts`."""
+        return self._supervision.restarts_within(now)
+
     def validate(self) -> None:
         """Check every invariant.
 
@@ -122,7 +106,6 @@ class SupervisorMachine:
             sup.runner.operation,
             sup.queue if self._booted else (),
             sup.out.armed,
-            start_window=self._start_window,
             done=sup.runner.done,
         )
         invariants.check(found, sup.table, self._story)
@@ -169,16 +152,10 @@ class SupervisorMachine:
         while True:
             if sup.runner.step(now):
                 continue
-            if not sup.queue or not self._may_take(sup.queue[0]):
+            if sup.runner.operation is not None or not sup.queue or not self._booted:
                 return
             item = sup.queue.popleft()
             if isinstance(item, Died | Retry | Due):
                 sup.take(item, now)
             else:
                 self._requests.serve(item, now)
-
-    def _may_take(self, item: Queued) -> bool:
-        if self._supervision.runner.operation is None:
-            return self._booted
-        # Only ever the head of the queue: a request that waits is not overtaken.
-        return isinstance(item, Died | Retry | Due) and self._supervision.runner.has_room()

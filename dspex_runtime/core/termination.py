@@ -5,6 +5,8 @@ Source: supervisor.erl shutdown/1 and do_terminate/2.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dspex_runtime.core.child_table import Life, Record
 from dspex_runtime.core.events import TimerKind
 from dspex_runtime.core.instructions import KillChild, Report, ReportKind, StopChild
@@ -17,10 +19,11 @@ from dspex_runtime.types import State
 class Terminator:
     """Moves records STARTING | RUNNING -> STOPPING -> UNDEFINED, and DEAD or RESTARTING -> UNDEFINED."""
 
-    __slots__ = ("_out",)
+    __slots__ = ("_is_clean", "_out")
 
-    def __init__(self, out: Outbox) -> None:
+    def __init__(self, out: Outbox, *, is_clean: Callable[..., bool] = is_clean_stop) -> None:
         self._out = out
+        self._is_clean = is_clean
 
     def begin(self, record: Record, now: float) -> None:
         """Ask a living child to end; a brutal one is killed at once.
@@ -69,5 +72,5 @@ class Terminator:
         self._out.emit(KillChild(record.id, record.incarnation, "killed"))
 
     def _report_unclean(self, record: Record, reason: ExitReason) -> None:
-        if not is_clean_stop(record.spec.restart, brutal=record.spec.shutdown.brutal, reason=reason):
+        if not self._is_clean(record.spec.restart, brutal=record.spec.shutdown.brutal, reason=reason):
             self._out.emit(Report(ReportKind.SHUTDOWN_ERROR, record.id, reason, {"incarnation": record.incarnation}))

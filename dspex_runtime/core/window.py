@@ -32,6 +32,10 @@ class RestartWindow:
         self._times.append(now)
         return len(self._times) <= self.max_restarts
 
+    def within(self, now: float) -> int:
+        """Return how many decisions the limit counts at `now`; counts none itself."""
+        return sum(time >= now - self.max_seconds for time in self._times)
+
     def __len__(self) -> int:
         """Return how many decisions were counted at the last `record`."""
         return len(self._times)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import _thread
 import atexit
 import os
-import random
 import select
 import socket
 import sys
@@ -18,19 +17,21 @@ from typing import Any
 
 from dspex_runtime.core.child_spec import LaunchSpec
 from dspex_runtime.errors import ProtocolError, StartError
-from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.host import context, targets
 from dspex_runtime.host.assignment import Assignment, from_message
 from dspex_runtime.host.behaviours import GenServer
-from dspex_runtime.host.calls import fault_reason, system_exit_reason, without_own_frames
+from dspex_runtime.host.causes import fault_reason
 from dspex_runtime.host.channels import DataChannels
 from dspex_runtime.host.control import Control, ignore_interrupts, stop_on_sigterm
-from dspex_runtime.host.ending import Ending, exit_status
+from dspex_runtime.host.ending import Ending
 from dspex_runtime.host.genserver import ServerHost
 from dspex_runtime.host.hosted import Hosted
 from dspex_runtime.host.logs import ProcessLog, install
-from dspex_runtime.host.prefault import warm_up
+from dspex_runtime.host.own_mail import OwnMail
+from dspex_runtime.host.prefault import rehearse_in_zygote, warm_up
 from dspex_runtime.host.server_loop import ServerLoop
+from dspex_runtime.host.start_failure import start_failed
+from dspex_runtime.host.uplink import Uplink
 from dspex_runtime.osproc.board import Board
 from dspex_runtime.osproc.channel import FdChannel
 from dspex_runtime.osproc.warmth import Warmth
@@ -46,9 +47,20 @@ class _Inherited:
     def __init__(self) -> None:
         self.codec = Codec(pickle=True)
         self.codec.unpack(self.codec.pack([0, {}]))  # the first use makes a packer
+        self.has_dspy = "dspy" in sys.modules
+        # A user's file asks for `dx.GenServer`: the package, which no layer imports, looks a name up once and keeps it.
+        package: Any = sys.modules["dspex_runtime"]
+        for name, home in package._HOME_OF.items():
+            if f"dspex_runtime.{home}" in sys.modules:
+                getattr(package, name)
 
 
 _inherited = _Inherited()
+
+
+def rehearse() -> None:
+    """Do in the zygote, for all forks, what each of them will do."""
+    rehearse_in_zygote(_inherited.codec)
 
 
 def main(control_fd: int, board: Board, warmth: int) -> int:
@@ -61,8 +73,7 @@ def main(control_fd: int, board: Board, warmth: int) -> int:
     """
     atexit._clear()  # what the zygote's imports registered belongs to the zygote
     codec = _inherited.codec
-    control = FdChannel(socket.socket(fileno=control_fd), codec)
-    random.seed()  # every fork would draw the zygote's numbers
+    control = FdChannel(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, control_fd), codec)
     ignore_interrupts()
     warm_up(control.fileno(), codec, Warmth(warmth))
     try:
@@ -88,18 +99,20 @@ def _become(assignment: Assignment, control: FdChannel, board: Board, codec: Cod
     logs.open()
     install(logs)
     _settle_in(assignment)
+    context.Process.parent = uplink = Uplink(control, codec)
+    context.Process.mail = mail = OwnMail()
     try:
         hosted = _build(assignment, codec)
         if hosted is None:
             control.send([m.READY, 0, {"ignore": True}])
             return 0
     except BaseException as exc:
-        return _start_failed(exc, assignment, control, codec)
+        return start_failed(exc, assignment, control, codec)
     control.send([m.READY, 0, _facts(hosted, started)])
     # The rest is not on the way to READY. What comes meanwhile waits in the control socket.
     epoll = select.epoll()
     ending = Ending(control)
-    service = Control(control, epoll, assignment, codec, ending, logs)
+    service = Control(control, epoll, assignment, codec, ending, logs, uplink)
     loop = ServerLoop(
         hosted,
         assignment.launch,
@@ -114,15 +127,11 @@ def _become(assignment: Assignment, control: FdChannel, board: Board, codec: Cod
     )
     ending.hosted, ending.loop = hosted, loop
     context.Process.loop = loop
-    context.Process.server = hosted if isinstance(hosted, ServerHost) else None
+    mail.hand_to(loop)
     if assignment.launch.trap_exit:
         stop_on_sigterm(service.on_sigterm)
     # Not threading.Thread: its start waits for the new thread to run, 0.3 ms and 30 pages more.
     _thread.start_new_thread(service.serve, (loop, hosted))
-    try:
-        hosted.after_start()
-    except BaseException as exc:
-        loop.calls.ended_outside(exc)
     try:
         reason, owed = loop.run()
     except BaseException as exc:  # ours: whatever user code raises was caught where it was called
@@ -132,7 +141,7 @@ def _become(assignment: Assignment, control: FdChannel, board: Board, codec: Cod
 
 def _settle_in(assignment: Assignment) -> None:
     """Make this process its own: environment, paths, randomness, priority."""
-    context.Process.assignment = assignment
+    context.Process.assignment, context.Process.pid = assignment, os.getpid()
     os.chdir(assignment.cwd)  # the folder of the YAML: what a module is told to read is relative to it
     os.environ.update(assignment.environment())
     if assignment.launch.sys_path:
@@ -148,6 +157,7 @@ def _build(assignment: Assignment, codec: Codec) -> Hosted | None:
     """Find, build and initialise what is to be hosted; None when it chose to be ignored."""
     launch = assignment.launch
     hosted = _host(targets.find(launch), launch, codec)
+    context.Process.server = hosted if isinstance(hosted, ServerHost) else None
     args, kwargs = targets.arguments(launch)
     return hosted if hosted.start(args, kwargs) else None
 
@@ -176,29 +186,9 @@ def _facts(hosted: Hosted, started: float) -> dict[str, Any]:
         "kind": str(hosted.kind),
         "version": hosted.version,
         "methods": {"idempotent": hosted.idempotent_methods()},
+        "imported_dspy": not _inherited.has_dspy and "dspy" in sys.modules,  # its next incarnation comes from where it is
         "seconds": time.monotonic() - started,
     }
-
-
-def _start_failed(exc: BaseException, assignment: Assignment, control: FdChannel, codec: Codec) -> int:
-    """Tell the parent why, with the user's own traceback; nothing is terminated, as nothing was started."""
-    if not isinstance(exc, StartError):
-        exc.__traceback__ = without_own_frames(exc.__traceback__)
-    sys.excepthook(type(exc), exc, exc.__traceback__)  # into the module's log as well
-    reason: ExitReason | None = None
-    if isinstance(exc, SystemExit):
-        reason = system_exit_reason(exc)
-        exc = StartError(f"exited while it started: SystemExit({exc.code!r})", id=assignment.id, reason=reason)
-    elif isinstance(exc, StartError):
-        exc.id = exc.id or assignment.id
-        reason = exc.reason
-    try:
-        control.send([m.FAULT, 0, to_fault(exc, id=assignment.id, incarnation=assignment.incarnation, codec=codec)])
-        if reason is not None:
-            control.send([m.BYE, 0, reason])
-    except OSError:
-        pass  # the parent is gone
-    return max(1, exit_status(reason or "normal"))  # a failed start is never status 0
 
 
 def _log_full(control: FdChannel, text: str) -> None:

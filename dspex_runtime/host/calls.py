@@ -5,15 +5,16 @@ The path of a plain call is the hot path of the whole runtime (<= 8 us); everyth
 
 from __future__ import annotations
 
-import importlib
 import logging
-import os
-from types import TracebackType
+from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from dspex_runtime.exit_reason import ExitReason
+from dspex_runtime.exit_reason import ExitReason, describe
 from dspex_runtime.host.async_side import AsyncSide
+from dspex_runtime.host.causes import error_text, fault_reason, system_exit_reason, without_own_frames
 from dspex_runtime.host.context import CallCancelledError, current_request
+from dspex_runtime.host.deferred import From
 from dspex_runtime.host.hosted import NO_REPLY, Entry, Hosted, ProcessEndedError, UnknownMethodError
 from dspex_runtime.host.mailbox import Request
 from dspex_runtime.host.peer import Peer, unserialisable
@@ -22,21 +23,18 @@ from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.faults import to_fault
 
 if TYPE_CHECKING:
-    from dspex_runtime.host.server_loop import ServerLoop
+    from dspex_runtime.host.loop_state import LoopState
     from dspex_runtime.wire.codec import Codec
 
 log = logging.getLogger("dspex_runtime.host")
 
 _SMALL: Final = frozenset((int, float, bool, type(None)))  # values that certainly can be sent: a held reply must not fail
 
-_OWN: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_OWN_FRAMES: Final = (f"{_OWN}/host/", f"{_OWN}/modules/", "<frozen importlib", os.path.dirname(importlib.__file__) + "/")
-
 
 class Calls:
     """Runs requests for the loop."""
 
-    def __init__(self, loop: ServerLoop, hosted: Hosted, codec: Codec, *, id: str, incarnation: int, alone: bool) -> None:
+    def __init__(self, loop: LoopState, hosted: Hosted, codec: Codec, *, id: str, incarnation: int, alone: bool) -> None:
         self._loop = loop
         self._hosted = hosted
         self._codec = codec
@@ -49,6 +47,8 @@ class Calls:
         # A reply about to go out with the announcement of that client's next request, which is in the mailbox already: one
         # system call instead of two doubles what a pipelined client gets. Never held across a wait or user code.
         self.held: tuple[Peer, list[Any]] | None = None
+        self.on_reply: Callable[[Request, Any], None] | None = None  # hears of answers given later, while somebody traces
+        self.culprit: Request | None = None  # the request in which the process ended
 
     def serve(self, request: Request) -> None:
         """Run one request on this call thread, and answer it."""
@@ -90,12 +90,25 @@ class Calls:
         else:
             self.succeeded(request, value, may_hold=self._alone)
         if self._serial and self._hosted.has_more():
-            self.flush()
-            current_request.set(None)  # it was answered: what is called from here on does not end with its deadline
-            try:
-                self._hosted.after_call()
-            except BaseException as exc:
-                self.ended_outside(exc)
+            self.follow_up()
+
+    def follow_up(self) -> None:
+        """Do what the last callback asked for: continue before anything queued, then wait for a message no longer than so."""
+        if not self._hosted.has_more():
+            return
+        self.flush()
+        current_request.set(None)  # it was answered: what is called from here on does not end with its deadline
+        try:
+            idle_s = self._hosted.after_call()
+        except BaseException as exc:
+            self.ended_outside(exc)
+        else:
+            if idle_s is not None:
+                self._loop.idle_after(monotonic() + idle_s)
+
+    def forget_entries(self) -> None:
+        """Look every method up again: the hosted thing has changed how they are run."""
+        self._entries.clear()
 
     def _find(self, method: str) -> Entry:
         entry = self._hosted.find(method)
@@ -118,7 +131,14 @@ class Calls:
         peer = request.peer
         if peer is None or not request.id or value is NO_REPLY or request.replied:
             pass
-        elif may_hold and peer.mux and request.key is None and type(value) in _SMALL and self._loop.mailbox:
+        elif (
+            may_hold
+            and peer.mux
+            and request.key is None
+            and type(value) in _SMALL
+            and self._loop.mailbox
+            and not self._loop.deferred
+        ):
             self.held = (peer, [m.REPLY, request.id, value])
             request.replied = True
         else:
@@ -145,6 +165,8 @@ class Calls:
     def _reply(self, request: Request, value: Any) -> bool:
         assert request.peer is not None
         request.replied = True
+        if self._loop.deferred:  # its `from_` was sent away, and it is answered here all the same
+            self._loop.deferred.forget(request)
         try:
             waiting = self._loop.answers.settle(request, [value]) if request.key is not None else ()
             delivered = request.peer.send([m.REPLY, request.id, value])
@@ -165,12 +187,19 @@ class Calls:
 
     def answer_later(self, request: Any, value: Any) -> bool:
         """Give the answer that a callback kept back; False when it was given before, or nobody is there to take it."""
+        if isinstance(request, From):
+            request = self._loop.deferred.find(request.number)  # of this process: who asks has made sure of it
+            if request is None:
+                return False
         if not isinstance(request, Request):
             raise TypeError(f"reply() takes the from_ of a handle_call, got {type(request).__name__}")
         with self._loop.lock:
             if request.replied or request.peer is None or not request.id:
                 return False
             request.replied = True
+        self._loop.deferred.forget(request)
+        if self.on_reply is not None:
+            self.on_reply(request, value)
         return self._reply(request, value)
 
     def failed(self, request: Request, exc: BaseException) -> None:
@@ -187,6 +216,8 @@ class Calls:
 
     def _fault(self, request: Request, exc: BaseException) -> None:
         request.replied = True
+        if self._loop.deferred:
+            self._loop.deferred.forget(request)
         fault = self.fault(exc)
         for one in (request, *(self._loop.answers.settle(request, None) if request.key is not None else ())):
             if one.peer is not None:
@@ -218,37 +249,7 @@ class Calls:
         return fault_reason(self.fault(exc))
 
     def _end(self, request: Request, reason: ExitReason, reply: Any) -> None:
-        self._loop.ended(request, None if reply is not NO_REPLY else f"ended: {reason}")
+        self.culprit = request
+        self._loop.ended(request, None if reply is not NO_REPLY else f"ended: {describe(reason)}")
         answer = (request, reply) if reply is not NO_REPLY and request.id else None
         self._loop.end(reason, answer)
-
-
-def without_own_frames(trace: TracebackType | None) -> TracebackType | None:
-    """Drop the leading frames that belong to this package or to the import system: what is left begins in the user's code.
-
-    Where it never got there (wrong arguments, a syntax error) the last frame stays: a traceback needs one to be shown.
-    """
-    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN_FRAMES):
-        trace = trace.tb_next
-    return trace
-
-
-def fault_reason(fault: dict[str, Any]) -> ExitReason:
-    """Return the exit reason for an exception, from its fault: bounded texts, made without trusting its __str__."""
-    return ("error", fault["type"], fault["message"], fault["traceback"])
-
-
-def error_text(exc: BaseException) -> str:
-    """Return one line about an exception, whatever its own __str__ does; bounded, since a thousand are kept."""
-    try:
-        return f"{type(exc).__name__}: {exc}"[:500]
-    except Exception as broken:
-        return f"{type(exc).__name__}: its __str__ raised {type(broken).__name__}"
-
-
-def system_exit_reason(exc: SystemExit) -> ExitReason:
-    """Return what sys.exit(code) means: none and 0 are normal, a text is status 1 as in any Python program."""
-    code = exc.code
-    if code is None or code == 0:
-        return "normal"
-    return ("exit_status", code & 0xFF if isinstance(code, int) else 1)

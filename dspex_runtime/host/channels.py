@@ -62,8 +62,8 @@ class DataChannels:
         return self._ready(self._data.poll(0))
 
     def _ready(self, events: list[tuple[int, int]]) -> list[Peer]:
-        peers = self.peers
-        return [peers[fileno] for fileno, _ in events if fileno in peers]
+        find = self.peers.get  # once each: without the lock, another thread may remove one between a look and a take
+        return [peer for fileno, _ in events if (peer := find(fileno)) is not None]
 
     def arm(self, followers: int) -> None:
         """No call thread reads now: let the kernel wake an idle follower, or else the control thread."""

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from dspex_runtime.host.assignment import Assignment
     from dspex_runtime.host.genserver import ServerHost
     from dspex_runtime.host.mailbox import Request
+    from dspex_runtime.host.own_mail import OwnMail
     from dspex_runtime.host.server_loop import ServerLoop
+    from dspex_runtime.host.uplink import Uplink
 
 __all__ = ["CallCancelledError", "cancelled", "check_cancelled", "deadline", "incarnation", "self_id"]
 
@@ -27,8 +29,11 @@ class Process:
     """The one module this process is; set once, after the assignment."""
 
     assignment: Assignment | None = None
+    parent: Uplink | None = None  #: set before user code is imported
     loop: ServerLoop | None = None
-    server: ServerHost | None = None
+    server: ServerHost | None = None  #: from before its init
+    mail: OwnMail | None = None  #: what it sends to itself; set before user code is imported
+    pid: int | None = None  #: what user code forks is another process
 
 
 def self_id() -> str:

@@ -1,11 +1,12 @@
 """The control thread: serves the parent always, and the data channels while every call thread is at work.
 
-Owns the control channel's reading side, the clock of a drain, and the rotation check while foreign code writes to the log.
+Owns the control channel's reading side, and the rotation check while foreign code writes to the log.
 Needs the GIL: while C code holds it nothing here answers, and the parent's own clock decides.
 """
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import logging
 import os
 import select
@@ -16,15 +17,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.errors import CallError, ProtocolError
-from dspex_runtime.exit_reason import ExitReason
+from dspex_runtime.exit_reason import is_exit_reason, own_reason
 from dspex_runtime.host.assignment import Assignment
 from dspex_runtime.host.ending import Ending
-from dspex_runtime.host.genserver import checked_reason
 from dspex_runtime.host.hosted import Hosted
 from dspex_runtime.host.logs import ProcessLog
-from dspex_runtime.host.mailbox import Request
+from dspex_runtime.host.mailbox import SIGNAL, Request
 from dspex_runtime.host.parent import ParentPeer
 from dspex_runtime.host.peer import Peer
+from dspex_runtime.host.stopping import Stopping
+from dspex_runtime.host.sys_functions import SYS_OPS, SysFunctions
+from dspex_runtime.host.turns import Turns
+from dspex_runtime.host.uplink import Uplink, is_mail
 from dspex_runtime.osproc.channel import Channel, FdChannel
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec, UndecodableError
@@ -42,9 +46,17 @@ class Control:
     """Serves one parent."""
 
     def __init__(
-        self, channel: FdChannel, epoll: select.epoll, assignment: Assignment, codec: Codec, ending: Ending, logs: ProcessLog
+        self,
+        channel: FdChannel,
+        epoll: select.epoll,
+        assignment: Assignment,
+        codec: Codec,
+        ending: Ending,
+        logs: ProcessLog,
+        uplink: Uplink,
     ) -> None:
         self._channel = channel
+        self._uplink = uplink
         self._epoll = epoll
         self._assignment = assignment
         self._codec = codec
@@ -52,18 +64,21 @@ class Control:
         self._logs = logs
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._parent = ParentPeer(channel, self.fault)
+        self._turns = Turns(channel.fileno(), self.wake)
         self._loop: ServerLoop | None = None
         self._hosted: Hosted | None = None
+        self._sys: SysFunctions | None = None
         self._signalled = False
-        self._stop_reason: ExitReason | None = None
-        self._drain_until: float | None = None  # when a stop no longer waits for running calls
-        self._drains: list[tuple[int, float | None]] = []  # requests to be told when nothing runs: id, until
+        self._stopping: Stopping | None = None
         epoll.register(channel.fileno(), select.EPOLLIN)
         epoll.register(self._wake, select.EPOLLIN | select.EPOLLET)
 
     def serve(self, loop: ServerLoop, hosted: Hosted) -> None:
         """Serve until the process ends: the control thread's whole life."""
         self._loop, self._hosted = loop, hosted
+        loop.parent_waits = self._turns.unserved
+        self._sys = SysFunctions(loop, hosted, self._identity(), self._codec)
+        self._stopping = Stopping(loop, hosted, self._ending, trap_exit=self._assignment.launch.trap_exit, send=self._send)
         try:
             self._serve()
         except BaseException as exc:
@@ -75,12 +90,15 @@ class Control:
         loop = self._loop
         assert loop
         control, data = self._channel.fileno(), loop.channels.fileno()
+        for message in self._uplink.serve():  # what came while `init` asked the parent something
+            self._handle(message)
         if self._channel.pending:  # what came with the assignment is in our buffer, and the descriptor is quiet
             self._serve_parent()
             self._after_turn()
         while True:
+            self._turns.end()
             ready = [fileno for fileno, _ in self._epoll.poll(self._timeout_s())]
-            if control in ready:
+            if self._turns.begin() or control in ready:
                 self._serve_parent()
             if data in ready:
                 loop.take_over()
@@ -108,48 +126,19 @@ class Control:
         return self._loop.calls.fault(exc)
 
     def _timeout_s(self) -> float | None:
-        times = [until for _, until in self._drains if until is not None]
-        if self._drain_until is not None:
-            times.append(self._drain_until)
+        times = self._stopping.times() if self._stopping is not None else []
         if self._logs.foreign:
             times.append(time.monotonic() + LOG_CHECK_S)
         return min(max(0.0, min(times) - time.monotonic()), LONGEST_WAIT_S) if times else None
 
     def _after_turn(self) -> None:
+        assert self._stopping
         if self._signalled:
             self._signalled = False
-            self._stop("shutdown", 0.0)
+            self._stopping.stop("shutdown", 0.0)
         if self._logs.foreign:
             self._logs.check()
-        if self._drains:
-            self._answer_drains()
-        if self._drain_until is not None and time.monotonic() >= self._drain_until:
-            self._end_drain()
-
-    def _end_drain(self) -> None:
-        loop, hosted, reason = self._loop, self._hosted, self._stop_reason
-        assert loop
-        assert hosted
-        assert reason
-        self._drain_until = None
-        if hosted.serial:
-            # terminate() must not run beside a callback. It has until the parent's own time-out, then it is killed.
-            return
-        loop.give_up()
-        # The main thread may be in a call that never returns, so this one ends the process; whoever comes first does.
-        self._ending.exit(reason)
-
-    def _answer_drains(self) -> None:
-        assert self._loop is not None
-        running = self._loop.counts()["running"]
-        now = time.monotonic()
-        waiting = []
-        for id, until in self._drains:
-            if running == 0 or (until is not None and now >= until):
-                self._send([m.REPLY, id, {"running": running}])
-            else:
-                waiting.append((id, until))
-        self._drains = waiting
+        self._stopping.look()
 
     def _serve_parent(self) -> None:
         more = True
@@ -163,18 +152,29 @@ class Control:
         except (EOFError, ConnectionError):
             os._exit(0)  # the runtime is gone; nobody is left to end for
         except UndecodableError as exc:  # a value that cannot be rebuilt here; whatever else is wrong ends the process
-            log.error("lost a message of the parent: %s", exc)
+            if exc.kind == m.CONTROL and exc.request:
+                self._send([m.FAULT, exc.request, self.fault(exc)])
+            else:
+                self._uplink.undecodable(exc)
             return True
         for message in received:
-            kind = message[0]
-            if kind == m.CHANNEL:
-                self._add_channel(message[2])
-            elif kind == m.CONTROL:
-                _, id, op, args = message
-                self._operate(id, op, args or {})
-            else:
-                log.warning("the parent sent a message of kind %r", kind)
+            self._handle(message)
         return bool(received) and self._channel.pending
+
+    def _handle(self, message: list[Any]) -> None:
+        kind = message[0]
+        if kind == m.CHANNEL:
+            self._add_channel(message[2])
+        elif kind == m.CONTROL:
+            _, id, op, args = message
+            self._operate(id, op, args or {})
+        elif kind in (m.REPLY, m.FAULT):
+            self._uplink.answered(message)
+        elif is_mail(message):
+            assert self._loop is not None
+            self._loop.deliver(message[2]["message"])
+        else:
+            log.warning("the parent sent a message of kind %r", kind)
 
     def _add_channel(self, info: dict[str, Any]) -> None:
         assert self._loop is not None
@@ -200,33 +200,31 @@ class Control:
             self._send([m.FAULT, id, self.fault(exc)])
 
     def _operate(self, id: int, op: str, args: dict[str, Any]) -> None:
-        loop, hosted = self._loop, self._hosted
+        loop, stopping = self._loop, self._stopping
         assert loop
-        assert hosted
+        assert stopping
         match op:
             case "stop":
                 if id:
                     self._send([m.REPLY, id, None])
-                self._stop(checked_reason(args.get("reason", "shutdown")), args.get("drain_s"))
+                reason = args.get("reason", "shutdown")  # the parent's own, or what came through a link: "killed" too
+                stopping.stop(reason if is_exit_reason(reason) else own_reason(reason, "Stop"), args.get("drain_s"))
             case "drain":
-                timeout_s = args.get("timeout_s")
-                loop.drain()
-                self._drains.append((id, None if timeout_s is None else time.monotonic() + timeout_s))
+                stopping.drain(id, args.get("timeout_s"))
             case "call":
                 timeout_s = args.get("timeout_s")
                 deadline = None if timeout_s is None else time.monotonic() + timeout_s
                 loop.put(Request(self._parent, id, args["method"], args.get("args", []), args.get("kwargs", {}), deadline))
-            case "get_state":
-                loop.run_on_main(lambda: self._answer(id, hosted.get_state))
-            case "replace_state":
-                loop.run_on_main(lambda: self._answer(id, lambda: hosted.replace_state(self._function(args["function"]))))
-            case "suspend" | "resume":
-                loop.suspend(op == "suspend")
+            case "terminate":  # OTP sys:terminate: terminate() runs whether exits are trapped or not
                 self._send([m.REPLY, id, None])
+                stopping.begin(own_reason(args.get("reason", "normal"), "Stop"), None)
+            case "signal":  # answered when it is in the mailbox: what its sender sends from then on comes behind it
+                self._answer(id, lambda: loop.deliver(args["message"], SIGNAL))
             case "check_log":
                 self._logs.check()
-            case "status":
-                loop.run_on_main(lambda: self._answer(id, lambda: {**loop.counts(), **hosted.status()}))
+            case _ if op in SYS_OPS:
+                assert self._sys
+                self._sys.serve(op, args, lambda function: self._answer(id, function))
             case "ping" | "metrics" | "executions" | "statistics":
                 self._answer(id, lambda: self._figures(op, args))
             case _:
@@ -246,31 +244,14 @@ class Control:
                 self._logs.check()
                 return {**loop.counts(), "log": self._logs.counts()}
             case _:
-                return {"id": self._assignment.id, "incarnation": self._assignment.incarnation, "pid": os.getpid()}
+                return self._identity()
 
-    def _function(self, pickled: Any) -> Callable[[Any], Any]:
-        """The client's function, as the codec already rebuilt it or as the bytes that cloudpickle made."""
-        if callable(pickled):
-            return pickled  # type: ignore[no-any-return]
-        import pickle
-
-        function: Callable[[Any], Any] = pickle.loads(pickled)
-        return function
-
-    def _stop(self, reason: ExitReason, drain_s: float | None) -> None:
-        assert self._loop is not None
-        if not self._assignment.launch.trap_exit:
-            self._ending.exit(reason, run_terminate=False)
-        until = None if drain_s is None else time.monotonic() + drain_s
-        if self._stop_reason is None:
-            self._stop_reason, self._drain_until = reason, until
-            self._loop.stop(reason)
-        elif until is not None and (self._drain_until is None or until < self._drain_until):
-            self._drain_until = until  # asked again, with less patience
+    def _identity(self) -> dict[str, Any]:
+        return {"id": self._assignment.id, "incarnation": self._assignment.incarnation, "pid": os.getpid()}
 
 
 # signal.signal without its conversion to and from enums, which in a fresh process faults in 20 pages a call.
-_set_handler: Final = getattr(signal.signal, "__wrapped__", signal.signal)
+_set_handler: Final = _signal.signal
 
 
 def ignore_interrupts() -> None:

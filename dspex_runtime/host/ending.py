@@ -1,4 +1,4 @@
-"""The end of the process, once: terminate, the reply still owed, what never began given back, logs flushed, BYE.
+"""The end of the process, once: terminate, the reply still owed, what never began given back, logs flushed, report, BYE.
 
 Nothing after BYE. Never decides the reason: it is handed in, and only a terminate() that raises changes it.
 """
@@ -10,12 +10,14 @@ import logging
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from dspex_runtime.errors import UnserialisableError
-from dspex_runtime.exit_reason import ExitReason, describe, is_abnormal
-from dspex_runtime.host.calls import fault_reason
-from dspex_runtime.host.context import current_request
+from dspex_runtime.exit_reason import ExitReason, describe, is_abnormal, is_exit_reason
+from dspex_runtime.host import context
+from dspex_runtime.host.causes import fault_reason
+from dspex_runtime.host.reports import crash_report
+from dspex_runtime.host.status import NOTE, text_of
 from dspex_runtime.osproc.channel import Channel
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
@@ -40,9 +42,12 @@ class Ending:
         """Do everything but exit; return the exit status. Where another thread does it already, this one only waits."""
         if not self._once.acquire(blocking=False):
             threading.Event().wait()  # the other one ends the process
-        self._report(reason)
+        # Logged before terminate(), which may hang; sent after it, when the reason is known.
+        report = self._report(reason, run_terminate)
         if run_terminate and self.hosted is not None:
-            reason = self._terminate(self.hosted, reason)
+            before, reason = reason, self._terminate(self.hosted, reason)
+            if reason != before:
+                report = self._report(reason, run_terminate)
         if self.loop is not None:
             if owed is not None:
                 self.loop.calls.answer_owed(*owed)
@@ -52,6 +57,8 @@ class Ending:
         self._flush()
         reason = plain(reason)
         try:
+            if report is not None:
+                self._control.send([m.EVENT, 0, report])
             self._control.send([m.BYE, 0, reason])
         except OSError:
             pass  # the parent is gone as well
@@ -62,27 +69,24 @@ class Ending:
         os._exit(self.finish(reason, owed, run_terminate=run_terminate))
 
     def _terminate(self, hosted: Hosted, reason: ExitReason) -> ExitReason:
-        current_request.set(None)  # the last request's deadline is over: terminate() may still call others
+        context.current_request.set(None)  # the last request's deadline is over: terminate() may still call others
         try:
             hosted.terminate(reason)
         except BaseException as exc:  # SystemExit too: it is ending already
             assert self.loop
-            changed = fault_reason(self.loop.calls.fault(exc))
-            log.error("terminate() raised\n%s", str(changed[3]).rstrip())
-            return changed
+            return fault_reason(self.loop.calls.fault(exc))
         return reason
 
-    def _report(self, reason: ExitReason) -> None:
+    def _report(self, reason: ExitReason, asks_user: bool) -> dict[str, Any] | None:
+        """Log an abnormal end; return its crash report, None where there is none to be made here."""
         if not is_abnormal(reason):
-            return
-        trace = reason[3].rstrip() if isinstance(reason, tuple) and reason[0] == "error" and reason[3] else ""
-        text = f"{describe(reason)}\n{trace}" if trace else describe(reason)
-        if self.hosted is not None and self.hosted.serial:
-            try:
-                text += f"\nstatus: {self.hosted.status()!r:.2000}"
-            except Exception as exc:  # format_status is user code; the report must come all the same
-                text += f"\nformat_status raised {type(exc).__name__}: {exc}"
-        log.error("ends: %s", text)
+            return None
+        if not asks_user or context.Process.assignment is None:
+            log.error("ends: %s", describe(reason))  # at once, beside whatever callback runs: the parent makes the report
+            return None
+        report = crash_report(self.hosted, self.loop, reason, initial_call=context.Process.assignment.launch.initial_call)
+        log.error("ends: %s", _as_text(report))
+        return report
 
     def _run_atexit(self) -> None:
         # os._exit runs none of these. Only what the user's code registered is left: bootstrap dropped the zygote's.
@@ -97,6 +101,16 @@ class Ending:
                 stream.flush()
             except Exception:
                 pass  # replaced by user code; nothing is left to be told
+
+
+def _as_text(report: dict[str, Any]) -> str:
+    """Return a crash report as the log has it: nothing that is not in the report."""
+    reason: Any = report.get("reason")
+    lines = [describe(reason) if is_exit_reason(reason) else text_of(reason)]
+    if is_exit_reason(reason) and reason[0] == "error" and reason[3]:
+        lines.append(str(reason[3]).rstrip())
+    shown = ("message", "client", "state", "log", NOTE)
+    return "\n".join([*lines, *(f"{key}: {text_of(report[key])}" for key in shown if report.get(key) not in (None, []))])
 
 
 def plain(reason: ExitReason) -> ExitReason:

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any
 
 from dspex_runtime.errors import StartError
-from dspex_runtime.exit_reason import ExitReason, is_exit_reason
-from dspex_runtime.host.behaviours import NOTHING, GenServer, Ignore, NoReply, Reply, Stop
-from dspex_runtime.host.hosted import NO_REPLY, Entry, ProcessEndedError, UnknownMethodError
+from dspex_runtime.exit_reason import ExitReason, own_reason
+from dspex_runtime.host.behaviours import NOTHING, Fail, GenServer, Ignore, NoReply, Reply, Stop
+from dspex_runtime.host.debug import Debug
+from dspex_runtime.host.hosted import NO_REPLY, Entry, ProcessEndedError, QuietStartError, UnknownMethodError
 from dspex_runtime.host.mailbox import Request
+from dspex_runtime.host.status import formatted
+from dspex_runtime.host.traced import traced
 from dspex_runtime.types import Kind
 
 log = logging.getLogger("dspex_runtime.server")
@@ -31,7 +35,9 @@ class ServerHost:
         version = getattr(type(server), "__version__", None)
         self.version: str | None = version if isinstance(version, str) else None
         self.state: Any = None
-        self._continue: Any = NOTHING
+        self.debug: Debug | None = None
+        self.continuing: Any = NOTHING  # what handle_continue is at, for the report of its end
+        self._action: tuple[Any, float | None] | None = None  # what the last callback asked for: (continue_, timeout)
         # Looked up once: an attribute of the instance set later by a callback is not a callback.
         self._handle_call = getattr(server, "handle_call", None)
         self._handle_cast = getattr(server, "handle_cast", None)
@@ -52,27 +58,36 @@ class ServerHost:
             case Ignore():
                 return False
             case Stop() as stop:
-                reason = checked_reason(stop.reason)
-                raise StartError(f"{self.name}.init stopped: {stop.reason!r}", reason=reason)
+                raise StartError(f"{self.name}.init stopped: {stop.reason!r}", reason=own_reason(stop.reason, "Stop"))
+            case Fail() as failed:
+                raise QuietStartError(f"{self.name}.init failed: {failed.reason!r}", reason=own_reason(failed.reason, "Stop"))
             case NoReply() as go_on:
-                self.state, self._continue = go_on.state, go_on.continue_
+                self._take("init", go_on)
+            case Reply() as result:
+                raise self._bad_start(result)
+            case result if hasattr(result, "__await__"):
+                raise self._bad_start(result)
             case state:
                 self.state = state
         return True
 
-    def after_start(self) -> None:
-        """Run handle_continue where init asked for it."""
-        self.after_call()
-
     def has_more(self) -> bool:
-        """Return whether a callback asked to continue."""
-        return self._continue is not NOTHING
+        """Return whether a callback asked to continue, or to be told when nothing comes."""
+        return self._action is not None
 
-    def after_call(self) -> None:
-        """Run handle_continue until none is asked for; it goes before anything queued."""
-        while self._continue is not NOTHING:
-            value, self._continue = self._continue, NOTHING
+    def after_call(self) -> float | None:
+        """Run handle_continue until none is asked for, before anything queued; return the plain time-out asked for last."""
+        while (action := self._action) is not None:
+            self._action = None
+            value, timeout_s = action
+            if value is NOTHING:
+                return None if timeout_s == inf else timeout_s
+            self.continuing = value
             self._without_reply("handle_continue", self._handle_continue, value)
+            if self.debug is not None:
+                self.debug.event(("noreply", self.state), self.state)
+            self.continuing = NOTHING
+        return None
 
     def find(self, method: str) -> Entry:
         """Return one of the three ways to reach a server."""
@@ -81,7 +96,7 @@ class ServerHost:
             raise UnknownMethodError(
                 f"{self.name} is a GenServer and has no method {method!r}: send it a request with .call, .cast or .info_message"
             )
-        return entry
+        return entry if self.debug is None else traced(entry, self.debug, lambda: self.state)
 
     def idempotent_methods(self) -> list[str]:
         """Return ["$call"] when handle_call is declared idempotent."""
@@ -101,33 +116,50 @@ class ServerHost:
         return self.state
 
     def status(self) -> dict[str, Any]:
-        """Return the state as `format_status` shows it."""
-        return self.server.format_status({"module": self.name, "state": self.state})
+        """Return the class, and the state and the log as `format_status` shows them."""
+        return {"module": self.name, **formatted(self.server, {"state": self.state, "log": self._log()})}
+
+    def report(self, message: Any, reason: ExitReason) -> dict[str, Any]:
+        """Return what a crash report may show: state, last message, reason and log, as `format_status` shows them."""
+        facts = {"state": self.state, "message": message, "reason": reason, "log": self._log()}
+        return {"module": self.name, **formatted(self.server, facts)}
+
+    def debugging(self, id: str, command: str, args: dict[str, Any]) -> Any:
+        """Carry out a debug command; callbacks are watched from the next on, or no more."""
+        debug = self.debug or Debug(id)
+        answer = debug.command(command, args)
+        self.debug = debug or None
+        return answer
+
+    def _log(self) -> list[Any]:
+        return self.debug.log if self.debug is not None else []
 
     def _on_call(self, request: Request) -> Any:
         if self._handle_call is None:
             raise self._undefined("handle_call(request, from_, state)", request)
-        result = self._handle_call(_payload(request), request, self.state)
+        result = self._handle_call(payload(request), request, self.state)
         if type(result) is Reply:
+            if result.action is not None and not _is_action(result.action):
+                raise self._bad_action("handle_call", result)
             self.state = result.state
-            self._continue = result.continue_
+            self._action = result.action
             return result.value
         return self._other("handle_call", result)
 
     def _on_cast(self, request: Request) -> Any:
-        return self._without_reply("handle_cast", self._handle_cast, _payload(request))
+        return self._without_reply("handle_cast", self._handle_cast, payload(request))
 
     def _on_info(self, request: Request) -> Any:
         if self._handle_info is None:
-            log.warning("%s has no handle_info: dropped the message %.200r", self.name, _payload(request))
+            log.warning("%s has no handle_info: dropped the message %.200r", self.name, payload(request))
             return NO_REPLY
-        return self._without_reply("handle_info", self._handle_info, _payload(request))
+        return self._without_reply("handle_info", self._handle_info, payload(request))
 
     def _without_reply(self, name: str, callback: Callable[[Any, Any], Any] | None, value: Any) -> Any:
         if callback is None:
             raise self._undefined(f"{name}(...)", value)
         result = callback(value, self.state)
-        if type(result) is Reply:
+        if isinstance(result, Reply):
             raise self._bad_return(name, result, "dx.NoReply or dx.Stop")
         return self._other(name, result)
 
@@ -135,18 +167,24 @@ class ServerHost:
         """Take a result that is not the common Reply."""
         match result:
             case NoReply():
-                self.state, self._continue = result.state, result.continue_
+                self._take(name, result)
                 return NO_REPLY
             case Stop():
                 if result.state is not NOTHING:
                     self.state = result.state
                 reply = NO_REPLY if result.reply is NOTHING else result.reply
-                raise ProcessEndedError(checked_reason(result.reason), reply=reply)
+                raise ProcessEndedError(own_reason(result.reason, "Stop"), reply=reply)
             case Reply():
-                self.state, self._continue = result.state, result.continue_
+                self._take(name, result)
                 return result.value
             case _:
-                raise self._bad_return(name, result, "dx.Reply, dx.NoReply or dx.Stop")
+                expected = "dx.Reply, dx.NoReply or dx.Stop" if name == "handle_call" else "dx.NoReply or dx.Stop"
+                raise self._bad_return(name, result, expected)
+
+    def _take(self, name: str, result: Reply | NoReply) -> None:
+        if result.action is not None and not _is_action(result.action):
+            raise self._bad_start(result) if name == "init" else self._bad_action(name, result)
+        self.state, self._action = result.state, result.action
 
     def _bad_return(self, name: str, result: Any, expected: str) -> ProcessEndedError:
         hint = "; callbacks are not async: use a thread, or a dspy module" if hasattr(result, "__await__") else ""
@@ -155,27 +193,42 @@ class ServerHost:
         text = f"{self.name}.{name} returned {result!r:.300}; expected {expected}{hint}"
         return ProcessEndedError(("error", "BadReturnValue", text, ""))
 
+    def _bad_action(self, name: str, result: Reply | NoReply) -> ProcessEndedError:
+        return self._bad_return(name, result, f"continue_ or a timeout of 0 s and more, not {_action_text(result)}")
+
+    def _bad_start(self, result: Any) -> StartError:
+        expected = "the state, dx.NoReply(state, continue_=... or timeout=...), dx.Ignore, dx.Stop or dx.Fail"
+        reason = self._bad_return("init", result, expected).reason
+        return StartError(str(reason[2]), reason=reason)
+
     def _undefined(self, signature: str, value: Any) -> ProcessEndedError:
         text = f"{self.name}.{signature} is not defined; it was to handle {_shown(value)}"
         return ProcessEndedError(("error", "UndefinedFunctionError", text, ""))
 
 
-def checked_reason(reason: Any) -> ExitReason:
-    """Return a reason that every peer understands; any other term becomes an error with that term as its message."""
-    if isinstance(reason, list):
-        reason = tuple(reason)
-    return reason if is_exit_reason(reason) else ("error", "Stop", reason if isinstance(reason, str) else repr(reason), "")
-
-
-def _payload(request: Request) -> Any:
+def payload(request: Request) -> Any:
     """The one argument of "$call", "$cast" and "$info"; anything else is the client's mistake, never the server's end."""
     if len(request.args) == 1 and not request.kwargs:
         return request.args[0]
     return tuple(request.args) if not request.kwargs else (tuple(request.args), request.kwargs)
 
 
+def _is_action(action: tuple[Any, Any]) -> bool:
+    """One of the two, and a time-out that is one (NaN is not)."""
+    value, timeout_s = action
+    if value is not NOTHING:
+        return timeout_s is None
+    return type(timeout_s) in (int, float) and timeout_s >= 0
+
+
+def _action_text(result: Reply | NoReply) -> str:
+    assert result.action is not None
+    value, timeout_s = result.action
+    return f"timeout={timeout_s!r}" if value is NOTHING else f"both (timeout={timeout_s!r})"
+
+
 def _shown(value: Any) -> str:
-    return f"{_payload(value) if isinstance(value, Request) else value!r:.200}"
+    return f"{payload(value) if isinstance(value, Request) else value!r:.200}"
 
 
 def _is_idempotent(callback: Any) -> bool:

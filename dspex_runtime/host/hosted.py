@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from dspex_runtime.errors import CallError
+from dspex_runtime.errors import CallError, StartError
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.types import Kind
 
@@ -21,6 +21,10 @@ class UnknownMethodError(CallError, AttributeError):
     """The module has no such public method; the message lists those it has."""
 
     code = "unknown_method"
+
+
+class QuietStartError(StartError):
+    """The start failed in a way that the module expects (`dx.Fail`): its reason is told to whoever starts it, nobody else."""
 
 
 class ProcessEndedError(Exception):
@@ -61,16 +65,16 @@ class Hosted(Protocol):
         """Build and initialise; False when it chose to be ignored."""
         ...
 
-    def after_start(self) -> None:
-        """What runs between READY and the first request (a GenServer's handle_continue)."""
-        ...
-
     def has_more(self) -> bool:
         """Whether `after_call` has something to do."""
         ...
 
-    def after_call(self) -> None:
-        """What runs after the reply and before anything queued (a GenServer's handle_continue)."""
+    def after_call(self) -> float | None:
+        """What runs after READY or a reply and before anything queued (a GenServer's handle_continue).
+
+        Returns:
+            The seconds after which the server wants to be told that nothing has come (its plain time-out), or None.
+        """
         ...
 
     def find(self, method: str) -> Entry:

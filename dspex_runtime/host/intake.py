@@ -1,5 +1,8 @@
 """What arrives on data channels: every frame of a client becomes a queued request, a refusal, or news for one that runs.
 
+A client may have several pipes (its threads, its event loops), and what one thread of it sends over two of them is to run in
+the order in which it was sent: see `Intake.look`.
+
 Runs on whichever thread reads at the moment, always under the loop's lock. Runs no user code.
 """
 
@@ -7,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.errors import ProtocolError
 from dspex_runtime.host.mailbox import Request
@@ -16,16 +20,38 @@ from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import UndecodableError
 
 if TYPE_CHECKING:
-    from dspex_runtime.host.server_loop import ServerLoop
+    from dspex_runtime.host.loop_state import LoopState
 
 log = logging.getLogger("dspex_runtime.host")
 
+# How often what is left of a message that had come in part is read on: more bytes than a pipe holds.
+MAX_READS_OF_A_PIPE: Final = 16
+
+
+class Sender:
+    """One client: how many pipes of it are open, the highest number it has used, and whether a request of it is early."""
+
+    __slots__ = ("early", "last", "pipes")
+
+    def __init__(self) -> None:
+        self.early = False
+        self.last = 0
+        self.pipes = 0
+
 
 class Intake:
-    """Reads channels into the mailbox."""
+    """Reads channels into the mailbox.
 
-    def __init__(self, loop: ServerLoop) -> None:
+    Args:
+        loop: The loop.
+        ordered: Whether requests run one by one, so that their order means something.
+    """
+
+    def __init__(self, loop: LoopState, *, ordered: bool = False) -> None:
         self._loop = loop
+        self._ordered = ordered
+        self._senders: dict[str, Sender] = {}
+        self.early: list[Request] = []  # `Request.early`, those that may be queued still
         self.fresh: list[Request] = []  # queued by the read in progress, not yet announced as waiting; `Request.fresh` says so
 
     def read(self, peers: list[Peer]) -> None:
@@ -34,6 +60,38 @@ class Intake:
             more = True
             while more and peer.channel.fileno() >= 0:
                 more = self._read_once(peer)
+
+    def look(self, settled: Sequence[Request] = ()) -> bool:
+        """Take in what all channels hold, and put each client's requests in their order. False when there was nothing.
+
+        What arrived over one pipe was written after what the same thread had written to another: that is in its pipe by then.
+        So one look at all of them, after a request was read, finds whatever goes before it.
+
+        Args:
+            settled: Those that had come early when the last pipe was added that was announced by then: they are it no more.
+        """
+        ready = looked = self._loop.channels.ready()
+        for _ in range(MAX_READS_OF_A_PIPE):
+            self.read(looked)
+            cut = [peer for peer in looked if peer.channel.pending]
+            if not cut or not self._ordered:
+                break
+            looked = [peer for peer in self._loop.channels.ready() if peer in cut]
+        if not _in_order(self.early):
+            self._loop.mailbox.put_in_order(self.early)
+        for request in settled:
+            request.early = False
+            self._note_early(request, early=False)
+        if self.early:
+            self.early = [request for request in self.early if request.early]
+            for request in self.early:
+                self._note_early(request, early=True)
+        return bool(ready)
+
+    def _note_early(self, request: Request, *, early: bool) -> None:
+        sender = self._senders.get(request.peer.client) if request.peer is not None else None
+        if sender is not None:
+            sender.early = early
 
     def _read_once(self, peer: Peer) -> bool:
         """Read one channel; True when it holds more that the kernel does not know of."""
@@ -82,12 +140,23 @@ class Intake:
             _, id, method, args, kwargs, deadline, key, credit = message
             if type(id) is not int or not (deadline is None or type(deadline) is float):
                 raise ProtocolError(f"a call's number and deadline are an int and a float, not {id!r:.50} and {deadline!r:.50}")
-            self.accept(Request(peer, id, method, args, kwargs, deadline, key, credit))
+            if type(method) is not str or type(args) is not list or type(kwargs) is not dict:
+                raise _illegal(method, args, kwargs)
+            request = Request(peer, id, method, args, kwargs, deadline, key, credit)
+            if self._ordered:
+                self._place(peer, request)
+            self.accept(request)
         elif not peer.greeted:
             self._greet(peer, message)
         elif kind == m.CAST:
-            _, _, method, args, kwargs = message
-            self.accept(Request(peer, 0, method, args, kwargs))
+            _, number, method, args, kwargs = message
+            if type(method) is not str or type(args) is not list or type(kwargs) is not dict or type(number) is not int:
+                raise _illegal(method, args, kwargs)
+            request = Request(peer, 0, method, args, kwargs)
+            request.number = number
+            if self._ordered:
+                self._place(peer, request)
+            self.accept(request)
         elif kind == m.CANCEL:
             _, id = message
             self._cancel(peer, id)
@@ -110,6 +179,20 @@ class Intake:
         peer.greeted = True
         peer.mux = bool(hello.get("mux", peer.mux))
         peer.client = str(hello.get("client") or peer.client)
+        if self._ordered:
+            peer.sender = self._senders.setdefault(peer.client, Sender())
+            peer.sender.pipes += 1
+
+    def _place(self, peer: Peer, request: Request) -> None:
+        """Say whether something that was sent before a request may still be on its way.
+
+        It may where its client has more pipes than this one, of which one may be so new that it is not watched yet: then
+        a number is missing. And what comes behind an early one has to wait for that.
+        """
+        sender, number = peer.sender, request.number
+        if sender is not None and number:
+            request.early = sender.early = sender.early or sender.pipes > 1 or number != sender.last + 1
+            sender.last = max(sender.last, number)
 
     def accept(self, request: Request) -> None:
         """Queue a request, or answer at once why not."""
@@ -131,6 +214,8 @@ class Intake:
             return
         request.fresh = True
         self.fresh.append(request)
+        if request.early:
+            self.early.append(request)
 
     def accept_again(self) -> None:
         """The first request of a key left unbegun: let one of those who wait for the same key be the first."""
@@ -151,6 +236,7 @@ class Intake:
         running = peer.running.get(id)
         if running is None:
             self._loop.mailbox.cancel(peer, id)
+            self._loop.deferred.given_up(peer, id)
             return
         running.cancelled = True
         if running.cancel is not None:
@@ -160,5 +246,28 @@ class Intake:
         """A client is gone: forget what it has queued, cancel what can be cancelled."""
         self._loop.channels.remove(peer)
         self._loop.mailbox.drop_peer(peer)
+        self._loop.deferred.client_gone(peer)
         for id in tuple(peer.running):
             self._cancel(peer, id)
+        sender, peer.sender = peer.sender, None
+        if sender is not None:
+            sender.pipes -= 1
+            if not sender.pipes:
+                self._senders.pop(peer.client, None)
+
+
+def _in_order(requests: list[Request]) -> bool:
+    """Return whether each client's numbers rise."""
+    last: dict[str, int] = {}
+    for request in requests:
+        if request.number and request.peer is not None:
+            client = request.peer.client
+            if request.number < last.get(client, 0):
+                return False
+            last[client] = request.number
+    return True
+
+
+def _illegal(method: Any, args: Any, kwargs: Any) -> ProtocolError:
+    found = ", ".join(type(part).__name__ for part in (method, args, kwargs))
+    return ProtocolError(f"a request has a method (str), args (list) and kwargs (dict), not {found}")

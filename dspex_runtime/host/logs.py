@@ -19,6 +19,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
+from dspex_runtime.host.burst_filter import BurstFilter
+
 LINE_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 MAX_PARTIAL_CHARS: Final = 65536  # a "line" longer than this is written in pieces
 _LOST: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
@@ -211,6 +213,7 @@ class _Bytes(io.RawIOBase):
 _formatter: Final = logging.Formatter(LINE_FORMAT)
 _own_handler: Final = logging.StreamHandler()
 _own_handler.setFormatter(_formatter)
+_own_handler.addFilter(BurstFilter(_own_handler.emit))
 
 
 def install(log: ProcessLog) -> None:

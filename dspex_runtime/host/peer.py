@@ -10,6 +10,7 @@ from dspex_runtime.osproc.channel import Channel
 from dspex_runtime.wire import messages as m
 
 if TYPE_CHECKING:
+    from dspex_runtime.host.intake import Sender
     from dspex_runtime.host.mailbox import Request
 
 # A client that reads nothing for this long (stopped, swapped out) loses its channel: it must not hold up the module for
@@ -20,7 +21,7 @@ SEND_TIMEOUT_S: Final = 10.0
 class Peer:
     """One client channel."""
 
-    __slots__ = ("channel", "client", "greeted", "mux", "open", "running")
+    __slots__ = ("channel", "client", "greeted", "mux", "open", "running", "sender")
 
     def __init__(self, channel: Channel, *, client: str = "", mux: bool = False) -> None:
         self.channel = channel
@@ -28,6 +29,7 @@ class Peer:
         self.mux = mux
         self.greeted = False
         self.open = True
+        self.sender: Sender | None = None  # whose pipes' numbers are one row with this one's; set where order matters
         self.running: dict[int, Request] = {}  # by request id: what CANCEL and CREDIT look up
 
     def send(self, message: list[Any]) -> bool:

@@ -1,18 +1,22 @@
-"""A spare's rehearsal: the start of a module and a call, once, with nothing at stake, while nobody waits.
+"""The rehearsal: the start of a module and a call, with nothing at stake, while nobody waits.
 
-Every page that becoming a module will write is the zygote's until it is copied at its first write: of the 4 ms from
-assignment to ready, 3 are such copies. A rehearsal makes them beforehand. It leaves nothing behind, and it stops between
-two steps when the assignment is there.
+In the zygote, several times before it forks: what the first runs of code leave (specialised bytecode, filled caches, names
+looked up) is then done and shared. In a spare, once: every page that becoming a module will write is the zygote's until it is
+copied at its first write, 3 us each; a rehearsal makes the copies beforehand. It leaves nothing behind, and in a spare it stops
+between two steps when the assignment is there.
 """
 
 from __future__ import annotations
 
+import _thread
+import logging
 import os
 import select
 import socket
 import sys
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final
 
 from dspex_runtime.core.child_spec import LaunchSpec, Limits
@@ -23,6 +27,7 @@ from dspex_runtime.host.channels import DataChannels
 from dspex_runtime.host.context import current_request
 from dspex_runtime.host.genserver import ServerHost
 from dspex_runtime.host.hosted import Hosted
+from dspex_runtime.host.logs import ProcessLog, install
 from dspex_runtime.host.peer import Peer
 from dspex_runtime.host.server_loop import ServerLoop
 from dspex_runtime.osproc.board import SLOT_BYTES, Slot
@@ -33,6 +38,16 @@ from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
 
 UNDERSTUDY: Final = os.path.join(os.path.dirname(__file__), "understudy.py")
+_LAUNCH: Final = LaunchSpec(Kind.SERVER, target=f"{UNDERSTUDY}:Understudy")
+
+
+def _assignment_as_sent() -> bytes:
+    own = {"id": "", "incarnation": 0, "runtime": "", "socket": "", "slot": 0, "cwd": "/"}
+    spec: dict[str, Any] = {**own, "log": "", "log_max_bytes": 0, "log_keep": 0, "launch": to_map(_LAUNCH)}
+    return Codec().pack([m.CONTROL, 0, "assign", spec])
+
+
+_ASSIGNMENT: Final = _assignment_as_sent()  # packed in the zygote: packing is the parent's part and no pages of ours
 
 
 def warm_up(control_fd: int, codec: Codec, warmth: Warmth) -> None:
@@ -47,38 +62,67 @@ def warm_up(control_fd: int, codec: Codec, warmth: Warmth) -> None:
         return
     waiting = select.poll()
     waiting.register(control_fd, select.POLLIN)
-    steps: list[Callable[[], None]] = [lambda: _assignment(codec), lambda: _server(codec)]
-    if warmth is Warmth.MODULE and "dspy" in sys.modules:
-        from dspex_runtime.modules import rehearsal
-
-        steps += [rehearsal.build, rehearsal.call]
+    steps = _steps(codec, modules=warmth is Warmth.MODULE)
+    steps.insert(1, _thread_start)
     for step in steps:
         if waiting.poll(0):
             return
         step()
 
 
-def _launch() -> LaunchSpec:
-    return LaunchSpec(Kind.SERVER, target=f"{UNDERSTUDY}:Understudy")
+def rehearse_in_zygote(codec: Codec) -> None:
+    """Run them once, all but the start of a thread, which no fork survives."""
+    for step in _steps(codec, modules=True):
+        step()
+
+
+def _steps(codec: Codec, *, modules: bool) -> list[Callable[[], None]]:
+    steps: list[Callable[[], None]] = [lambda: _assignment(codec), lambda: _server(codec)]
+    if modules and "dspy" in sys.modules:
+        from dspex_runtime.modules import rehearsal
+
+        steps.append(rehearsal.build_and_call)
+    return steps
 
 
 def _assignment(codec: Codec) -> None:
-    own = {"id": "", "incarnation": 0, "runtime": "", "socket": "", "slot": 0, "cwd": "/"}
-    spec: dict[str, Any] = {**own, "log": "", "log_max_bytes": 0, "log_keep": 0, "launch": to_map(_launch())}
-    from_message(codec.unpack(codec.pack([m.CONTROL, 0, "assign", spec]))).environment()
-    thread = threading.Thread(target=lambda: None, name="dspex-rehearsal")
-    thread.start()
-    thread.join()
+    assignment = from_message(codec.unpack(_ASSIGNMENT))
+    assignment.environment()
+    os.environ.update(islice(os.environ.items(), 1))  # a variable, as it is
+    log = ProcessLog(os.devnull, max_bytes=assignment.log_max_bytes, keep=assignment.log_keep, on_full=lambda _: None)
+    with _streams_restored():
+        install(log)
+
+
+@contextmanager
+def _streams_restored() -> Iterator[None]:
+    """Put back what `install` changes, but for our own logger: every process of ours sets that alike."""
+    streams = sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
+    handlers = [(h, h.stream) for ref in tuple(logging._handlerList) if isinstance(h := ref(), logging.StreamHandler)]  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__ = streams  # type: ignore[misc]
+        for handler, stream in handlers:
+            if handler.stream is not stream:
+                handler.stream = stream
+
+
+def _thread_start() -> None:
+    started = _thread.allocate_lock()
+    started.acquire()
+    _thread.start_new_thread(started.release, ())
+    started.acquire()
 
 
 def _server(codec: Codec) -> None:
-    path, modules = list(sys.path), set(sys.modules)
-    server = ServerHost(targets.find(_launch())())
+    path = list(sys.path)
+    found = targets.find(_LAUNCH)
+    server = ServerHost(found())
     server.start((), {})
     serve(server, codec, [m.CALL, 1, "$call", ["x"], {}, None, None, 0])
     sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        del sys.modules[name]
+    del sys.modules[found.__module__]
 
 
 def serve(hosted: Hosted, codec: Codec, call: list[Any]) -> None:

@@ -1,10 +1,10 @@
-"""Call threads: who waits, who reads, who runs what next. Owns the lock, the mailbox and what ends the loop.
+"""Call threads: who waits, who reads, who runs what next.
 
     a call thread     takes from the mailbox, else becomes the reader: waits on all channels and runs what it read itself
     other idle ones   wait as followers
     nobody idle       the control thread reads (`take_over`): fills the mailbox, refuses, hears cancellations and EOFs
 
-Exactly one thread reads at any moment, so requests keep their order. State is touched under `lock` only.
+Exactly one thread reads at any moment, so requests keep their order. State is touched under `lock` only (`loop_state`).
 Never decides why to stop: the parent, the user's code and `ending.py` do. Source: DESIGN §2; leader/followers (Schmidt).
 """
 
@@ -13,88 +13,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
-from dspex_runtime.core.child_spec import LaunchSpec
 from dspex_runtime.exit_reason import ExitReason
-from dspex_runtime.host.calls import Calls
-from dspex_runtime.host.channels import DataChannels
 from dspex_runtime.host.context import current_request
-from dspex_runtime.host.hosted import Hosted
-from dspex_runtime.host.idempotency import Answers
-from dspex_runtime.host.intake import Intake
-from dspex_runtime.host.mailbox import Mailbox, Request
-from dspex_runtime.host.peer import Peer
-from dspex_runtime.host.tally import Tally
-from dspex_runtime.host.timers import Timer, Timers
-from dspex_runtime.osproc.board import Slot
-from dspex_runtime.wire.codec import Codec
+from dspex_runtime.host.loop_control import ControlledLoop
+from dspex_runtime.host.loop_state import Owed as Owed
+from dspex_runtime.host.mailbox import Request
 
 log = logging.getLogger("dspex_runtime.host")
 
-# How long the control thread looks away when requests come in while every call thread is at work. Shorter calls are
-# never disturbed by it: each look costs the call thread the GIL, and a pipelined client would cause one per request.
-TAKE_OVER_DELAY_S: Final = 0.001
-
 LONGEST_WAIT_S: Final = 3600.0  # epoll takes at most 24 days; a timer may be set for later
 
-Owed = tuple[Request, Any]  # a reply to be sent between terminate() and the exit
 
-
-class ServerLoop:
-    """The loop of one module process.
-
-    Args:
-        on_max_calls: Called once, under the lock, with the number of calls.
-        on_idle: Called under the lock when the last running call of a drain ended.
-        on_end: Called on a thread that is not the main one when user code ended the process there; does not return.
-    """
-
-    def __init__(
-        self,
-        hosted: Hosted,
-        launch: LaunchSpec,
-        channels: DataChannels,
-        slot: Slot,
-        codec: Codec,
-        *,
-        id: str,
-        incarnation: int,
-        on_max_calls: Callable[[int], None],
-        on_idle: Callable[[], None],
-        on_end: Callable[[ExitReason, Owed | None], None],
-    ) -> None:
-        self.lock = threading.Lock()
-        self.mailbox = Mailbox(launch.limits.mailbox)
-        self.tally = Tally(slot)
-        self.answers = Answers(codec, hosted.idempotent_methods())
-        self._concurrency = 1 if hosted.serial else launch.concurrency
-        self.calls = Calls(self, hosted, codec, id=id, incarnation=incarnation, alone=self._concurrency == 1)
-        self.intake = Intake(self)
-        self.channels = channels
-        self.refusing = False  # give back whatever has not begun
-        self.in_flight_async = 0
-        self._timers = Timers()
-        self._max_calls = launch.limits.max_calls
-        self._on_max_calls, self._on_idle, self._on_end = on_max_calls, on_idle, on_end
-        self._main = threading.get_ident()
-        self._on_main: deque[Callable[[], None]] = deque()
-        self._resumed = threading.Condition(self.lock)
-        self._special = False  # something other than requests may have to be seen to
-        self._suspended = False
-        self._threads = 1
-        self._reading = False
-        self._followers = 0
-        self._streams = 0
-        self._answering = 0  # calls that ended on another thread than the main one and whose answer is not out yet
-        self._stopping: ExitReason | None = None
-        self._over = False  # leave the loop, whatever runs
-        self._ended: tuple[ExitReason, Owed | None] | None = None
-
-    # -- call threads
+class ServerLoop(ControlledLoop):
+    """The loop of one module process; see `LoopState` for its arguments."""
 
     def run(self) -> tuple[ExitReason, Owed | None]:
         """Serve on the calling thread, the main one, until something ends the process.
@@ -102,6 +35,7 @@ class ServerLoop:
         Returns:
             The exit reason, and the reply that is still owed to the caller who caused it.
         """
+        self.calls.follow_up()  # what `init` asked for
         self._serve_all()
         return self._ended or (self._stopping or "normal", None)
 
@@ -127,9 +61,12 @@ class ServerLoop:
                     self._settle_queue(None)
                     self.channels.arm(0)
                     self._resumed.wait()
-                elif mailbox and (request := mailbox.take(time.monotonic())) is not None:
-                    self._begin(request)
-                    return request
+                elif mailbox:
+                    if self.intake.early and mailbox.is_early():
+                        self._look()
+                    elif (request := mailbox.take(time.monotonic())) is not None:
+                        self._begin(request)
+                        return request
                 elif self.calls.held is not None:
                     self.calls.flush()
                 elif self._reading:
@@ -142,15 +79,24 @@ class ServerLoop:
         """Do what goes before requests; True when this thread is to leave the loop. Only asked while `_special` is set."""
         self.calls.flush()
         on_main = threading.get_ident() == self._main
-        self._special = bool(self._timers) or self._over or self._ended is not None or self._stopping is not None
+        self._special = bool(
+            self._timers
+            or self._over
+            or self._ended is not None
+            or self._stopping is not None
+            or self._idle_due is not None
+            or self.mailbox.errands
+        )
+        while (errand := self.mailbox.take_errand()) is not None:
+            self._on_main.append(errand)
         if self._on_main:
             if not on_main:
                 self._special = True
             else:
                 self._run_on_main()
-        if self._timers:
-            for message in self._timers.take_due(time.monotonic()):
-                self.mailbox.put_own(Request(None, 0, "$info", [message], {}))
+        self._queue_due()
+        if self._idle_due is not None and not self._suspended and self._stopping is None:
+            self._look_if_idle(self._idle_due)
         if self._over or self._ended is not None:
             return True
         if self._stopping is None or self.mailbox:
@@ -168,11 +114,22 @@ class ServerLoop:
             finally:
                 self.lock.acquire()
 
+    def _look_if_idle(self, due: float) -> None:
+        """Queue the plain time-out when it is due and no message has come; a message that came ends the wait for it."""
+        is_due = time.monotonic() >= due
+        if is_due and not self.mailbox and not self._reading:
+            self.intake.read(self.channels.ready())  # one that is queued beats a time-out of 0
+        if self.mailbox:
+            self._idle_due = None
+        elif is_due:
+            self._idle_due = None
+            self.mailbox.put_own(Request(None, 0, "$info", ["timeout"], {}))
+
     def _read(self) -> None:
         """Be the reader: wait for channels, then take in what they hold."""
         self._reading = True
         self.channels.disarm()
-        timeout_s = min(self._timers.wait_s(), LONGEST_WAIT_S) if self._timers else None
+        timeout_s = self._wait_s() if self._special else None
         self.lock.release()
         try:
             ready = self.channels.wait(timeout_s)
@@ -180,7 +137,17 @@ class ServerLoop:
             self.lock.acquire()
             self._reading = False
         if ready:
+            if self._timers:
+                self._queue_due()
             self.intake.read(ready)
+
+    def _wait_s(self) -> float | None:
+        if self._stopping is not None:
+            return None  # nothing that comes later is run
+        waits = [self._timers.wait_s()] if self._timers else []
+        if self._idle_due is not None:
+            waits.append(max(0.0, self._idle_due - time.monotonic()))
+        return min(*waits, LONGEST_WAIT_S) if waits else None
 
     def _follow(self) -> None:
         """Be a follower: wait to be needed."""
@@ -196,6 +163,19 @@ class ServerLoop:
         if self._special:
             # Pass it on: wakes that come in a row are one event to the kernel, and it might have been for the main thread.
             self.channels.wake_followers(min(1, self._followers))
+
+    def _look(self) -> None:
+        """See that nothing that was sent before what is the first in the queue is still on its way."""
+        early = list(self.intake.early)
+        served = self.parent_waits()
+        if served is not None:  # a pipe, perhaps, that we do not watch yet
+            self.calls.flush()
+            self.lock.release()
+            try:
+                served.wait()
+            finally:
+                self.lock.acquire()
+        self.intake.look(early)
 
     def _begin(self, request: Request) -> None:
         """Note that a request begins on this thread, and see that somebody watches the channels meanwhile."""
@@ -215,183 +195,9 @@ class ServerLoop:
         if not self._reading:
             self.channels.arm(self._followers)
 
-    def _settle_queue(self, taken: Request | None) -> None:
-        """After the mailbox changed: tell those who wait, stamp its length, wake or start a thread for what is left."""
-        if self.mailbox.lost:
-            self.intake.accept_again()
-        queued = len(self.mailbox)
-        self.tally.queued(queued)
-        self.intake.announce(taken)
-        if not queued or self._suspended:
-            return
+    def _find_thread(self) -> None:
         if self._followers:
             self.channels.wake_followers(1)
         elif self._threads < self._concurrency and not self._reading:
             self._threads += 1
             threading.Thread(target=self._serve_thread, name=f"dspex-call-{self._threads}", daemon=True).start()
-
-    def _wake_all(self) -> None:
-        self._special = True
-        self.channels.wake_reader()
-        self.channels.wake_followers(self._followers)
-        self._resumed.notify_all()
-
-    def _give_back(self) -> None:
-        self.refusing = True
-        for request in self.mailbox.take_calls():
-            if request.peer is not None:
-                request.peer.give_back(request.id)
-        self.tally.queued(len(self.mailbox))
-
-    # -- for the control thread
-
-    def take_over(self) -> None:
-        """Read in place of the call threads, all of which are at work. Called when armed channels have something to read."""
-        begun = self.tally.begun
-        if not self._streams:  # a stream waits for its credit; nothing else suffers from a millisecond
-            time.sleep(TAKE_OVER_DELAY_S)
-        with self.lock:
-            # A call thread that begins calls all the time reads by itself in a moment; what is unread is safe, it counts as
-            # not begun. Only calls that take long, or as many as there are threads, make us read for them.
-            if not self._reading and (begun == self.tally.begun or self._streams or self._suspended):
-                self.intake.read(self.channels.ready())
-                self._settle_queue(None)
-
-    def add_channel(self, peer: Peer) -> None:
-        """Serve a new client."""
-        with self.lock:
-            self.channels.add(peer)
-
-    def put(self, request: Request) -> None:
-        """Queue a request that came by another way than a client's channel."""
-        with self.lock:
-            self.mailbox.put_own(request)
-            self._settle_queue(request)
-            self._wake_all()
-
-    def run_on_main(self, function: Callable[[], None]) -> None:
-        """Run something on the main thread between two callbacks, before what is queued, also while suspended."""
-        with self.lock:
-            self._on_main.append(function)
-            self._wake_all()
-
-    def suspend(self, suspended: bool) -> None:
-        """Take no more requests (they queue up), or go on; going on also ends a drain."""
-        with self.lock:
-            self._suspended = suspended
-            if not suspended and self._stopping is None:
-                self.refusing = False
-            self._wake_all()
-
-    def drain(self) -> None:
-        """Give back everything that has not begun, and from now on whatever comes in."""
-        with self.lock:
-            self._give_back()
-
-    def stop(self, reason: ExitReason) -> None:
-        """Begin to stop: give back what has not begun, let the rest end. Stopping already: nothing changes."""
-        with self.lock:
-            if self._stopping is None:
-                self._stopping = reason
-                self._suspended = False
-                self._give_back()
-                self._wake_all()
-
-    def give_up(self) -> None:
-        """The drain is over: idle threads leave the loop although calls run; async ones are cancelled."""
-        with self.lock:
-            self._over = True
-            self._wake_all()
-        self.calls.cancel_async()
-
-    def counts(self) -> dict[str, Any]:
-        """Return what is running, queued, begun and ended now."""
-        with self.lock:
-            return {
-                "running": len(self.tally.running) + self._answering, "queued": len(self.mailbox), "begun": self.tally.begun,
-                "ended": self.tally.metrics.count, "clients": len(self.channels.peers), "threads": self._threads,
-                "suspended": self._suspended, "draining": self.refusing,
-            }  # fmt: skip
-
-    # -- for whoever serves a request, on any thread
-
-    def ended(self, request: Request, error: str | None) -> bool:
-        """Note that a request ended; True: this thread has to say so when it has sent the answer (`answered`).
-
-        Without that the main thread, seeing nothing run any more, could end the process before the answer is out.
-        """
-        with self.lock:
-            if not self.tally.end(request, error):
-                return False
-            if request.id and request.peer is not None:
-                request.peer.running.pop(request.id, None)
-            if request.handed_over:
-                self.in_flight_async -= 1
-            if threading.get_ident() == self._main:
-                if self.refusing and not self.tally.running:
-                    self._on_idle()
-                return False
-            self._answering += 1
-            return True
-
-    def answered(self) -> None:
-        """Note that an answer is out; see `ended`."""
-        with self.lock:
-            self._answering -= 1
-            if self.refusing and not self._answering and not self.tally.running:
-                self._on_idle()
-                self._wake_all()
-
-    def hand_over(self, request: Request) -> None:
-        """Note that a request goes on without a call thread."""
-        with self.lock:
-            request.handed_over = True
-            self.in_flight_async += 1
-
-    def lost(self, request: Request) -> None:
-        """A request left unbegun or unanswered: let one of those that wait for its key be the first."""
-        with self.lock:
-            self.mailbox.lost.append(request)
-            self._settle_queue(None)
-            self._wake_all()
-
-    def amend(self, error: str) -> None:
-        """Note that the request just ended failed after all."""
-        with self.lock:
-            self.tally.amend(error)
-
-    @contextmanager
-    def streaming(self) -> Iterator[None]:
-        """While a stream runs, its credit is read without delay."""
-        with self.lock:
-            self._streams += 1
-        try:
-            yield
-        finally:
-            with self.lock:
-                self._streams -= 1
-
-    def end(self, reason: ExitReason, owed: Owed | None = None) -> None:
-        """User code ended the process. On the main thread the loop returns; on another one this does not."""
-        with self.lock:
-            if self._ended is None:
-                self._ended = (reason, owed)
-            self._wake_all()
-        if threading.get_ident() != self._main:
-            self._on_end(reason, owed)
-
-    # -- timers of a GenServer, from any thread
-
-    def start_timer(self, seconds: float, message: Any) -> Timer:
-        """Send a message to ourselves later."""
-        with self.lock:
-            timer = self._timers.start(time.monotonic() + seconds, message)
-            self._special = True
-            if threading.get_ident() != self._main:
-                self._wake_all()  # its wait is too long now
-            return timer
-
-    def cancel_timer(self, timer: Timer) -> float | None:
-        """Return the seconds it had left, or None when it was too late."""
-        with self.lock:
-            return self._timers.cancel(timer, time.monotonic())

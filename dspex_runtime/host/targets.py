@@ -64,7 +64,7 @@ def arguments(launch: LaunchSpec) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if launch.pickled_args is None:
         return launch.args, dict(launch.kwargs)
     args, kwargs = _unpickle(launch.pickled_args)
-    return tuple(args), dict(kwargs)
+    return (*launch.args, *args), dict(kwargs)  # beside pickled ones: what a dynamic supervisor puts first
 
 
 def resolve(target: str) -> Any:
@@ -87,8 +87,10 @@ def prepend_paths(paths: tuple[str, ...]) -> None:
     """Put folders first on sys.path, in order, each once."""
     new = [path for path in dict.fromkeys(paths) if path]
     sys.path[:] = new + [path for path in sys.path if path not in new]
-    if any(path in sys.path_importer_cache for path in new):
-        importlib.invalidate_caches()  # the zygote looked there before the file that is wanted now was written
+    for path in new:
+        finder: Any = sys.path_importer_cache.get(path)
+        if hasattr(finder, "invalidate_caches"):
+            finder.invalidate_caches()  # the zygote looked there before the file that is wanted now was written
 
 
 def _load_file(path: str) -> ModuleType:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from dspex_runtime.errors import StartError
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.host.hosted import Entry, UnknownMethodError
 from dspex_runtime.types import Kind
+
+log = logging.getLogger("dspex_runtime.module")
 
 
 def load_saved_program(path: str) -> dspy.Module:
@@ -64,9 +67,6 @@ class ModuleHost:
             setup()
         return True
 
-    def after_start(self) -> None:
-        """Nothing runs between READY and the first request."""
-
     def has_more(self) -> bool:
         """Return False."""
         return False
@@ -75,12 +75,15 @@ class ModuleHost:
         """Nothing follows a call."""
 
     def find(self, method: str) -> Entry:
-        """Return the module's own call for "__call__", else a public method."""
+        """Return the module's own call for "__call__", its `handle_info` for messages, else a public method."""
         if method == "__call__":
             is_async = not self._has("forward")
             function = self._module.acall if is_async else self._module
             forward = self._forward()
             return Entry(method, function, on_loop=is_async, idempotent=_is_idempotent(forward))
+        if method == "$info":
+            method, function = "handle_info", self._hook("handle_info") or self._drop
+            return Entry(method, function, on_loop=inspect.iscoroutinefunction(function))
         function = None if method.startswith("_") else getattr(self._module, method, None)
         if not callable(function):
             raise UnknownMethodError(
@@ -88,6 +91,9 @@ class ModuleHost:
             )
         on_loop = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         return Entry(method, function, on_loop=on_loop, idempotent=_is_idempotent(function))
+
+    def _drop(self, message: Any) -> None:
+        log.debug("%s has no handle_info: dropped the message %.200r", self.name, message)
 
     def idempotent_methods(self) -> list[str]:
         """Return the methods marked with `@dx.idempotent`; a marked forward is "__call__"."""

@@ -23,18 +23,16 @@ class Understudy(dspy.Module):  # type: ignore[misc] # dspy has no types
         return dspy.Prediction(x=x)
 
 
-def build() -> None:
-    """Configure dspy and build a module; what is configured here is configured anew at the assignment."""
-    runtime_env.prepare(None, None)
-    hosted = ModuleHost(Understudy)
-    hosted.start((), {})
-    hosted.idempotent_methods()
+# Made in the zygote: in a child it costs 150 pages. Not the process's own codec, which a server keeps free of dspy.
+_codec = Codec(pickle=True)
+values.register(_codec)
 
 
-def call() -> None:
-    """Have a module called."""
-    codec = Codec(pickle=True)
-    values.register(codec)
-    hosted = ModuleHost(Understudy())
-    hosted.start((), {})
-    prefault.serve(hosted, codec, [m.CALL, 1, "__call__", [], {"x": 1}, None, None, 0])
+def build_and_call() -> None:
+    """Configure dspy, build a module, have it called, and put the settings back: what becomes of this process may be a server."""
+    with runtime_env.restored():
+        runtime_env.prepare(None, None)
+        hosted = ModuleHost(Understudy)
+        hosted.start((), {})
+        hosted.idempotent_methods()
+        prefault.serve(hosted, _codec, [m.CALL, 1, "__call__", [], {"x": 1}, None, None, 0])

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import dspy
@@ -33,6 +34,20 @@ def prepare(lm: Mapping[str, Any] | None, settings: Mapping[str, Any] | None) ->
     if lm is not None:
         configured["lm"] = make_lm(lm)
     dspy.configure(**configured)
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Put dspy's settings back at the end: values, and who may configure."""
+    settings = _settings_module()
+    values = dict(settings.main_thread_config)
+    owners = settings.config_owner_thread_id, settings.config_owner_async_task
+    try:
+        yield
+    finally:
+        settings.main_thread_config.clear()
+        settings.main_thread_config.update(values)
+        settings.config_owner_thread_id, settings.config_owner_async_task = owners
 
 
 def make_lm(spec: Mapping[str, Any]) -> Any:
@@ -63,11 +78,15 @@ def _make(target: str, args: Any, what: str) -> Any:
 
 
 def _forget_the_zygote() -> None:
-    # `dspy.dsp.utils.settings` as an attribute is the Settings object; the module is only in sys.modules.
-    settings: Any = importlib.import_module("dspy.dsp.utils.settings")
+    settings = _settings_module()
     settings.config_owner_thread_id = None
     settings.config_owner_async_task = None
     settings.main_thread_config["trace"] = []
     history = sys.modules.get("dspy.clients.base_lm")
     if history is not None:
         history.GLOBAL_HISTORY.clear()
+
+
+def _settings_module() -> Any:
+    # `dspy.dsp.utils.settings` as an attribute is the Settings object; the module is only in sys.modules.
+    return importlib.import_module("dspy.dsp.utils.settings")

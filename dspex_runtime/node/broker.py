@@ -19,7 +19,7 @@ from dspex_runtime.node.peer import Peer
 from dspex_runtime.node.registry import Record
 from dspex_runtime.osproc.channel import pair
 from dspex_runtime.types import State
-from dspex_runtime.wire.messages import CHANNEL
+from dspex_runtime.wire.messages import BEGUN, CHANNEL
 
 # A client that lost its pipe to a live module (the module refused its bytes, say) is given another one after this long;
 # in the usual case the death is known within a millisecond and the next incarnation answers.
@@ -47,7 +47,7 @@ class Broker:
         self._parked: dict[str, list[Parked]] = {}
 
     def ask(self, peer: Peer, request: int, record: Record, after: int, deadline: float | None) -> None:
-        """Answer now or park; see the module docstring."""
+        """Answer now, or park and say so; see the module docstring."""
         if self._answer(peer, request, record, after):
             return
         parked = Parked(peer, request, record.id, after)
@@ -57,6 +57,7 @@ class Broker:
         if record.state is State.READY:
             parked.fallback = self._loop.call_later(SAME_INCARNATION_AFTER_S, lambda: self._same_incarnation(parked, record))
         self._parked.setdefault(record.id, []).append(parked)
+        peer.send([BEGUN, request, False])
 
     def changed(self, record: Record) -> None:
         """A record changed: answer whoever waits for it and can be answered."""

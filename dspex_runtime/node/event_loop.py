@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 Callback = Callable[[], None]
 MAX_READY: Final = 256  # descriptors served per turn; bounds how long a timer can be late behind a busy storm
+LONGEST_WAIT_S: Final = 3600.0  # epoll takes no more than 24 days; a timer further away is waited for in parts
 
 
 class Timer:
@@ -79,7 +80,13 @@ class EventLoop:
         return time.monotonic()
 
     def call_at(self, deadline: float, callback: Callback) -> Timer:
-        """Run `callback` once, not before `deadline`."""
+        """Run `callback` once, not before `deadline`.
+
+        Raises:
+            ValueError: NaN: it would be neither before nor after any other timer, and hold them all up.
+        """
+        if deadline != deadline:
+            raise ValueError("a deadline cannot be NaN")
         timer = Timer(deadline, callback)
         heapq.heappush(self._timers, (deadline, next(self._order), timer))
         return timer
@@ -146,7 +153,7 @@ class EventLoop:
         while self._timers and self._timers[0][2].callback is None:
             heapq.heappop(self._timers)
         if self._timers:
-            timeout = max(0.0, self._timers[0][0] - self.now())
+            timeout = min(max(0.0, self._timers[0][0] - self.now()), LONGEST_WAIT_S)
         if self._soon:
             timeout = 0.0
         return self._epoll.poll(timeout, MAX_READY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, assert_never
@@ -9,14 +10,19 @@ from typing import TYPE_CHECKING, Any, assert_never
 from dspex_runtime.core import events as ev
 from dspex_runtime.core import instructions as do
 from dspex_runtime.core.child_spec import ChildSpec
+from dspex_runtime.core.names import ROOT
 from dspex_runtime.errors import DspexError, StartError, SupervisorError
 from dspex_runtime.exit_reason import ExitReason
+from dspex_runtime.node.error_reports import ErrorReports
 from dspex_runtime.node.event_loop import EventLoop
+from dspex_runtime.node.handing_on import is_tellable
 from dspex_runtime.node.launcher import Launcher
 from dspex_runtime.node.module_process import Ending, ModuleProcess
-from dspex_runtime.node.monitoring import Monitoring
-from dspex_runtime.node.registry import Registry
+from dspex_runtime.node.naming import Naming
+from dspex_runtime.node.registry import Record, Registry
+from dspex_runtime.node.relations import Relations
 from dspex_runtime.node.reports import Reports
+from dspex_runtime.node.states import States
 from dspex_runtime.node.supervisor_node import SupervisorNode, start_error
 from dspex_runtime.types import ChildId, Incarnation, State
 
@@ -34,15 +40,19 @@ class Executor:
         registry: Registry,
         launcher: Launcher,
         reports: Reports,
-        monitoring: Monitoring,
+        relations: Relations,
+        naming: Naming,
     ) -> None:
         self._supervision = supervision
         self._loop = loop
         self._registry = registry
         self._launcher = launcher
         self._reports = reports
-        self._monitoring = monitoring
-        self.given_up: dict[str, SupervisorNode] = {}  #: roots that reached their restart limit, by key
+        self._relations = relations
+        self._naming = naming
+        self.states = States(supervision, registry, reports)
+        self._errors = ErrorReports(reports)
+        self.ended: dict[str, SupervisorNode] = {}  #: roots that gave up or shut themselves down, by key
 
     def execute(self, node: SupervisorNode, instructions: Sequence[do.Instruction]) -> None:
         """Carry out what `node`'s machine answered to one event, in order."""
@@ -63,18 +73,17 @@ class Executor:
                 case do.Report():
                     self._report(node, instruction)
                 case do.ChildState():
-                    self._show(node, instruction)
+                    self.states.show(node, instruction)
                 case do.ChildDeleted(child):
-                    self._registry.prune(node.full_id(child), frozenset())
-                    self._registry.remove(node.full_id(child))
+                    self.states.forget(node.full_id(child), itself=True)
                     if node.key.startswith("@"):  # it was there for this child alone
                         self._supervision.deliver(node, ev.ShutdownRequested("normal"))
                 case do.Booted():
                     self._booted(node)
                 case do.BootFailed(child, reason, error):
                     self._boot_failed(node, child, reason, error)
-                case do.Exited(reason, gave_up):
-                    self._exited(node, reason, gave_up)
+                case do.Exited():
+                    self._exited(node, instruction)
                 case _:
                     assert_never(instruction)
 
@@ -87,12 +96,16 @@ class Executor:
     def _start(self, node: SupervisorNode, spec: ChildSpec, incarnation: Incarnation) -> None:
         full_id = node.full_id(spec.id)
         record = self._registry.ensure(full_id, spec)
-        record.incarnation = incarnation
+        self.states.starting(record, incarnation)
+        if node.announced and spec.supervisor is None:
+            self._supervision.announce(node, node.announced - 1)
+        taken = self._naming.start(record)
+        if taken is not None:
+            self._supervision.deliver(node, ev.StartFailed(spec.id, incarnation, taken.reason or "noproc", taken.to_wire()))
+            return
         if spec.supervisor is not None:
             self._start_supervisor(node, spec, incarnation)
             return
-        if node.announced:
-            self._supervision.announce(node, node.announced - 1)
 
         def ready(process: ModuleProcess) -> None:
             record.started_at = time.time()
@@ -103,21 +116,33 @@ class Executor:
         def ended(process: ModuleProcess, ending: Ending) -> None:
             self._ended(node, process, ending)
 
-        def event(process: ModuleProcess, facts: dict[str, Any]) -> None:
-            self._reports.emit(str(facts.pop("type", "module")), process.id, incarnation=incarnation, **_plain(facts))
-
+        launched = node.launched(spec)
         record.process = ModuleProcess(
-            self._loop, id=full_id, incarnation=incarnation, spec=spec, on_ready=ready, on_end=ended, on_event=event
+            self._loop,
+            id=full_id,
+            incarnation=incarnation,
+            spec=launched,
+            on_ready=ready,
+            on_end=ended,
+            on_event=self._errors.event,
+            on_request=self._relations.asked,
         )
         self._launcher.start(record.process)
 
     def _ended(self, node: SupervisorNode, process: ModuleProcess, ending: Ending) -> None:
-        """Free the name, tell the monitors, then let the supervisor decide: in this order (otp-semantics §2.7)."""
+        """Free what it held, tell who watches and who is linked, then let the supervisor decide: in this order (§2.7)."""
         record = self._registry.get(process.id)
+        stopping = node.killed_because is not None or (record is not None and record.state is State.STOPPING)
+        self._errors.ended(process, ending, expected=stopping)
         if record is not None and record.process is process:
             record.process = None
             record.exited(process.incarnation, ending.reason)
-        self._monitoring.down(process.id, process.incarnation, ending.reason)
+        try:
+            self._relations.process_ended(process, ending.reason)
+        finally:  # a bug in telling one of the others must not leave a child that nobody restarts
+            self._tell_supervisor(node, process, ending)
+
+    def _tell_supervisor(self, node: SupervisorNode, process: ModuleProcess, ending: Ending) -> None:
         if node.killed_because is not None:
             self._killed_one(node)
             return
@@ -127,17 +152,20 @@ class Executor:
         elif ending.ready:
             self._supervision.deliver(node, ev.ChildExited(child, incarnation, ending.reason))
         else:
-            self._supervision.deliver(node, ev.StartFailed(child, incarnation, ending.reason, ending.fault))
+            # What `dx.Fail` told to whoever started it is not why the process ended: that is "normal".
+            said = (ending.fault or {}).get("start_reason")
+            reason = said if is_tellable(said) else ending.reason
+            self._supervision.deliver(node, ev.StartFailed(child, incarnation, reason, ending.fault))
 
     def _start_supervisor(self, node: SupervisorNode, spec: ChildSpec, incarnation: Incarnation) -> None:
         assert spec.supervisor is not None
         path = node.full_id(spec.id)
-        self._registry.prune(path, frozenset(child.id for child in spec.supervisor.children))
+        self.states.forget(path, frozenset(child.id for child in spec.supervisor.children))
         self._registry.ensure(path, spec).gave_up = False
 
         def booted(error: StartError | None) -> None:
             if error is None:
-                self._supervision.deliver(node, ev.ChildReady(spec.id, incarnation, None))
+                self._supervision.deliver(node, ev.ChildReady(spec.id, incarnation, os.getpid()))  # it is in this process
             else:
                 reason: ExitReason = ("shutdown", ("failed_to_start_child", error.id, error.reason))
                 self._supervision.deliver(node, ev.StartFailed(spec.id, incarnation, reason, error.to_wire()))
@@ -180,6 +208,33 @@ class Executor:
         record = self._registry.get(node.full_id(child))
         return record.process if record is not None else None
 
+    # -- exit signals -----------------------------------------------------------------------------------------------
+
+    def end(self, record: Record, reason: ExitReason, sender: str) -> None:
+        """End a process in order because of a signal; to its supervisor it is a process that ended with that reason."""
+        process = record.process
+        assert process is not None
+        shutdown = process.spec.shutdown
+        if shutdown.brutal:
+            self.kill(record, reason, sender)
+            return
+        self._reports.emit("exit_signal", record.id, incarnation=record.incarnation, reason=reason, sender=sender)
+        process.stop(shutdown, reason)
+        self._launcher.abandon(process)
+        if shutdown.timeout_s is not None:
+            self._loop.call_later(shutdown.timeout_s, lambda: process.kill("killed"))
+
+    def kill(self, record: Record, reason: ExitReason, sender: str) -> None:
+        """End a process, or a supervisor with all that is below it, at once because of a signal."""
+        self._reports.emit("exit_signal", record.id, incarnation=record.incarnation, reason=reason, sender=sender)
+        below = self._supervision.node_of(record.id)
+        if below is not None:
+            if below.killed_because is None:
+                self._kill_supervisor(below, reason)
+        elif record.process is not None:
+            record.process.kill(reason)
+            self._launcher.abandon(record.process)
+
     # -- killing a supervisor: no order, no goodbye, and its end is told when everything below is dead ----------------
 
     def _kill_supervisor(self, node: SupervisorNode, reason: ExitReason) -> None:
@@ -201,10 +256,9 @@ class Executor:
         if node.closed or node.killed_because is None or self._processes_of(node) or self._supervision.below(node):
             return
         self._supervision.close_node(node)
-        for record in [r for r in self._registry if r.id.rpartition("/")[0] == node.path and not r.gone]:
-            record.state = State.STOPPED  # its machine will not say it
-            self._reports.emit("state", record.id, state=record.state.value, incarnation=record.incarnation)
-            self._registry.changed(record)
+        if node.spec.dynamic:
+            self.states.forget(node.path)
+        self.states.killed(node)
         self._down(node, node.killed_because)
         parent = node.parent
         assert parent is not None  # only a child is ever killed
@@ -216,7 +270,7 @@ class Executor:
     # -- the supervisor itself --------------------------------------------------------------------------------------
 
     def _booted(self, node: SupervisorNode) -> None:
-        self.given_up.pop(node.key, None)
+        self.ended.pop(node.key, None)
         self._supervision.announce(node, 0)
         booted, node.booted = node.booted, None
         if booted is not None:
@@ -229,70 +283,51 @@ class Executor:
         if booted is not None:
             booted(_start_error(node.full_id(child), reason, error))
 
-    def _exited(self, node: SupervisorNode, reason: ExitReason, gave_up: bool) -> None:
+    def _exited(self, node: SupervisorNode, exited: do.Exited) -> None:
         booted, node.booted = node.booted, None
         self._supervision.close_node(node)
-        if gave_up:
-            self._failed(node)
-        self._down(node, reason, gave_up=gave_up)
         parent = node.parent
+        if exited.gave_up:
+            self._reports.emit("gave_up", _title(node), max_restarts=node.spec.max_restarts)
+        elif node.spec.dynamic and parent is not None:
+            self.states.forget(node.path)  # nothing brings them back; what gave up stays visible until it is started again
+        if exited.auto_shutdown:
+            self._reports.emit("auto_shutdown", _title(node), auto_shutdown=node.spec.auto_shutdown.value)
+        self._down(node, exited.reason, gave_up=exited.gave_up)
         if parent is None:
-            if gave_up:
-                self.given_up[node.key] = node
-            node.exited(gave_up)
+            node.ending = exited
+            if exited.gave_up or exited.auto_shutdown:
+                self.ended[node.key] = node
+            node.exited(exited.gave_up)
         else:
             child, incarnation = node.child_id, Incarnation(node.incarnation)
             if booted is not None:  # stopped before it was up
-                self._supervision.deliver(parent, ev.StartFailed(child, incarnation, reason, None))
+                self._supervision.deliver(parent, ev.StartFailed(child, incarnation, exited.reason, None))
             else:
-                self._supervision.deliver(parent, ev.ChildExited(child, incarnation, reason))
+                self._supervision.deliver(parent, ev.ChildExited(child, incarnation, exited.reason))
 
     def _down(self, node: SupervisorNode, reason: ExitReason, *, gave_up: bool = False) -> None:
         record = self._registry.get(node.path)
         if record is not None:
             record.exited(node.incarnation, reason)
             record.gave_up = gave_up
-            self._monitoring.down(record.id, node.incarnation, reason)
-
-    def _failed(self, node: SupervisorNode) -> None:
-        """Show what a supervisor that gave up has stopped; its parent may start it all again in the next moment."""
-        prefix = node.path + "/" if node.path else ""
-        for record in list(self._registry):
-            alone = "@" + record.id == node.key
-            if alone or (
-                not node.key.startswith("@") and record.id.startswith(prefix) and self._supervision.owner(record.id) is None
-            ):
-                record.state = State.FAILED
-                self._registry.changed(record)
-        self._reports.emit("gave_up", node.path or node.key.removeprefix("@") or "root", max_restarts=node.spec.max_restarts)
+        self._relations.ended(node.path or node.key or ROOT, node.incarnation, reason)
 
     # -- telling ----------------------------------------------------------------------------------------------------
-
-    def _show(self, node: SupervisorNode, shown: do.ChildState) -> None:
-        view = node.machine.child(shown.child_id)
-        if view is None:
-            return
-        record = self._registry.ensure(node.full_id(shown.child_id), view.spec)
-        # OTP's parent sees a supervisor that gave up exit with "shutdown"; people must see that it failed.
-        state = State.FAILED if record.gave_up and shown.state is State.EXITED else shown.state
-        if record.state is not state or record.incarnation != shown.incarnation:
-            detail = {key: value for key, value in shown.detail.items() if key != "error"}
-            self._reports.emit("state", record.id, state=state.value, incarnation=shown.incarnation, **_plain(detail))
-        record.state = state
-        record.restarts = view.restarts
-        if shown.state is State.READY and record.spec.supervisor is not None:
-            record.started_at = time.time()
-        self._registry.changed(record)
 
     def _report(self, node: SupervisorNode, report: do.Report) -> None:
         if report.kind is do.ReportKind.PROGRESS:
             return  # the state event says it
-        supervisor = node.path or "root"
-        self._reports.emit(
+        supervisor, full_id = node.path or "root", node.full_id(report.child_id)
+        record = self._registry.get(full_id)
+        incarnation = int(report.detail.get("incarnation", record.incarnation if record is not None else 0))
+        self._reports.report(
             report.kind.value,
-            node.full_id(report.child_id),
+            full_id,
             supervisor=supervisor,
+            error_context=report.kind.value,
             reason=report.reason,
+            offender=self._errors.offender(full_id, record.spec if record is not None else None, incarnation),
             **_plain(dict(report.detail)),
         )
 
@@ -306,6 +341,11 @@ class Executor:
                 self._supervision.answer(request, value, None)
             case do.Err():
                 self._supervision.answer(request, None, _error(node, result))
+
+
+def _title(node: SupervisorNode) -> str:
+    """Return what events call a supervisor; one of a child alone goes by the child's id."""
+    return node.path or node.key.removeprefix("@") or "root"
 
 
 def _error(node: SupervisorNode, err: do.Err) -> DspexError:

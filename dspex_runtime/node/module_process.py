@@ -17,16 +17,20 @@ from typing import Any, Final
 
 from dspex_runtime import exit_reason
 from dspex_runtime.core.child_spec import ChildSpec, LaunchSpec, Shutdown
+from dspex_runtime.core.keys import show
 from dspex_runtime.core.launch_map import to_map
-from dspex_runtime.errors import BusyError
+from dspex_runtime.errors import BusyError, StartError
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.node.event_loop import EventLoop, Timer
+from dspex_runtime.node.handing_on import told
 from dspex_runtime.node.peer import PLAIN, Peer
 from dspex_runtime.types import Kind
 from dspex_runtime.wire.faults import to_fault
-from dspex_runtime.wire.messages import BYE, CHANNEL, CONTROL, EVENT, FAULT, READY, REPLY, Message
+from dspex_runtime.wire.messages import BYE, CANCEL, CHANNEL, CONTROL, EVENT, FAULT, READY, REPLY, Message
 
 CONTROL_LOST_GRACE_S: Final = 2.0  # a process that closed its control pipe is on its way out, or is broken and is killed
+
+_WHY_SILENT: Final = "it is still in a callback, C code holds its GIL, or it is stopped"
 
 Answer = Callable[[Any, dict[str, Any] | None], None]  # (value, fault)
 
@@ -60,6 +64,7 @@ class ModuleProcess:
         on_ready: Callable[[ModuleProcess], None],
         on_end: Callable[[ModuleProcess, Ending], None],
         on_event: Callable[[ModuleProcess, dict[str, Any]], None],
+        on_request: Callable[[ModuleProcess, Message], None],
     ) -> None:
         self._loop = loop
         self.id = id
@@ -68,6 +73,7 @@ class ModuleProcess:
         self._on_ready = on_ready
         self._on_end = on_end
         self._on_event = on_event
+        self._on_request = on_request
         self.pid: int | None = None
         self.slot: int | None = None
         self.version: str | None = None
@@ -75,6 +81,8 @@ class ModuleProcess:
         self.idempotent: list[str] = []
         self.log: str | None = None
         self.boot_s: float | None = None  #: from assignment to ready, as the process measured it
+        self.imported_dspy = False  #: dspy was not there when it was forked, and is now
+        self.on_started: Callable[[ModuleProcess], None] | None = None  #: told when the above is known
         self._peer: Peer | None = None
         self._ready = False
         self._ignored = False
@@ -83,6 +91,7 @@ class ModuleProcess:
         self._bye: ExitReason | None = None
         self._fault: dict[str, Any] | None = None
         self._kill_reason: ExitReason | None = None
+        self._mail: list[Any] = []  #: messages for it from before it had a process
         self._requests: dict[int, _Pending] = {}
         self._next_request = 1
 
@@ -112,6 +121,9 @@ class ModuleProcess:
         self._peer = Peer(self._loop, sock, self._message, self._control_lost)
         spec = {**facts, "id": self.id, "incarnation": self.incarnation, "slot": slot, "launch": to_map(self.launch)}
         self._peer.send([CONTROL, 0, "assign", spec])
+        mail, self._mail = self._mail, []
+        for message in mail:
+            self.message(message)
         if self._kill_reason is not None:  # killed while it waited for a process
             self._kill()
 
@@ -129,10 +141,16 @@ class ModuleProcess:
             case [int(kind), 0, dict() as event] if kind == EVENT:
                 self._on_event(self, event)
             case [int(kind), 0, reason] if kind == BYE and exit_reason.is_exit_reason(reason):
-                self._bye = reason
+                self._bye = told(reason)
                 self._stopping = True
+            case [int(kind), int(request), *_] if kind in (CONTROL, CANCEL) and request < 0:
+                self._on_request(self, message)
             case _:
-                self.kill(("error", "ProtocolError", f"illegal message on the control pipe: {str(message)[:200]}", ""))
+                self.illegal(message)
+
+    def illegal(self, message: Message) -> None:
+        """It sent what is no message of the protocol: it is broken, and killed."""
+        self.kill(("error", "ProtocolError", f"illegal message on the control pipe: {show(message, 200)}", ""))
 
     def _started(self, info: dict[str, Any]) -> None:
         if info.get("ignore"):
@@ -144,6 +162,9 @@ class ModuleProcess:
             self.kind = Kind(info["kind"])
         methods = info.get("methods") or {}
         self.idempotent = list(methods.get("idempotent", ()))
+        self.imported_dspy = bool(info.get("imported_dspy"))
+        if self.on_started is not None:
+            self.on_started(self)
         readiness = self.launch.readiness
         if readiness is None:
             self._become_ready()
@@ -175,6 +196,19 @@ class ModuleProcess:
             return
         self._peer.send([CHANNEL, 0, info], (fd,))
 
+    @property
+    def peer(self) -> Peer:
+        """Its control pipe; only something that was assigned can have asked for an answer."""
+        assert self._peer is not None
+        return self._peer
+
+    def message(self, message: Any) -> None:
+        """Put a message into its mailbox, behind all that was sent to it before (`host.server_loop.deliver`)."""
+        if self._peer is None:
+            self._mail.append(message)
+        else:
+            self._peer.send([EVENT, 0, {"type": "message", "message": message}])
+
     def check_log(self) -> None:
         """Ask it to rotate its log: what C code and grandchildren write there it does not see."""
         if self._peer is not None:
@@ -194,7 +228,7 @@ class ModuleProcess:
     def _unanswered(self, number: int, op: str, timeout_s: float) -> None:
         pending = self._requests.pop(number, None)
         if pending is not None:
-            message = f"{self.id!r} did not answer {op!r} within {timeout_s:g} s: C code holds its GIL, or it is stopped"
+            message = f"{self.id!r} did not answer {op!r} within {timeout_s:g} s: {_WHY_SILENT}"
             pending.answer(None, self._to_fault(BusyError(message, id=self.id)))
 
     # -- ending -----------------------------------------------------------------------------------------------------
@@ -260,13 +294,13 @@ class ModuleProcess:
             answer(None, gone)
         self._on_end(self, Ending(self._reason(wait_status), self._ready, self._ignored, self._fault))
 
-    def never_forked(self, message: str) -> None:
-        """No process could be had for it: ends as a failed start."""
+    def never_forked(self, message: str, error: StartError | None = None) -> None:
+        """No process could be had for it: ends as a failed start, with `error` if the zygote itself did not start."""
         if self._ended:
             return
         self._ended = True
-        reason: ExitReason = self._kill_reason or ("error", "ForkFailed", message, "")
-        fault = self._to_fault(OSError(message))
+        reason: ExitReason = self._kill_reason or (error and error.reason) or ("error", "ForkFailed", message, "")
+        fault = self._to_fault(error or OSError(message))
         self._on_end(self, Ending(reason, ready=False, ignored=False, fault=fault))
 
     def _to_fault(self, error: Exception) -> dict[str, Any]:

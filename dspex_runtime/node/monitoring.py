@@ -1,4 +1,4 @@
-"""Who watches whom, and the delivery of the notices to clients. The table itself is `core.monitors`."""
+"""Who watches whom, and the delivery of the notices. The table itself is `core.monitors`."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ from typing import TYPE_CHECKING
 
 from dspex_runtime.core.monitors import MonitorTable, Notice
 from dspex_runtime.exit_reason import ExitReason
-from dspex_runtime.node.registry import Record
+from dspex_runtime.node.linking import ProcessId
 from dspex_runtime.types import FullId, Incarnation
 
 if TYPE_CHECKING:
-    from dspex_runtime.node.session import Session
+    from dspex_runtime.node.session import Asker
 
 
 class Monitoring:
-    """Monitors of clients on children. Each ends with one notice, or with its client."""
+    """Monitors of clients and modules on children. Each ends with one notice, or with whoever watches."""
 
     def __init__(self) -> None:
-        self._table: MonitorTable[Session] = MonitorTable()
+        self._table: MonitorTable[Asker] = MonitorTable()
         self._refs = itertools.count(1)
 
-    def monitor(self, record: Record, session: Session) -> int:
-        """Watch the newest incarnation of a child; returns the monitor's number."""
-        ref = next(self._refs)
-        self._table.monitor(ref, FullId(record.id), Incarnation(record.incarnation), session)
+    def new_ref(self) -> int:
+        """Return a number that no monitor and no client's link has had."""
+        return next(self._refs)
+
+    def monitor(self, process: ProcessId, session: Asker) -> int:
+        """Watch one incarnation of a child; returns the monitor's number. Each is its own, also on the same incarnation."""
+        ref = self.new_ref()
+        self._table.monitor(ref, FullId(process.id), Incarnation(process.incarnation), session)
         return ref
 
-    def demonitor(self, ref: int, session: Session) -> bool:
+    def demonitor(self, ref: int, session: Asker) -> bool:
         """Stop watching; returns whether the monitor was still active."""
         return self._table.demonitor(ref, session)
 
@@ -36,14 +40,14 @@ class Monitoring:
         for notice in self._table.down(FullId(id), Incarnation(incarnation), reason):
             self._deliver(notice)
 
-    def no_process(self, record: Record, ref: int, session: Session) -> None:
+    def no_process(self, process: ProcessId, ref: int, session: Asker) -> None:
         """There is nothing to watch: say so at once, as OTP does."""
         if self._table.demonitor(ref, session):
-            session.down(ref, record.id, record.incarnation, "noproc")
+            session.down(ref, process.id, process.incarnation, "noproc")
 
-    def owner_gone(self, session: Session) -> None:
-        """A client is gone, and so are its monitors."""
+    def owner_gone(self, session: Asker) -> None:
+        """A client or a module is gone, and so are its monitors."""
         self._table.owner_gone(session)
 
-    def _deliver(self, notice: Notice[Session]) -> None:
+    def _deliver(self, notice: Notice[Asker]) -> None:
         notice.owner.down(notice.ref, notice.id, notice.incarnation, notice.reason)

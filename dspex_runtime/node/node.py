@@ -22,15 +22,20 @@ from typing import Any, Final
 
 from dspex_runtime.config import parse
 from dspex_runtime.config.runtime_spec import RuntimeSpec
+from dspex_runtime.core.alarms import AlarmTable
 from dspex_runtime.errors import ConfigError, DspexError, StartError
+from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.node import operations
 from dspex_runtime.node.broker import Broker
 from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.launcher import Launcher
 from dspex_runtime.node.module_process import ModuleProcess
-from dspex_runtime.node.monitoring import Monitoring
+from dspex_runtime.node.module_session import ModuleSession
+from dspex_runtime.node.naming import Naming
+from dspex_runtime.node.operations import arguments
 from dspex_runtime.node.peer import Peer
 from dspex_runtime.node.registry import Record, Registry
+from dspex_runtime.node.relations import Relations
 from dspex_runtime.node.reports import Event, Reports
 from dspex_runtime.node.session import Responder, Session, send_fault
 from dspex_runtime.node.supervision import Supervision
@@ -60,7 +65,11 @@ class Node:
         self.registry = Registry()
         self.reports = Reports()
         self.broker = Broker(self.loop, send_fault)
-        self.monitoring = Monitoring()
+        self.alarms = AlarmTable()
+        self.naming = Naming(self.registry, self.reports, self._lives)
+        self.relations = Relations(self.registry, lambda: self.supervision, lambda process: ModuleSession(self, process))
+        self.relations.on_process_end.append(self.naming.ended)
+        self.relations.on_session_end.append(self.naming.session_closed)
         self.waiters = Waiters()
         self.sessions: set[Session] = set()
         self.spec: RuntimeSpec | None = None
@@ -80,6 +89,7 @@ class Node:
         self._shutdown_waiters: list[Callable[[], None]] = []
         self._accept(boot, owner=True)
         self.registry.on_change += [self.broker.changed, self.waiters.changed]
+        self.registry.on_forgotten.append(self._remove_logs)
 
     def run(self) -> int:
         """Serve until the tree has stopped. Returns 0, or 1 when it never came up."""
@@ -127,6 +137,8 @@ class Node:
         if spec.state_dir is None:
             self.state_dir = Path(tempfile.mkdtemp(prefix=f"dspex-{spec.name}-"))
             self._temporary_state = True
+            assert self._claim is not None
+            self._claim.takes_along(self.state_dir)
         else:
             self.state_dir = Path(spec.state_dir)
         try:
@@ -150,12 +162,15 @@ class Node:
             spares=spec.spares,
             path=[spec.base_dir, *sys_path],
             facts=self._facts,
-            on_failed=self._boot_failed,
+            on_failed=self._zygote_refused,
             report=self.reports.emit,
         )
-        self.supervision = Supervision(self.loop, self.registry, self.launcher, self.reports, self.monitoring)
+        self.supervision = Supervision(self.loop, self.registry, self.launcher, self.reports, self.relations, self.naming)
         self.watchdog = Watchdog(self.loop, self.board, self._processes, log_max_bytes=LOG_MAX_BYTES)
         self.launcher.open()
+
+    def _lives(self, record: Record) -> bool:
+        return self.supervision is not None and self.supervision.alive(record)
 
     def _processes(self) -> list[ModuleProcess]:
         return [record.process for record in self.registry if record.process is not None]
@@ -174,6 +189,13 @@ class Node:
         """Return the log file of a full id; "/" is kept readable and unambiguous ("." cannot follow an id part's end)."""
         return self.state_dir / "logs" / (id.replace("/", "+") + ".log")
 
+    def _remove_logs(self, id: str) -> None:
+        """Delete what a child wrote that nobody remembers: a pool of short-lived children must not fill the disk."""
+        path = self.log_path(id)
+        for log in (path, *(path.with_name(f"{path.name}.{number}") for number in range(1, LOG_KEEP + 1))):
+            with contextlib.suppress(OSError):
+                log.unlink()
+
     def _tree_booted(self, error: StartError | None) -> None:
         if error is not None:
             self._boot_failed(error)
@@ -191,6 +213,10 @@ class Node:
             responder.fail(error)
         # Only when the answer is on its way: the owner is about to see our end.
         self.loop.call_soon(self.loop.stop)
+
+    def _zygote_refused(self, error: StartError) -> None:
+        if self.state == "booting":  # later it fails the starts that need it, and no more
+            self._boot_failed(error)
 
     def _root_exited(self, gave_up: bool) -> None:
         if gave_up:
@@ -228,7 +254,8 @@ class Node:
         self.sessions.discard(session)
         self.broker.forget(peer)
         self.reports.unfollow(peer)
-        self.monitoring.owner_gone(session)
+        lost: ExitReason = ("error", "ClientLost", str(error) if error is not None else "its connection ended", "")
+        self.relations.client_gone(session, "normal" if session.left else lost)
         if error is not None:
             log.warning("client connection closed: %s", error)
         if session.owner and not self._detached:
@@ -244,6 +271,7 @@ class Node:
             raise DspexError(f"unknown operation {op!r}; there are {', '.join(sorted(operations.TABLE))}")
         if self.supervision is None:
             raise DspexError("the runtime is not up yet")
+        arguments.check(op, args)
         operation(self, args, responder)
 
     def info(self, record: Record) -> dict[str, Any]:
@@ -252,7 +280,8 @@ class Node:
         figures = metrics(self.board, process.slot) if self.board is not None and process is not None else {}
         if process is not None and process.boot_s is not None:
             figures["boot_ms"] = process.boot_s * 1e3
-        return record.info(figures).as_dict()
+        supervisor = self.supervision.facts(record) if self.supervision is not None else None
+        return record.info(figures).as_dict() | {"supervisor": supervisor}
 
     def snapshot(self) -> list[Event]:
         """Return every child, as events' first message."""

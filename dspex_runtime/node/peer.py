@@ -1,7 +1,8 @@
 """One non-blocking framed connection of the runtime process: a client, a module or the zygote.
 
 Guarantees: messages leave in the order they were sent, whole; descriptors arrive with their message; a peer that does not
-read costs at most `max_backlog_bytes`, then it is closed; bytes that are no message close it with the reason.
+read costs at most `max_backlog_bytes`, then it is closed; bytes that are no message close it with the reason. A message that
+holds a value which cannot be rebuilt here is lost alone.
 """
 
 from __future__ import annotations
@@ -9,17 +10,24 @@ from __future__ import annotations
 import array
 import contextlib
 import errno
+import fcntl
+import logging
 import os
 import socket
+import struct
+import termios
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from dspex_runtime.errors import ProtocolError
 from dspex_runtime.node.event_loop import EventLoop
-from dspex_runtime.wire.codec import Codec
+from dspex_runtime.wire.codec import Codec, UndecodableError
+from dspex_runtime.wire.faults import to_fault
 from dspex_runtime.wire.framing import FrameReader, frame
-from dspex_runtime.wire.messages import Message
+from dspex_runtime.wire.messages import CONTROL, FAULT, REPLY, Message
+
+log = logging.getLogger(__name__)
 
 RECV_BYTES: Final = 256 * 1024
 PLAIN: Final = Codec()  # the only codec of this process: it never unpickles, what is pickled passes through unopened
@@ -123,22 +131,30 @@ class Peer:
         return self._received_fds.popleft() if self._received_fds else None
 
     def drain(self) -> None:
-        """Handle everything the peer has already sent, up to its end: used when its process is known to be dead."""
-        while not self.closed and self._read_once():
-            pass
+        """Handle everything that is there by now: used when the peer's process is known to be dead.
+
+        Not until the end of the pipe: a process that it had forked may hold the other end, and write to it for ever.
+        """
+        unread = 0 if self.closed else _unread_bytes(self._sock)
+        while not self.closed and unread >= 0:  # once more than there are bytes: that read sees the end
+            read = self._read_once()
+            if read == 0:
+                return
+            unread -= read
 
     def _readable(self) -> None:
         self._read_once()
 
-    def _read_once(self) -> bool:
+    def _read_once(self) -> int:
+        """Read and handle what one call brings; how many bytes, 0 when there is nothing or it is closed."""
         try:
             data, ancillary, flags, _ = self._sock.recvmsg(RECV_BYTES, socket.CMSG_SPACE(MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
-            return False
+            return 0
         except OSError as exc:
             # ECONNRESET: the peer died with our bytes unread. All that it had sent was delivered before this error.
             self.close(None if exc.errno == errno.ECONNRESET else exc)
-            return False
+            return 0
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds = array.array("i")
@@ -146,20 +162,44 @@ class Peer:
                 self._received_fds.extend(fds)
         if flags & socket.MSG_CTRUNC:
             self.close(ProtocolError("descriptors were lost: too many sent at once, or this process is at its limit of open files"))
-            return False
+            return 0
         if not data:
             self.close(None)
-            return False
-        return self._handle(data)
+            return 0
+        self._handle(data)
+        return len(data)
 
-    def _handle(self, data: bytes) -> bool:
+    def _handle(self, data: bytes) -> None:
         try:
             self._reader.feed(data)
             while not self.closed and (body := self._reader.next()) is not None:
-                self._on_message(self, PLAIN.unpack(body))
+                self._take(body)
         except ProtocolError as exc:
             self.close(exc)
-        return not self.closed
+
+    def _take(self, body: bytes) -> None:
+        try:
+            message = PLAIN.unpack(body)
+        except UndecodableError as exc:
+            self._undecodable(exc)
+            return
+        try:
+            self._on_message(self, message)
+        except ProtocolError:
+            raise
+        except Exception:
+            # A bug in the handling of one message must not lose those behind it: one of them may be the last of a process.
+            log.exception("unexpected error at a message of kind %.20r", message[0])
+
+    def _undecodable(self, exc: UndecodableError) -> None:
+        """Only this message is lost: whoever waits because of it is told, here or there."""
+        fault = [FAULT, exc.request, to_fault(exc, id=None, incarnation=None, codec=PLAIN)]
+        if exc.request and exc.kind == CONTROL:
+            self.send(fault)
+        elif exc.request and exc.kind == REPLY:
+            self._on_message(self, fault)
+        else:
+            log.warning("lost a message of a peer: %s", exc)
 
     def close(self, error: Exception | None = None) -> None:
         """Close at once; what is queued is dropped. Closing twice is fine."""
@@ -174,6 +214,12 @@ class Peer:
         self._loop.forget(self._sock.fileno())
         self._sock.close()
         self._on_closed(self, error)
+
+
+def _unread_bytes(sock: socket.socket) -> int:
+    """Return how many bytes wait in a socket's receive queue."""
+    answer: bytes = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4))
+    return int(struct.unpack("i", answer)[0])
 
 
 def _close_all(fds: Sequence[int] | deque[int]) -> None:

@@ -6,7 +6,6 @@ The registry holds facts and tells watchers about changes; it decides nothing.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from dspex_runtime.node.module_process import ModuleProcess
 
 KEPT_DEPARTED: Final = 1000  # records of children that are forgotten, kept for the question why they ended
+KEPT_EXITS: Final = 16  # incarnations of one child
 SETTLED_DOWN = frozenset({State.STOPPED, State.EXITED, State.FAILED})
 
 
@@ -39,6 +39,7 @@ class Record:
     exits: dict[int, ExitReason] = field(default_factory=dict)  #: the last few incarnations' reasons
     gave_up: bool = False  #: a supervisor that reached its restart limit, until it is started again
     process: ModuleProcess | None = None  #: while a process lives (starting included)
+    deleted: bool = False  #: by a user: it is remembered for its exit reasons only
 
     @property
     def gone(self) -> bool:
@@ -54,8 +55,12 @@ class Record:
         """Note why an incarnation ended."""
         self.last_exit = reason
         self.exits[incarnation] = reason
-        while len(self.exits) > 16:
+        while len(self.exits) > KEPT_EXITS:
             del self.exits[next(iter(self.exits))]
+
+    def take_exits_of(self, earlier: Record) -> None:
+        """Keep why earlier incarnations ended, of a record this one has replaced."""
+        self.exits = dict([*earlier.exits.items(), *self.exits.items()][-KEPT_EXITS:])
 
     def info(self, metrics: dict[str, Any]) -> ModuleInfo:
         """Return the view that clients get."""
@@ -83,8 +88,10 @@ class Registry:
         self._records: dict[str, Record] = {}
         self._names = NameIndex()
         self._incarnations: dict[str, int] = {}
-        self._departed: deque[Record] = deque(maxlen=KEPT_DEPARTED)
+        self._numbers: dict[str, int] = {}  #: the last N of "id#N" that was given out, by full id
+        self._departed: dict[str, Record] = {}  #: by full id, the last to go last
         self.on_change: list[Callable[[Record], None]] = []
+        self.on_forgotten: list[Callable[[str], None]] = []  #: called with a full id of which nothing is to be kept any more
 
     def __iter__(self) -> Iterator[Record]:
         return iter(self._records.values())
@@ -120,17 +127,53 @@ class Registry:
         if record is None:
             return
         self._names.discard(FullId(full_id))
-        self._departed.append(record)
+        self._remember(record)
         if not record.gone:
             record.state = State.STOPPED
         self.changed(record)
+
+    def _remember(self, record: Record) -> None:
+        before = self._departed.pop(record.id, None)
+        if before is not None:
+            record.take_exits_of(before)
+        self._departed[record.id] = record
+        if self._is_used_once(record.id):
+            self._incarnations.pop(record.id, None)
+        if len(self._departed) > KEPT_DEPARTED:
+            full_id = next(iter(self._departed))
+            del self._departed[full_id]
+            if full_id not in self._records:
+                for forgotten in self.on_forgotten:
+                    forgotten(full_id)
+
+    def _is_used_once(self, full_id: str) -> bool:
+        """Whether the id, or one above it, was made by `unique_id`."""
+        parts = full_id.split("/")
+        for depth in range(1, len(parts) + 1):
+            base, _, number = "/".join(parts[:depth]).rpartition("#")
+            if number.isdecimal() and int(number) <= self._numbers.get(base, 0):
+                return True
+        return False
+
+    def departed(self, full_id: str) -> Record | None:
+        """Return the record of a child that is not there any more, while it is remembered and was not deleted."""
+        record = self._departed.get(full_id)
+        return None if record is None or record.deleted else record
+
+    def erase(self, full_id: str) -> None:
+        """A user deleted a child: of it, and of what was below, nothing is left but the answer to why it ended."""
+        for record in self._departed.values():
+            if (record.id == full_id or record.id.startswith(full_id + "/")) and record.id not in self._records:
+                record.deleted = True
+                for forgotten in self.on_forgotten:
+                    forgotten(record.id)
 
     def exit_reason(self, id: str, incarnation: int) -> ExitReason | None:
         """Return why an incarnation ended, None when that is not known (yet).
 
         A temporary child is forgotten in the moment it ends; whoever had a call in it asks just after.
         """
-        records = [r for r in (self._records.get(id), *reversed(self._departed)) if r is not None]
+        records = [r for r in (self._records.get(id), *reversed(self._departed.values())) if r is not None]
         for record in records:
             if (record.id == id or record.id.endswith(f"/{id}")) and incarnation in record.exits:
                 return record.exits[incarnation]
@@ -142,12 +185,25 @@ class Registry:
         self._incarnations[full_id] = number
         return number
 
-    def prune(self, path: str, keep: frozenset[str]) -> None:
-        """Forget the children of a supervisor that starts anew without them (OTP: children added later are lost)."""
+    def unique_id(self, full_id: str) -> str:
+        """Return full_id#1, full_id#2 ...: never the same twice, whatever was deleted or restarted in between."""
+        number = self._numbers[full_id] = self._numbers.get(full_id, 0) + 1
+        made = f"{full_id}#{number}"
+        for forgotten in self.on_forgotten:
+            forgotten(made)  # what an earlier runtime left under that id is not this child's
+        return made
+
+    def prune(self, path: str, keep: frozenset[str]) -> list[str]:
+        """Forget the children of a supervisor that starts anew without them (OTP: children added later are lost).
+
+        Returns:
+            The full ids that are gone, what was below others first.
+        """
         prefix = path + "/"
-        for full_id in [id for id in self._records if id.startswith(prefix)]:
-            if full_id[len(prefix) :].partition("/")[0] not in keep:
-                self.remove(full_id)
+        lost = [id for id in reversed(self._records) if id.startswith(prefix) and id[len(prefix) :].partition("/")[0] not in keep]
+        for full_id in lost:
+            self.remove(full_id)
+        return lost
 
     def changed(self, record: Record) -> None:
         """Tell the watchers that a record's state or process changed."""

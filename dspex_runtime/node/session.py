@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from dspex_runtime.errors import CallTimeoutError, DspexError, NoProcessError, ProtocolError
+from dspex_runtime.core.keys import show
+from dspex_runtime.errors import CallTimeoutError, ConfigError, DspexError, NoProcessError, ProtocolError, UnserialisableError
 from dspex_runtime.node.event_loop import Timer
 from dspex_runtime.node.peer import PLAIN, Peer
 from dspex_runtime.types import Kind
 from dspex_runtime.wire.faults import to_fault
 from dspex_runtime.wire.messages import (
+    BYE,
     CANCEL,
     CHANNEL,
     CONTROL,
@@ -28,7 +30,36 @@ from dspex_runtime.wire.messages import (
 )
 
 if TYPE_CHECKING:
+    from dspex_runtime.node.linking import Endpoint
     from dspex_runtime.node.node import Node
+
+
+class Asker(Protocol):
+    """Whoever requests come from: a client (`Session`) or a module (`ModuleSession`). Hashable, by identity."""
+
+    def __hash__(self) -> int: ...
+
+    node: Node
+    open_requests: dict[int, Responder]
+
+    @property
+    def owner(self) -> bool:
+        """Whether its end stops the tree."""
+        ...
+
+    @property
+    def peer(self) -> Peer:
+        """Where answers go."""
+        ...
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What it is to links."""
+        ...
+
+    def down(self, ref: int, id: str, incarnation: int, reason: Any) -> None:
+        """Deliver a monitor's notice."""
+        ...
 
 
 def send_fault(peer: Peer, request: int, error: BaseException) -> None:
@@ -41,16 +72,19 @@ def send_fault(peer: Peer, request: int, error: BaseException) -> None:
 class Responder:
     """The answer to one request: used once, later uses and a vanished client are ignored."""
 
-    session: Session
+    session: Asker
     request: int
     timer: Timer | None = None
     on_done: Callable[[], None] | None = None  #: whoever waits to answer it forgets it
     done: bool = False
 
     def reply(self, value: Any) -> None:
-        """Answer with a value."""
+        """Answer with a value; with an error where it cannot be sent (too large, nested too deep)."""
         if self._finish():
-            self.session.peer.send([REPLY, self.request, value])
+            try:
+                self.session.peer.send([REPLY, self.request, value])
+            except UnserialisableError as exc:
+                send_fault(self.session.peer, self.request, exc)
 
     def fail(self, error: BaseException) -> None:
         """Answer with an error."""
@@ -81,10 +115,32 @@ class Responder:
         self.done = True
         if self.timer is not None:
             self.timer.cancel()
-        self.session.open_requests.pop(self.request, None)
+        if self.session.open_requests.get(self.request) is self:  # not another one under the same number
+            del self.session.open_requests[self.request]
         if self.on_done is not None:
             self.on_done()
         return True
+
+
+def serve(session: Asker, request: int, op: str, args: dict[str, Any]) -> None:
+    """Carry out a control request; whatever is wrong with it, it is answered."""
+    responder = Responder(session, request)
+    session.open_requests[request] = responder
+    try:
+        session.node.operate(op, args, responder)
+    except DspexError as exc:
+        responder.fail(exc)
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as exc:
+        responder.fail(DspexError(f"malformed request {op!r}: {type(exc).__name__}: {exc}"))
+    except Exception as exc:
+        responder.fail(DspexError(f"the runtime failed at {op!r}: {type(exc).__name__}: {exc}", hint="see its runtime.log"))
+        raise  # a bug of ours: the loop logs it; whoever asked must not wait for ever because of it
+
+
+def cancel_all(session: Asker) -> None:
+    """Whoever asked is gone: stop waiting for what it asked."""
+    for responder in list(session.open_requests.values()):
+        responder.cancel()
 
 
 class Session:
@@ -94,8 +150,15 @@ class Session:
         self.node = node
         self.owner = owner
         self.open_requests: dict[int, Responder] = {}
+        self.label = "client"  #: what exit signals call it
+        self.left = False  #: it said goodbye
         self._greeted = False
         self.peer = peer_of(self)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Itself: a link of a client lasts as long as its connection."""
+        return self
 
     # -- messages ---------------------------------------------------------------------------------------------------
 
@@ -106,26 +169,28 @@ class Session:
             return
         match message:
             case [int(kind), int(request), str(op), dict() as args] if kind == CONTROL:
-                self._control(request, op, args)
-            case [int(kind), int(request), str(id), int(after), deadline] if kind == CHANNEL and isinstance(
-                deadline, float | int | None
+                serve(self, request, op, args)
+            case [int(kind), int(request), str(id), int(after), (float() | None) as deadline] if kind == CHANNEL and (
+                deadline == deadline  # not NaN
             ):
                 self._channel(request, id, after, deadline)
-            case [int(kind), int(request), "events", dict() as args] if kind == SUBSCRIBE and isinstance(
-                args.get("since"), int | None
-            ):
-                self.node.reports.follow(peer, request, args.get("since"), self.node.snapshot)
-            case [int(kind), int(request), str(topic), dict()] if kind == SUBSCRIBE and topic != "events":
-                send_fault(peer, request, DspexError(f"unknown topic {topic!r}; there is 'events'"))
+            case [int(kind), int(request), str(topic), dict() as args] if kind == SUBSCRIBE:
+                self._subscribe(request, topic, args)
             case [int(kind), int(request)] if kind == CANCEL:
                 self._cancel(request)
+            case [int(kind), 0, "normal"] if kind == BYE:
+                self.left = True
+            case [int(kind), int(request), *_] if kind in (CONTROL, CHANNEL, SUBSCRIBE):
+                # Whoever asks is told: a connection, and with it a tree, must not end because of one wrong argument.
+                send_fault(peer, request, ConfigError(f"malformed request: {show(message[2:], 200)}"))
             case _:
-                peer.close(ProtocolError(f"illegal message from a client: {str(message)[:200]}"))
+                peer.close(ProtocolError(f"illegal message from a client: {show(message, 200)}"))
 
     def _greet(self, message: Message) -> None:
         match message:
             case [int(kind), 0, dict() as hello] if kind == HELLO and accepts(hello.get("protocol")):
                 self._greeted = True
+                self.label = f"client#{hello.get('pid')}"
                 facts = {"protocol": list(PROTOCOL), "version": self.node.version, "name": self.node.name, "pid": os.getpid()}
                 self.peer.send([HELLO, 0, facts])
             case [int(kind), 0, dict() as hello] if kind == HELLO:
@@ -138,18 +203,17 @@ class Session:
             case _:
                 self.peer.close(ProtocolError("the first message of a client must be its hello"))
 
-    def _control(self, request: int, op: str, args: dict[str, Any]) -> None:
-        responder = Responder(self, request)
-        self.open_requests[request] = responder
+    def _subscribe(self, request: int, topic: str, args: dict[str, Any]) -> None:
+        since, follow = args.get("since"), args.get("follow", True)
         try:
-            self.node.operate(op, args, responder)
-        except DspexError as exc:
-            responder.fail(exc)
-        except (AttributeError, KeyError, TypeError, ValueError) as exc:
-            responder.fail(DspexError(f"malformed request {op!r}: {type(exc).__name__}: {exc}"))
-        except Exception as exc:
-            responder.fail(DspexError(f"the runtime failed at {op!r}: {type(exc).__name__}: {exc}", hint="see its runtime.log"))
-            raise  # a bug of ours: the loop logs it; the client must not wait for ever because of it
+            if topic != "events":
+                raise DspexError(f"unknown topic {topic!r}; there is 'events'")
+            if type(since) not in (int, type(None)) or type(follow) is not bool:
+                wanted = "'since' is the number of an event, 'follow' true or false"
+                raise ConfigError(f"malformed request 'events': {wanted}; got {show(args, 200)}")
+            self.node.reports.follow(self.peer, request, since, self.node.snapshot, on=follow)
+        except DspexError as exc:  # also where the children's metadata do not fit a frame
+            send_fault(self.peer, request, exc)
 
     def _channel(self, request: int, id: str, after: int, deadline: float | None) -> None:
         try:
@@ -174,6 +238,5 @@ class Session:
 
     def closed(self, peer: Peer, error: Exception | None) -> None:
         """The connection ended, however: release what the client held."""
-        for responder in list(self.open_requests.values()):
-            responder.cancel()
+        cancel_all(self)
         self.node.session_closed(self, peer, error)

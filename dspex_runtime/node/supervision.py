@@ -12,14 +12,16 @@ from typing import Any
 
 from dspex_runtime.core import events as ev
 from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
-from dspex_runtime.errors import DspexError, NoProcessError, StartError
+from dspex_runtime.errors import DspexError, NoProcessError, StartError, SupervisorError
+from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.executor import Executor
 from dspex_runtime.node.launcher import Launcher
-from dspex_runtime.node.monitoring import Monitoring
+from dspex_runtime.node.naming import Naming
 from dspex_runtime.node.registry import Record, Registry
+from dspex_runtime.node.relations import Relations
 from dspex_runtime.node.reports import Reports
-from dspex_runtime.node.supervisor_node import SupervisorNode
+from dspex_runtime.node.supervisor_node import SupervisorNode, supervisor_facts
 from dspex_runtime.types import State
 
 Answer = Callable[[Any, DspexError | None], None]  # (value, error)
@@ -28,7 +30,15 @@ Answer = Callable[[Any, DspexError | None], None]  # (value, error)
 class Supervision:
     """The tree of the YAML (or an empty root), and beside it one small supervisor for each child started alone."""
 
-    def __init__(self, loop: EventLoop, registry: Registry, launcher: Launcher, reports: Reports, monitoring: Monitoring) -> None:
+    def __init__(
+        self,
+        loop: EventLoop,
+        registry: Registry,
+        launcher: Launcher,
+        reports: Reports,
+        relations: Relations,
+        naming: Naming,
+    ) -> None:
         self._loop = loop
         self._registry = registry
         self._launcher = launcher
@@ -37,7 +47,7 @@ class Supervision:
         self._nodes: dict[str, SupervisorNode] = {}  #: by key: "" the root, "sup/sub", "@id" for a child started alone
         self._next_request = 0
         self._answers: dict[int, tuple[SupervisorNode, Answer]] = {}  #: by request, with who is to answer it
-        self._executor = Executor(self, loop, registry, launcher, reports, monitoring)
+        self._executor = Executor(self, loop, registry, launcher, reports, relations, naming)
         self._stopping: Callable[[], None] | None = None
 
     # -- delivering -------------------------------------------------------------------------------------------------
@@ -104,7 +114,7 @@ class Supervision:
 
     def boot(self, spec: SupervisorSpec, booted: Callable[[StartError | None], None], exited: Callable[[bool], None]) -> None:
         """Boot the root supervisor. `booted` gets what prevented it, if anything; `exited` whether it gave up."""
-        self.open_node(SupervisorNode(self._registry, spec, key="", path="", booted=booted, exited=exited))
+        self.open_node(SupervisorNode(self._registry, spec, key="", path="", booted=booted, exited=exited, incarnation=1))
 
     def start_alone(self, child: ChildSpec, answer: Answer) -> None:
         """Start a child under a supervisor of its own: its restart budget is its own and its failure escalates nowhere."""
@@ -135,7 +145,7 @@ class Supervision:
     def owner(self, full_id: str) -> SupervisorNode | None:
         """Return the living supervisor of a child."""
         path, _, _ = full_id.rpartition("/")
-        if path or "@" + full_id in self._executor.given_up:  # the root is no heir of a supervisor that gave up
+        if path or "@" + full_id in self._executor.ended:  # the root is no heir of a supervisor that gave up
             return self._nodes.get(path or "@" + full_id)
         return self._nodes.get("@" + full_id) or self._nodes.get("")
 
@@ -186,9 +196,8 @@ class Supervision:
         self.terminate(record, terminated)
 
     def _forget(self, record: Record) -> None:
-        self._executor.given_up.pop("@" + record.id, None)
-        for other in [r.id for r in self._registry if r.id == record.id or r.id.startswith(record.id + "/")]:
-            self._registry.remove(other)
+        self._executor.ended.pop("@" + record.id, None)
+        self._executor.states.forget(record.id, itself=True)
 
     def revive(self, record: Record, answer: Answer) -> None:
         """Start what was stopped, has exited or has failed; a failed supervisor above it is started instead."""
@@ -198,17 +207,58 @@ class Supervision:
         path, _, _ = record.id.rpartition("/")
         above = self._registry.get(path) if path else None
         if above is not None:
-            self.revive(above, lambda _, error: answer(record.id if error is None else None, error))
+            self.revive(above, lambda _, error: self._revived(record, error, answer))
             return
-        dead = self._executor.given_up.get("@" + record.id) or self._executor.given_up.get("")
+        dead = self._executor.ended.get("@" + record.id) or self._executor.ended.get("")
         if dead is None:
             answer(None, NoProcessError(f"{record.id!r} has no supervisor to start it", id=record.id))
             return
+        self._again(dead, lambda error: self._revived(record, error, answer))
 
-        def booted(error: StartError | None) -> None:
-            answer(record.id, error)
+    def _revived(self, record: Record, error: DspexError | None, answer: Answer) -> None:
+        if error is None and self._registry.get(record.id) is None:
+            text = f"{record.id!r} was added to its supervisor while that ran and is forgotten; the supervisor runs again"
+            error = NoProcessError(text, id=record.id, hint="start it anew, with its spec")
+        answer(record.id if error is None else None, error)
 
+    def revive_root(self, answer: Answer) -> None:
+        """Start the root supervisor that gave up or shut itself down."""
+        dead = self._executor.ended.get("")
+        if dead is None:
+            answer(None, SupervisorError("already_started", "the root supervisor is running", id="root"))
+        else:
+            self._again(dead, lambda error: answer("root" if error is None else None, error))
+
+    def _again(self, dead: SupervisorNode, booted: Callable[[StartError | None], None]) -> None:
+        """Boot an ended root anew; children that were added to it are lost, as OTP's."""
+        if not dead.key:
+            kept = {str(child.id) for child in dead.spec.children}
+            for record in [r for r in self._registry if "/" not in r.id and r.id not in kept]:
+                if not self._is_alone(record.id):
+                    self._executor.states.forget(record.id, itself=True)
         self.open_node(dead.again(booted))
+
+    def _is_alone(self, id: str) -> bool:
+        return "@" + id in self._nodes or "@" + id in self._executor.ended
+
+    # -- exit signals (node.linking) ---------------------------------------------------------------------------------
+
+    def alive(self, record: Record) -> bool:
+        """Return whether a child's newest incarnation lives, starting and stopping included."""
+        return record.process is not None or record.id in self._nodes
+
+    def root(self) -> int:
+        """Return which incarnation of the root supervisor lives, 0 when none does."""
+        node = self._nodes.get("")
+        return 0 if node is None else node.incarnation
+
+    def end(self, record: Record, reason: ExitReason, sender: str) -> None:
+        """End a process in order with this reason."""
+        self._executor.end(record, reason, sender)
+
+    def kill(self, record: Record, reason: ExitReason, sender: str) -> None:
+        """End a process or a supervisor at once."""
+        self._executor.kill(record, reason, sender)
 
     # -- looking ----------------------------------------------------------------------------------------------------
 
@@ -227,17 +277,36 @@ class Supervision:
         for full_id, entry in entries.items():
             path, _, _ = full_id.rpartition("/")
             children.setdefault(path, []).append(entry)
-        root = self._nodes.get("") or self._executor.given_up.get("")
-        state = State.READY if "" in self._nodes else State.FAILED
-        strategy = root.spec.strategy.value if root is not None else "one_for_one"
+        for path, below in children.items():
+            node = self._nodes.get(path)
+            if node is not None:  # the order of its starts; what is not its own stays where it was, behind
+                place = {node.full_id(child.id): number for number, child in enumerate(node.machine.children)}
+                below.sort(key=lambda entry: place.get(entry["id"], len(place)))
+        root = self.root_facts()
         return {
             "id": "root",
             "name": name,
             "kind": "supervisor",
-            "state": state.value,
-            "strategy": strategy,
+            "state": root["state"],
+            "strategy": root["supervisor"]["strategy"] if root["supervisor"] else "one_for_one",
+            "supervisor": root["supervisor"],
             "children": children.get("", []),
         }
+
+    def root_facts(self) -> dict[str, Any]:
+        """Return state and `supervisor` of the root supervisor, as `info` has them of the others."""
+        node = self._nodes.get("")
+        ended = self._executor.ended.get("")
+        failed = ended is None or ended.ending is None or ended.ending.gave_up
+        state = State.READY if node is not None else State.FAILED if failed else State.EXITED
+        shown = node or ended
+        facts = None if shown is None else supervisor_facts(shown.spec, node, self._loop.now())
+        return {"state": state.value, "incarnation": 0 if shown is None else shown.incarnation, "supervisor": facts}
+
+    def facts(self, record: Record) -> dict[str, Any] | None:
+        """Return how a supervisor supervises, None for another child."""
+        spec = record.spec.supervisor
+        return None if spec is None else supervisor_facts(spec, self._nodes.get(record.id), self._loop.now())
 
 
 def _not_running(path: str) -> NoProcessError:

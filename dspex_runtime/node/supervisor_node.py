@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
-from dspex_runtime.core.child_spec import SupervisorSpec
-from dspex_runtime.core.supervisor_machine import SupervisorMachine
+from dspex_runtime.core import instructions as do
+from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
+from dspex_runtime.core.machine import machine_for
 from dspex_runtime.errors import StartError
 from dspex_runtime.exit_reason import ExitReason, describe
 from dspex_runtime.node.event_loop import Timer
@@ -52,7 +54,8 @@ class SupervisorNode:
         self.timers: dict[Any, Timer] = {}
         self.closed = False
         self.killed_because: ExitReason | None = None  #: set while a brutal kill of it waits for its processes
-        self.machine = SupervisorMachine(spec, next_incarnation=self._next_incarnation, random=random.random)
+        self.ending: do.Exited | None = None  #: how a root ended that is kept, to be shown and started again
+        self.machine = machine_for(spec, next_incarnation=self._next_incarnation, random=random.random)
 
     def _next_incarnation(self, child: ChildId) -> Incarnation:
         return Incarnation(self._registry.next_incarnation(self.full_id(child)))
@@ -61,9 +64,34 @@ class SupervisorNode:
         """Return a child's full id."""
         return f"{self.path}/{child}" if self.path else child
 
+    def launched(self, spec: ChildSpec) -> ChildSpec:
+        """Return a child's spec as its process gets it: with this supervisor's `extra_arguments` before its own."""
+        extra = self.spec.extra_arguments
+        if not extra or spec.launch is None:
+            return spec
+        return replace(spec, launch=replace(spec.launch, args=(*extra, *spec.launch.args)))
+
+    def free_id(self, wanted: str, *, named: bool) -> ChildId:
+        """Return an id for a new child of a dynamic supervisor, where ids need not be unique (Elixir ignores them).
+
+        Here they address processes: one that is missing or taken becomes `wanted#1`, `wanted#2` ..., never the same twice.
+        """
+        id = ChildId(wanted)
+        if named and self._registry.get(self.full_id(id)) is None:
+            return id
+        return ChildId(self._registry.unique_id(self.full_id(id)).rpartition("/")[2])
+
     def again(self, booted: Booted) -> SupervisorNode:
-        """Return a fresh supervisor in the place of one that gave up."""
-        return SupervisorNode(self._registry, self.spec, key=self.key, path=self.path, booted=booted, exited=self.exited)
+        """Return a fresh supervisor in the place of one that has ended."""
+        return SupervisorNode(
+            self._registry,
+            self.spec,
+            key=self.key,
+            path=self.path,
+            booted=booted,
+            exited=self.exited,
+            incarnation=self.incarnation + 1,
+        )
 
     def close(self) -> None:
         """Drop the timers; events that are still under way to it are ignored."""
@@ -71,6 +99,20 @@ class SupervisorNode:
         for timer in self.timers.values():
             timer.cancel()
         self.timers.clear()
+
+
+def supervisor_facts(spec: SupervisorSpec, node: SupervisorNode | None, now: float) -> dict[str, Any]:
+    """Return how a supervisor supervises, as people see it; `node` is None while it does not run."""
+    facts: dict[str, Any] = {
+        "strategy": spec.strategy.value,
+        "max_restarts": spec.max_restarts,
+        "max_seconds": spec.max_seconds,
+        "restarts_used": 0 if node is None else node.machine.restarts_within(now),
+        "auto_shutdown": spec.auto_shutdown.value,
+        "dynamic": spec.dynamic,
+        "children": 0 if node is None else len(node.machine.children),
+    }
+    return facts | ({"max_children": spec.max_children} if spec.dynamic else {})
 
 
 def start_error(full_id: str, reason: ExitReason, fault: dict[str, Any] | None) -> StartError:

@@ -64,17 +64,20 @@ class Forker:
             OSError: No descriptor could be had; nothing is left over.
         """
         if self._ahead is None:
-            lifeline_fd = lifeline.reopen(self._lifeline_fd)
-            try:
-                # The C function: socket.socketpair wraps both ends twice and asks for their names.
-                ours, theirs = (end.detach() for end in _socket.socketpair())
-            except BaseException:
-                os.close(lifeline_fd)
-                raise
-            self._count += 1
-            mark = self._marker.mark(self._count)
-            self._marker.apply(mark)
-            self._ahead = (ours, theirs, lifeline_fd, mark)
+            self._ahead = self._prepared()
+
+    def _prepared(self) -> tuple[int, int, int, str]:
+        lifeline_fd = lifeline.reopen(self._lifeline_fd)
+        try:
+            # The C function: socket.socketpair wraps both ends twice and asks for their names.
+            ours, theirs = _socket.socketpair()
+        except BaseException:
+            os.close(lifeline_fd)
+            raise
+        self._count += 1
+        mark = self._marker.mark(self._count)
+        self._marker.apply(mark)
+        return ours.detach(), theirs.detach(), lifeline_fd, mark
 
     def fork(self, warmth: int) -> tuple[int, int, str]:
         """Fork one child; the parent gets (pid, parent end of the control pipe, mark).
@@ -82,14 +85,12 @@ class Forker:
         Raises:
             OSError: No process or descriptor could be had; nothing is left over.
         """
-        self.prepare()
-        assert self._ahead is not None
-        ours, theirs, lifeline_fd, mark = self._ahead
+        ours, theirs, lifeline_fd, mark = self._ahead or self._prepared()
         self._ahead = None
         try:
             pid = os.fork()
             if pid == 0:
-                self._child(theirs, lifeline_fd, warmth)
+                self._child(theirs, lifeline_fd, warmth, mark)
         except BaseException:
             os.close(ours)
             raise
@@ -102,13 +103,14 @@ class Forker:
             pass  # it has run and ended, or exec'ed; then it did this itself
         return pid, ours, mark
 
-    def _child(self, control_fd: int, lifeline_fd: int, warmth: int) -> NoReturn:
+    def _child(self, control_fd: int, lifeline_fd: int, warmth: int, mark: str) -> NoReturn:
         status = 1
         try:
             os.setpgid(0, 0)
             lifeline.tie(lifeline_fd)
             signals.reset_in_child(self._dirty_signals)
             close_all_but((control_fd, lifeline_fd, *self._keep_fds), limit=self._limit)
+            self._marker.adopt(mark)
             status = int(self._entry(control_fd, self._board, warmth))
         except SystemExit as exc:
             status = _exit_status(exc)

@@ -34,7 +34,7 @@ class Marker:
 
     def __init__(self, run: str) -> None:
         self._run = run
-        self._prefix = f"{run}.{os.getpid():08d}."
+        self.prefix = f"{run}.{os.getpid():08d}"  #: of the marks of one zygote
         getenv = ctypes.CDLL(None).getenv
         getenv.restype = ctypes.c_void_p
         address = getenv(VARIABLE.encode())
@@ -45,19 +45,19 @@ class Marker:
 
     def mark(self, number: int) -> str:
         """Return the mark of the zygote's `number`-th child."""
-        return f"{self._prefix}{number:012d}"
+        return f"{self.prefix}.{number:012d}"
 
     def of_this_run(self, mark: str) -> bool:
         """Return whether a mark was made by this runtime's zygotes, not by a runtime that one of its modules runs."""
         return mark.startswith(self._run + ".")
 
     def apply(self, mark: str) -> None:
-        """Mark the calling process, and so what it starts from now on.
-
-        The zygote marks itself before each fork: in the child the same two writes would fault in 130 us of pages.
-        """
+        """Mark what the calling process forks from now on, as others read it. A zygote does this before each fork."""
         if self._memory is not None:
             self._memory[:] = mark.encode()
+
+    def adopt(self, mark: str) -> None:
+        """Mark what the calling process execs from now on. Its child does this, not the zygote: see `zygote` on pages."""
         os.environ[VARIABLE] = mark
 
 
@@ -72,7 +72,7 @@ def read_mark(pid: int) -> str | None:
 
 
 def kill_marked(run: str, *, keep: Collection[int] = ()) -> int:
-    """SIGKILL every process on the machine that carries a mark of `run`; returns how many.
+    """SIGKILL every process on the machine that carries a mark of `run` (or of one zygote, a marker's `prefix`); returns how many.
 
     Cost: about 15 us per process on the machine.
     """

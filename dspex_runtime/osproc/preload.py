@@ -19,9 +19,10 @@ from typing import Any, Final
 
 from dspex_runtime.osproc.descendants import children_of
 
-__all__ = ["PreloadError", "own_modules", "preload", "resolve", "set_environment"]
+__all__ = ["PreloadError", "own_modules", "preload", "rehearse", "resolve", "set_environment"]
 
 THREAD_GRACE_S: Final = 0.3  # an import may run a thread that ends by itself
+REHEARSALS: Final = 10  # bytecode is specialised at its eighth run
 _POLL_S: Final = 0.005
 
 
@@ -61,11 +62,31 @@ def preload(names: Iterable[str], *, known_children: Collection[int] = ()) -> li
             importlib.import_module(name)
         except BaseException as exc:  # SystemExit at import too: the culprit must be named, not the zygote end silently
             raise PreloadError(f"preload of {name!r} failed: {type(exc).__name__}: {exc}", traceback.format_exc()) from exc
-        _check(name, known_children)
+        advice = f". Take {name!r} out of runtime.preload; modules that need it import it themselves"
+        _check(f"preload of {name!r}", advice, known_children)
         done.append(name)
     gc.collect()
     gc.freeze()
     return done
+
+
+def rehearse(name: str, *, known_children: Collection[int] = ()) -> None:
+    """Run "package.module:function" as often as makes it fast, and freeze what that left for all forks.
+
+    Raises:
+        PreloadError: It failed, or left a thread or a child process behind.
+    """
+    try:
+        function = resolve(name)
+        for _ in range(REHEARSALS):
+            function()
+    except PreloadError:
+        raise
+    except Exception as exc:
+        raise PreloadError(f"the rehearsal of a start failed: {type(exc).__name__}: {exc}", traceback.format_exc()) from exc
+    _check("the rehearsal of a start", "", known_children)
+    gc.collect()
+    gc.freeze()
 
 
 def own_modules(entry: str) -> list[str]:
@@ -98,19 +119,17 @@ def resolve(entry: str) -> Callable[..., Any]:
     return function
 
 
-def _check(name: str, known_children: Collection[int]) -> None:
+def _check(what: str, advice: str, known_children: Collection[int]) -> None:
     if threads := _other_threads():
         listed = ", ".join(threads)
-        raise PreloadError(
-            f"preload of {name!r} left {len(threads)} thread(s) running: {listed}; a fork would lose them and may copy a lock "
-            f"they hold. Take {name!r} out of runtime.preload; modules that need it import it themselves"
-        )
+        left = f"{what} left {len(threads)} thread(s) running: {listed}"
+        raise PreloadError(f"{left}; a fork would lose them and may copy a lock they hold{advice}")
     if children := [pid for pid in children_of(os.getpid()) if pid not in known_children]:
         listed = ", ".join(f"{pid} ({_command(pid)})" for pid in children)
-        raise PreloadError(f"preload of {name!r} left child process(es): {listed}; take {name!r} out of runtime.preload")
+        raise PreloadError(f"{what} left child process(es): {listed}{advice}")
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
-        raise PreloadError(f"preload of {name!r} initialised CUDA, which no fork survives; take {name!r} out of runtime.preload")
+        raise PreloadError(f"{what} initialised CUDA, which no fork survives{advice}")
 
 
 def _other_threads() -> list[str]:

@@ -1,6 +1,8 @@
 """Where runtimes live and how they are found: <dir>/<name>.sock to connect to, <dir>/<name>.lock held while one runs.
 
 The lock, not the socket file, says whether a runtime lives: the kernel drops it however the runtime ends, a socket file stays.
+The lock file holds the pid and, on a second line, a temporary folder that goes with the runtime. What one that was killed has
+left there is cleared away by the next that starts, whatever its name.
 Never talks to a runtime.
 """
 
@@ -9,9 +11,11 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 import socket
 import stat
 import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,6 +26,9 @@ __all__ = ["Claim", "claim", "list_running", "listen", "runtime_dir", "socket_pa
 
 MAX_PATH_BYTES: Final = 107  # sun_path is 108 bytes with its closing zero
 BACKLOG: Final = 512
+NOTE_BYTES: Final = 8192  # pid and path
+SWEEP_S: Final = 2.0  # how long a start waits for whoever clears its dead predecessor away
+SWEEP_PAUSE_S: Final = 0.02
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
@@ -74,6 +81,10 @@ class Claim:
     path: str
     lock_fd: int
 
+    def takes_along(self, folder: Path) -> None:
+        """Note a temporary folder: whoever clears this runtime away, should it be killed, removes that, too."""
+        os.pwrite(self.lock_fd, b"%d\n%s\n" % (os.getpid(), os.fsencode(folder)), 0)
+
     def release(self) -> None:
         """Remove the socket and the lock file, and give the name up. Idempotent."""
         if self.lock_fd < 0:
@@ -85,21 +96,72 @@ class Claim:
 
 
 def claim(name: str) -> Claim:
-    """Take a name for this process and clear a dead runtime's socket away.
+    """Take a name for this process and clear away what dead runtimes have left, of this name and of others.
 
     Raises:
         ConfigError: The name is taken (the message has the holder's pid), or see `socket_path`.
     """
     path = socket_path(name)
+    lock_fd = _lock(name, path)
+    _sweep_others(Path(_lock_path(path)))
+    return Claim(name, path, lock_fd)
+
+
+def _lock(name: str, path: str) -> int:
     lock_path = _lock_path(path)
+    patience_s = SWEEP_S
     while True:
         try:
             lock_fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as exc:
             raise ConfigError(f"runtime {name!r}: cannot open {lock_path}: {exc.strerror}") from exc
-        if _locked(lock_fd, lock_path, name, path):
-            return Claim(name, path, lock_fd)
+        try:
+            if _locked(lock_fd, lock_path, name, path):
+                return lock_fd
+        except _BeingSweptError as exc:
+            if patience_s <= 0:
+                os.close(lock_fd)
+                raise exc.refusal from None
+            time.sleep(SWEEP_PAUSE_S)
+            patience_s -= SWEEP_PAUSE_S
         os.close(lock_fd)
+
+
+class _BeingSweptError(Exception):
+    """The lock is held, and not by the runtime that the file names: somebody clears that one away. `refusal` if it lasts."""
+
+    def __init__(self, refusal: ConfigError) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+
+
+def _sweep_others(own_lock: Path) -> None:
+    """Remove what killed runtimes have left: their lock, socket and temporary folder. Nothing of one that lives or starts."""
+    for lock_path in own_lock.parent.glob("*.lock"):
+        if lock_path == own_lock or _is_locked(str(lock_path)):
+            continue
+        try:
+            fd = os.open(lock_path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK))
+            if _is_at(fd, str(lock_path)):
+                _remove_noted(fd)
+                _unlink(str(lock_path.with_suffix(".sock")))
+                _unlink(str(lock_path))
+        except OSError:
+            pass  # it was started in this moment, or is not ours to remove
+        finally:
+            os.close(fd)
+
+
+def _remove_noted(lock_fd: int) -> None:
+    """Remove the temporary folder of a dead runtime whose lock file we hold."""
+    _, _, note = os.pread(lock_fd, NOTE_BYTES, 0).partition(b"\n")
+    folder = os.fsdecode(note.rstrip(b"\n"))
+    if os.path.isabs(folder) and os.path.basename(folder).startswith("dspex-"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(name: str) -> None:
@@ -116,16 +178,20 @@ def _locked(lock_fd: int, lock_path: str, name: str, path: str) -> bool:
         fcntl.fcntl(lock_fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK))
         if not _is_at(lock_fd, lock_path):
             return False
+        _remove_noted(lock_fd)
         os.ftruncate(lock_fd, 0)
         os.pwrite(lock_fd, b"%d\n" % os.getpid(), 0)
         _unlink(path)
     except BlockingIOError as exc:
         holder = _holder(lock_fd)
-        os.close(lock_fd)
-        raise ConfigError(
+        refusal = ConfigError(
             f"a runtime named {name!r} is already running (pid {holder or 'unknown'}, {path})",
             hint=f"`dspex --runtime {name} down` stops it; or choose another name",
-        ) from exc
+        )
+        if holder is None or not _lives(holder):
+            raise _BeingSweptError(refusal) from exc
+        os.close(lock_fd)
+        raise refusal from exc
     except OSError as exc:
         os.close(lock_fd)
         raise ConfigError(f"runtime {name!r}: cannot take {lock_path}: {exc.strerror}") from exc
@@ -204,9 +270,19 @@ def _flock(kind: int) -> bytes:
 
 def _holder(lock_fd: int) -> int | None:
     try:
-        return int(os.pread(lock_fd, 32, 0))
+        return int(os.pread(lock_fd, 32, 0).partition(b"\n")[0])
     except ValueError:
         return None  # it has the lock and has not written yet
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _unlink(path: str) -> None:

@@ -5,6 +5,7 @@ Never decides what a signal means; main thread only, as Python demands.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import os
 import signal
 from collections.abc import Iterable
@@ -12,15 +13,18 @@ from typing import Any, Final
 
 __all__ = ["Wakeup", "ignore", "non_default", "reset_in_child", "unblock_all"]
 
+# Plain numbers: _signal.signal takes no enums.
+_DEFAULT: Final = int(signal.SIG_DFL)
+_IGNORE: Final = int(signal.SIG_IGN)
 # What a fresh Python interpreter has; everything else is SIG_DFL there.
-_PYTHON_DEFAULTS: Final = {
+_PYTHON_DEFAULTS: Final[dict[signal.Signals, Any]] = {
     signal.SIGINT: signal.default_int_handler,
-    signal.SIGPIPE: signal.SIG_IGN,
-    signal.SIGXFSZ: signal.SIG_IGN,
+    signal.SIGPIPE: _IGNORE,
+    signal.SIGXFSZ: _IGNORE,
 }
 
 # signal.signal without its conversion to and from enums, which in a fresh child faults in 25 us of pages a call.
-_set: Final[Any] = getattr(signal.signal, "__wrapped__", signal.signal)
+_set: Final = _signal.signal
 
 
 class Wakeup:
@@ -70,7 +74,7 @@ def non_default() -> list[signal.Signals]:
     return [
         signo
         for signo in signal.Signals
-        if signo not in (signal.SIGKILL, signal.SIGSTOP) and signal.getsignal(signo) != _PYTHON_DEFAULTS.get(signo, signal.SIG_DFL)
+        if signo not in (signal.SIGKILL, signal.SIGSTOP) and signal.getsignal(signo) != _PYTHON_DEFAULTS.get(signo, _DEFAULT)
     ]
 
 
@@ -82,7 +86,7 @@ def reset_in_child(signals: Iterable[signal.Signals]) -> None:
     """
     signal.set_wakeup_fd(-1)
     for signo in signals:
-        _set(signo, _PYTHON_DEFAULTS.get(signo, signal.SIG_DFL))
+        _set(signo, _PYTHON_DEFAULTS.get(signo, _DEFAULT))
 
 
 def _nothing(_signo: int, _frame: object) -> None:

@@ -41,6 +41,7 @@ class Zygote:
         entry: str,
         log_fd: int,
         path: Sequence[str] | None = None,
+        rehearsal: str = "",
     ) -> Zygote:
         """Exec a zygote in a session of its own and return at once.
 
@@ -52,6 +53,7 @@ class Zygote:
             entry: "package.module:function" to run in each fork.
             log_fd: Becomes its stdout and stderr, and those of modules until they have their own.
             path: sys.path for it; None: this process's.
+            rehearsal: "package.module:function" to run once before anything is forked.
 
         Raises:
             OSError: It could not be started; nothing is left open.
@@ -66,6 +68,7 @@ class Zygote:
             search = [*filter(None, env.get("PYTHONPATH", "").split(os.pathsep)), *(sys.path if path is None else path)]
             argv = [sys.executable, "-P", "-m", "dspex_runtime.osproc.zygote"]
             argv += [f"--sock={sock_fd}", f"--lifeline={life_fd}", f"--board={memory_fd}", f"--entry={entry}"]
+            argv += [f"--rehearsal={rehearsal}"] if rehearsal else []
             argv += [f"--path={os.path.abspath(folder)}" for folder in search] + [f"--preload={name}" for name in preload]
             pid = os.posix_spawn(
                 sys.executable,

@@ -80,16 +80,16 @@ class Codec:
         self._idle, self._hook = self._packers[0], self._hooks[0]  # of the message itself, for the hot path
 
     def register(self, cls: type, code: int, encode: Encode, decode: Decode) -> None:
-        """Carry exactly this class (no subclass) under an ext code of 13 or more, but 20.
+        """Carry exactly this class (no subclass) under an ext code of 13 or more, but 15 and 20.
 
         Args:
             cls: The class.
-            code: 13 to 127, not 20.
+            code: 13 to 127, not 15 or 20.
             encode: Object to payload; the payload may hold anything that can be packed. NotImplemented: pickle this one.
             decode: Payload to object.
         """
-        if not ext.PREDICTION <= code <= 127 or code == ext.CLOUDPICKLE:
-            raise ValueError(f"ext code {code} cannot be registered; free are 13 to 127 without 20")
+        if not ext.PREDICTION <= code <= 127 or code in (ext.MESSAGE, ext.CLOUDPICKLE):
+            raise ValueError(f"ext code {code} cannot be registered; free are 13 to 127 without 15 and 20")
         self._encoders[cls] = (code, encode)
         self._decoders[code] = decode
 

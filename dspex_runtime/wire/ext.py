@@ -12,6 +12,7 @@ The payload of every code but CLOUDPICKLE is one packed value, shown here:
      4 big int    signed, big-endian   10 timedelta  [days, seconds, us]
      5 complex    [real, imaginary]    11 Enum       [module, qualname, name | flag value]
      6 Decimal    text                 12 ndarray    [dtype, shape, C-order bytes]; shape None: a numpy scalar
+    15 message    [class, field ...]: a message of ours to handle_info, one of `MESSAGES`
 
 zone: None, [days, seconds, us] or [days, seconds, us, name] for a fixed offset, text for a ZoneInfo key.
 """
@@ -28,10 +29,12 @@ from enum import Enum, Flag
 from math import prod
 from typing import Any, Final, TypeAlias
 
+from dspex_runtime.types import Down, Exit, Registered, Unregistered
+
 __all__ = [
     "BIGINT", "CLOUDPICKLE", "COMPLEX", "DATE", "DATETIME", "DECIMAL", "DECODERS", "ENCODERS", "ENUM", "EXAMPLE", "FROZENSET",
-    "NDARRAY", "PREDICTION", "SET", "TIME", "TIMEDELTA", "TUPLE", "Decode", "Encode", "Opaque", "as_enum", "as_fields",
-    "as_ndarray", "enum_payload", "find_class", "numpy_payload",
+    "MESSAGE", "MESSAGES", "NDARRAY", "PREDICTION", "SET", "TIME", "TIMEDELTA", "TUPLE", "Decode", "Encode", "Opaque", "as_enum",
+    "as_fields", "as_ndarray", "enum_payload", "find_class", "numpy_payload",
 ]  # fmt: skip
 
 TUPLE: Final = 1
@@ -48,6 +51,7 @@ ENUM: Final = 11
 NDARRAY: Final = 12
 PREDICTION: Final = 13
 EXAMPLE: Final = 14
+MESSAGE: Final = 15
 CLOUDPICKLE: Final = 20
 
 Encode: TypeAlias = Callable[[Any], Any]  # value -> payload
@@ -201,6 +205,19 @@ def _as_items(make: Callable[[Any], Any]) -> Decode:
     return decode
 
 
+# Small frozen dataclasses of plain data, by name: what monitors, links and the registry tell. Add, never change.
+MESSAGES: Final[dict[str, type]] = {"Down": Down, "Exit": Exit, "Registered": Registered, "Unregistered": Unregistered}
+
+
+def _message_payload(value: Any) -> list[Any]:
+    return [type(value).__name__, *(getattr(value, name) for name in type(value).__slots__)]
+
+
+def _as_message(payload: Any) -> Any:
+    name, *fields = payload
+    return MESSAGES[name](*fields)
+
+
 # Exact types only: a subclass keeps its class, so it is not on the list.
 ENCODERS: Final[dict[type, tuple[int, Encode]]] = {
     tuple: (TUPLE, list),
@@ -213,6 +230,7 @@ ENCODERS: Final[dict[type, tuple[int, Encode]]] = {
     date: (DATE, date.isoformat),
     time: (TIME, _clock_payload),
     timedelta: (TIMEDELTA, _timedelta_payload),
+    **dict.fromkeys(MESSAGES.values(), (MESSAGE, _message_payload)),
 }
 
 DECODERS: Final[dict[int, Decode]] = {
@@ -226,4 +244,5 @@ DECODERS: Final[dict[int, Decode]] = {
     DATE: date.fromisoformat,
     TIME: _as_time,
     TIMEDELTA: lambda payload: timedelta(*payload),
+    MESSAGE: _as_message,
 }

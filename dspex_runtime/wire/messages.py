@@ -1,13 +1,14 @@
 """The messages, as arrays `[kind, id, ...]`. This file is the whole protocol.
 
-Data channels (client <-> module; the pair is brokered by the parent, `id` is the client's request number):
+Data channels (client <-> module; the pair is brokered by the parent, `id` is the client's request number). A client counts what
+it sends to one module in one row, calls and casts, whichever pipe they take: two that one thread sent are in that order.
 
     [HELLO, 0, {"protocol": [lo, hi], "mux": bool, "client": str}]        first frame of the client, no answer expected
     [REFUSED, 0, {"message": str, "protocol": [lo, hi]}]                  module -> client, then close
     [CALL, id, method, args, kwargs, deadline, key, credit]               deadline: CLOCK_MONOTONIC seconds or None
                                                                           key: idempotency key (str) or None
                                                                           credit: 0, or items a stream may send ahead
-    [CAST, 0, method, args, kwargs]
+    [CAST, n, method, args, kwargs]                                       n: its number in that row; 0: none, it has no order
     [CANCEL, id]
     [CREDIT, id, n]                                                       n more items may be sent
     [BEGUN, id, running]                                                  False: in the mailbox, not begun; True: begun. Sent
@@ -23,18 +24,22 @@ Control, client <-> parent:
     [HELLO, 0, {"protocol": [lo, hi], "role": "client"|"owner", "version": str, "pid": int}]   both ways; or REFUSED
     [CONTROL, id, op, args]          -> [REPLY, id, value] | [FAULT, id, error]
     [CHANNEL, id, module, after, deadline] -> [CHANNEL, id, info] with one descriptor | [FAULT, id, error]
-                                     parks until an incarnation > after is ready, or there is none to come
+                                     parks until an incarnation > after is ready, or there is none to come; one that
+                                     parks is told at once: [BEGUN, id, False]
     [CANCEL, id]                     gives up a pending request or a subscription
     [SUBSCRIBE, id, topic, args]     -> [EVENT, id, payload] ... [BYE, id, reason]
-    [DOWN, ref, id, incarnation, reason]   for a monitor made by CONTROL "monitor"
+    [DOWN, ref, id, incarnation, reason]   for a monitor made by CONTROL "monitor", or a link made by "link"
+    [BYE, 0, "normal"]               client -> parent, last: its links end as those of a process that exited normally
 
 Control, parent <-> module (the socketpair made at the fork):
 
     [CONTROL, 0, "assign", spec]     parent -> spare: become this module (see host.bootstrap)
     [CHANNEL, 0, info]               parent -> module, with one descriptor
-    [CONTROL, id, op, args]          stop, drain, get_state, call, metrics ... -> [REPLY|FAULT, id, ...]
+    [CONTROL, id, op, args]          stop, drain, get_state, call, signal, metrics ... -> [REPLY|FAULT, id, ...]
     [READY, 0, info] | [FAULT, 0, error]   module -> parent: started; or could not
+    [CONTROL, -id, op, args]         module -> parent: what a client may ask -> [REPLY|FAULT, -id, ...]; [CANCEL, -id] gives up
     [EVENT, 0, payload]              module -> parent
+    [EVENT, 0, {"type": "message", "message": value}]   parent -> module: for handle_info
     [BYE, 0, reason]                 module -> parent: last frame, the exit reason, then it exits
 """
 

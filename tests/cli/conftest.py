@@ -11,6 +11,7 @@ import pytest
 
 from dspex_cli import link
 from dspex_cli.main import main
+from dspex_runtime.core.alarms import Alarm
 from dspex_runtime.errors import CallTimeoutError, NoProcessError, RuntimeUnreachableError
 from dspex_runtime.types import ModuleInfo
 
@@ -41,10 +42,12 @@ class FakeRuntime:
     children: dict[str, ModuleInfo] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[Any, ...]] = field(default_factory=list)
+    set_alarms: list[Alarm] = field(default_factory=list)
     happened: list[dict[str, Any]] = field(default_factory=list)
     log_lines: dict[str, list[str]] = field(default_factory=dict)
     tree_map: dict[str, Any] = field(default_factory=dict)
     fails: dict[str, BaseException] = field(default_factory=dict)
+    entries: list[dict[str, Any]] = field(default_factory=list)
     closed: bool = False
 
     def _do(self, what: str, id: str, **kwargs: Any) -> None:
@@ -66,6 +69,20 @@ class FakeRuntime:
 
     def modules(self, **metadata: Any) -> list[ModuleInfo]:
         return list(self.children.values())
+
+    def alarms(self) -> list[Alarm]:
+        return self.set_alarms
+
+    def select(self, version: str | None = None, **metadata: Any) -> list[ModuleInfo]:
+        self.asked.append(("select", version, metadata))
+        return [child for child in self.children.values() if version in (None, child.version)]
+
+    def keys(self, id: str) -> list[Any]:
+        return [entry["key"] for entry in self.entries if entry["id"] == id]
+
+    def registered(self, *key: Any) -> list[dict[str, Any]]:
+        self.asked.append(("registered", *key))
+        return [entry for entry in self.entries if not key or repr(entry["key"]) == repr(key[0])]
 
     def info(self, id: str) -> ModuleInfo:
         if id not in self.children:
@@ -108,11 +125,12 @@ class FakeRuntime:
             raise CallTimeoutError(f"not {state} after {timeout} s: {', '.join(ids)}")
         return dict.fromkeys(ids, state.upper())
 
-    def events(self, since: int | None = None) -> Iterator[dict[str, Any]]:
+    def events(self, since: int | None = None, follow: bool = True) -> Iterator[dict[str, Any]]:
         last = self.happened[-1]["seq"] if self.happened else 0
         yield {"type": "snapshot", "seq": last, "time": 0.0, "id": None, "children": [child.as_dict() for child in self.modules()]}
         yield from (event for event in self.happened if since is not None and event["seq"] > since)
-        raise AssertionError("read past the last event: a real runtime would never answer")
+        if follow:
+            raise AssertionError("read past the last event: a real runtime would never answer")
 
     def logs(self, id: str, n: int = 100, follow: bool = False) -> Iterator[str]:
         self.info(id)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from dspex_runtime.errors import CallTimeoutError, SupervisorError
+from dspex_cli.commands import lookup
+from dspex_cli.commands.call import _readable as readable_result
+from dspex_cli.commands.logs import coloured
+from dspex_runtime.core.alarms import Alarm
+from dspex_runtime.errors import CallTimeoutError, RemoteError, SupervisorError
 from dspex_runtime.types import ModuleInfo
+from dspex_runtime.wire.ext import Opaque
 
 Run = Callable[..., Any]
 
@@ -34,7 +40,7 @@ def test_ps_json_has_the_keys_of_module_info(dspex: Run, runtime: Any) -> None:
     first = dspex("ps", "-o", "json").json[0]
     assert list(first) == [
         "id", "kind", "state", "pid", "incarnation", "restarts", "started_at", "uptime_s", "version", "metadata", "metrics",
-        "last_exit",
+        "last_exit", "supervisor",
     ]  # fmt: skip
 
 
@@ -64,6 +70,41 @@ def test_tree_draws_nesting(dspex: Run, runtime: Any) -> None:
     assert dspex("tree", "-o", "json").json == runtime.tree_map
 
 
+USUAL = {
+    "strategy": "one_for_one", "max_restarts": 3, "max_seconds": 5.0, "restarts_used": 0, "auto_shutdown": "never",
+    "dynamic": False, "children": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("supervisor", "line"),
+    [
+        ({}, "g  one_for_one  READY"),
+        ({"restarts_used": 2}, "g  one_for_one  READY  2 of 3 restarts in 5 s"),
+        ({"restarts_used": 1, "max_restarts": 1, "max_seconds": 90.0}, "g  one_for_one  READY  1 of 1 restart in 1m 30s"),
+        ({"auto_shutdown": "any_significant"}, "g  one_for_one  READY  ends with any_significant"),
+        ({"dynamic": True, "max_children": None}, "g  dynamic  READY  1 child"),
+        ({"dynamic": True, "max_children": 100, "children": 0}, "g  dynamic  READY  0 of 100 children"),
+    ],
+)
+def test_tree_shows_what_is_not_as_usual_with_a_supervisor(dspex: Run, runtime: Any, supervisor: dict[str, Any], line: str) -> None:
+    facts = {"id": "g", "kind": "supervisor", "state": "READY", "strategy": "one_for_one", "supervisor": USUAL | supervisor}
+    runtime.tree_map = facts
+    assert dspex("tree").out.splitlines() == [line]
+    runtime.tree_map = facts | {"state": "STOPPED"}
+    assert dspex("tree").out.splitlines() == [" ".join(line.split("  ")[:2]).replace(" ", "  ") + "  STOPPED"]
+
+
+def test_info_of_a_supervisor_shows_how_it_supervises(dspex: Run, runtime: Any) -> None:
+    pool = USUAL | {"dynamic": True, "max_children": 9, "restarts_used": 2}
+    runtime.children["pool"] = ModuleInfo("pool", "supervisor", "READY", supervisor=pool)
+    lines = [line.split(maxsplit=1) for line in dspex("info", "pool").out.splitlines()]
+    assert ["strategy", "one_for_one, dynamic"] in lines
+    assert ["budget", "2 of 3 restarts in 5 s"] in lines
+    assert ["children", "1 of 9 children"] in lines
+    assert dspex("info", "pool", "-o", "json").json["supervisor"] == pool
+
+
 @pytest.mark.parametrize(
     ("ids", "code"), [((), 3), (("qa",), 0), (("qa", "counter"), 0), (("qa", "old"), 3), (("nobody",), 3)], ids=lambda v: str(v)
 )
@@ -76,11 +117,88 @@ def test_status_says_why_something_is_not_running(dspex: Run, runtime: Any) -> N
     assert dspex("status", "-o", "json").json["children"][2]["state"] == "STOPPED"
 
 
+def test_status_shows_the_alarms_that_are_set(dspex: Run, runtime: Any) -> None:
+    assert "alarm" not in dspex("status").out
+    runtime.set_alarms = [Alarm("disk", "90 % full", 0.0, "qa")]
+    assert "alarm 'disk'  90 % full" in dspex("status").out
+    assert dspex("status", "-o", "json").json["alarms"] == [
+        {"id": "disk", "description": "90 % full", "since": 0.0, "set_by": "qa"},
+    ]
+
+
 def test_info_shows_every_fact(dspex: Run, runtime: Any) -> None:
     out = dspex("info", "qa").out
     for text in ("4711", "2.1.0", "team = search", "killed (SIGKILL)", "1m 15s"):
         assert text in out
     assert dspex("info", "qa", "-o", "json").json["last_exit"] == "killed"
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (("--where", "team=search"), (None, {"team": "search"})),
+        (("--where", "team=search", "--where", "tier=1"), (None, {"team": "search", "tier": 1})),
+        (("--version", "2.1.0"), ("2.1.0", {})),
+        (("--where", "a-b=x=y", "--version", "2"), ("2", {"a-b": "x=y"})),
+    ],
+)
+def test_ps_selects_by_metadata_and_version(dspex: Run, runtime: Any, words: tuple[str, ...], asked: Any) -> None:
+    shown = [child["version"] for child in dspex("ps", *words, "-o", "json").json]
+    assert runtime.asked == [("select", *asked)]
+    assert shown == [child.version for child in runtime.children.values() if asked[0] in (None, child.version)]
+
+
+@pytest.mark.parametrize("word", ["team", "=x"])
+def test_ps_refuses_a_condition_that_is_none(dspex: Run, runtime: Any, word: str) -> None:
+    outcome = dspex("ps", "--where", word)
+    assert (outcome.code, runtime.asked) == (2, [])
+    assert f"expected KEY=VALUE, got '{word}'" in outcome.err
+
+
+def entry(key: Any, id: str, value: Any = None, *, unique: bool = True) -> dict[str, Any]:
+    return {"key": key, "id": id, "incarnation": 2, "kind": "module", "value": value, "unique": unique, "revision": 0}
+
+
+@pytest.mark.parametrize(
+    ("word", "key"),
+    [
+        ("team", "team"),
+        ("1", 1),
+        ("1.0", 1.0),
+        ("true", True),
+        ("null", None),
+        ('"1"', "1"),
+        ('["worker", [1, 2]]', ("worker", (1, 2))),
+    ],
+)
+def test_lookup_parses_a_key_as_json_when_it_is_json(dspex: Run, runtime: Any, word: str, key: Any) -> None:
+    runtime.entries = [entry(key, "qa", {"k": 1})]
+    assert [found["id"] for found in dspex("lookup", word, "-o", "json").json] == ["qa"]
+    assert repr(runtime.asked) == repr([("registered", key)])
+
+
+def test_lookup_shows_key_holder_and_value(dspex: Run, runtime: Any) -> None:
+    runtime.entries = [entry(("w", 1), "qa"), entry("k", "counter", 5, unique=False)]
+    header, first, second = dspex("lookup").out.splitlines()
+    assert header.split() == ["KEY", "ID", "INCARNATION", "KIND", "UNIQUE", "VALUE"]
+    assert (first.split(), second.split()) == (
+        ["('w',", "1)", "qa", "2", "module", "yes", "-"],
+        ["'k'", "counter", "2", "module", "no", "5"],
+    )
+    assert list(dspex("lookup", "-o", "json").json[0]) == ["key", "id", "incarnation", "kind", "unique", "value"]
+
+
+def test_lookup_of_a_key_that_nobody_holds_exits_3(dspex: Run, runtime: Any) -> None:
+    outcome = dspex("lookup", "nobody", "-o", "json")
+    assert (outcome.code, outcome.json["error"]["code"]) == (3, "noproc")
+    assert "nobody is registered under key 'nobody'" in outcome.json["error"]["message"]
+    assert (dspex("lookup").code, dspex("lookup", "-o", "json").json) == (0, [])
+
+
+def test_info_shows_the_keys_it_is_registered_under(dspex: Run, runtime: Any) -> None:
+    runtime.entries = [entry("k", "qa"), entry(1, "qa"), entry("other", "counter")]
+    assert "'k', 1" in dspex("info", "qa").out
+    assert dspex("info", "qa", "-o", "json").json["keys"] == ["k", 1]
 
 
 def test_an_unknown_id_is_answered_with_what_is_near(dspex: Run, runtime: Any) -> None:
@@ -278,3 +396,43 @@ def test_events_of_a_runtime_where_nothing_happened_end_at_once(dspex: Run, runt
 def test_down_waits_for_the_tree(dspex: Run, runtime: Any) -> None:
     assert dspex("down").out == "demo is stopped\n"
     assert runtime.asked == [("shutdown",)]
+
+
+EVIL = "\x1b]0;owned\x07\x1b[2J"
+
+
+def test_what_a_module_raised_is_not_obeyed_by_the_terminal(dspex: Run, runtime: Any) -> None:
+    error = RemoteError(f"bad {EVIL}", type_name="ValueError", remote_traceback=f"Traceback\n\tfile {EVIL}", id="qa")
+    runtime.results["qa"] = error
+    outcome = dspex("-v", "call", "qa", "crash")
+    assert "\x1b" not in outcome.err + outcome.out
+    assert r"\x1b[2J" in outcome.err
+    assert "\n\tfile " in outcome.err
+
+
+def test_a_last_exit_is_not_obeyed_by_the_terminal(dspex: Run, runtime: Any) -> None:
+    runtime.children["qa"] = replace(runtime.children["qa"], last_exit=("error", "ValueError", EVIL, f"Traceback\n  {EVIL}"))
+    outcome = dspex("info", "qa")
+    assert "\x1b" not in outcome.out
+    assert r"\x1b[2J" in outcome.out
+
+
+def test_a_result_with_control_characters_is_shown_on_a_terminal_and_whole_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert readable_result(EVIL) == r"\x1b]0;owned\x07\x1b[2J"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
+    assert readable_result(EVIL) == EVIL
+
+
+def test_a_log_keeps_its_colours_on_a_terminal_and_nothing_else() -> None:
+    assert coloured(f"\x1b[31mred\x1b[0m {EVIL}") == "\x1b[31mred\x1b[0m " + r"\x1b]0;owned\x07\x1b[2J"
+
+
+def test_lookup_cuts_a_long_key_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = {"key": "k" * 500, "id": "qa", "incarnation": 1, "kind": "module", "unique": True, "value": Opaque(b"pickle")}
+    monkeypatch.setattr(lookup, "on_terminal", lambda: True)
+    key, *_, value = lookup._row(entry)
+    assert (len(key), key[-1]) == (lookup.KEY_CHARS, "…")
+    assert "bytes pickled" in value
+    monkeypatch.setattr(lookup, "on_terminal", lambda: False)
+    assert len(lookup._row(entry)[0]) == 502

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -212,13 +213,15 @@ def test_a_foreground_tree_is_stopped_in_order(shell: Shell, signo: int, code: i
     assert not _alive(pid)
 
 
-def test_ctrl_c_while_it_starts_leaves_nothing(shell: Shell) -> None:
+@pytest.mark.parametrize(("signo", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_while_it_starts_stops_what_was_started_in_order(shell: Shell, signo: int, code: int) -> None:
     tree = shell.tree(more='    - {id: slow, server: "counter.py:Slow", shutdown: brutal_kill}\n')
     with shell.popen("up", tree, "-v") as up:
         _read_until(up.stdout, "b  ready")
-        up.send_signal(signal.SIGINT)
+        up.send_signal(signo)
         _, err = up.communicate(timeout=LIMIT_S)
-    assert up.returncode == 130
+    assert up.returncode == code
+    assert "what was started has been stopped" in err
     assert "Traceback" not in err
     assert shell("ps").returncode == 4
 
@@ -261,6 +264,19 @@ def test_a_root_that_gives_up_ends_the_foreground_with_1(shell: Shell) -> None:
     assert "the root supervisor gave up" in err
 
 
+def test_1_9_a_root_that_shuts_itself_down_ends_the_foreground_with_0(shell: Shell) -> None:
+    (shell.folder / "once.yaml").write_text(
+        "name: once\ntree: {auto_shutdown: any_significant, children: "
+        "[{id: a, server: 'counter.py:Counter', restart: temporary, significant: true}]}\n"
+    )
+    with shell.popen("up", "once.yaml") as up:
+        _read_until(up.stdout, "Ctrl-C stops it")
+        assert shell("kill", "a").returncode == 0
+        out, err = up.communicate(timeout=LIMIT_S)
+    assert up.returncode == 0, err
+    assert "the root supervisor has shut itself down" in out
+
+
 def test_kill_9_of_the_runtime_ends_the_foreground_with_1(shell: Shell) -> None:
     with shell.popen("up", shell.tree()) as up:
         _read_until(up.stdout, "Ctrl-C stops it")
@@ -276,6 +292,23 @@ def test_down_from_elsewhere_ends_the_foreground_with_0(shell: Shell) -> None:
         assert shell("down").returncode == 0
         up.communicate(timeout=LIMIT_S)
     assert up.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("dspex stop ", {"a", "group", "group/b"}),
+        ("dspex info gr", {"group", "group/b"}),
+        ("dspex call b", {"b"}),
+        ("dspex stop a ", {"group", "group/b"}),
+        ("dspex info --runtime nobody g", set()),
+    ],
+)
+def test_completion_offers_the_ids_of_what_runs(running: Shell, words: str, offered: set[str]) -> None:
+    environ = {"_DSPEX_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = dataclasses.replace(running, environ=running.environ | environ)()
+    assert {line.removeprefix("plain,") for line in done.stdout.split()} == offered
+    assert done.stderr == ""
 
 
 def test_followed_events_are_printed_as_they_happen(running: Shell) -> None:

@@ -23,6 +23,7 @@ class FakeOwner:
     def __init__(self, *, held: bool = False) -> None:
         self.inbox: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()
         self.done: list[str] = []
+        self.state = "READY"  #: of the root supervisor
         self.may_stop = threading.Event()
         self.stopping = threading.Event()
         if not held:
@@ -37,6 +38,9 @@ class FakeOwner:
             if isinstance(item, BaseException):
                 raise item
             yield item
+
+    def tree(self) -> dict[str, Any]:
+        return {"id": "root", "state": self.state, "children": []}
 
     def shutdown(self) -> None:
         self.stopping.set()
@@ -72,6 +76,22 @@ def test_events_are_printed_until_the_root_gives_up(capsys: pytest.CaptureFixtur
     assert "qa  exited  reason=killed" in out
     assert "the root supervisor gave up" in err
     assert owner.done == ["shutdown", "close"]
+
+
+def test_a_root_that_shuts_itself_down_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    owner = FakeOwner()
+    owner.inbox.put({"type": "auto_shutdown", "id": "group", "auto_shutdown": "any_significant"})
+    owner.inbox.put({"type": "auto_shutdown", "id": "root", "auto_shutdown": "all_significant"})
+    assert _run(owner) == 0
+    assert "the root supervisor has shut itself down" in capsys.readouterr().out
+    assert owner.done == ["shutdown", "close"]
+
+
+@pytest.mark.parametrize(("state", "code"), [("FAILED", 1), ("EXITED", 0)])
+def test_a_root_that_ended_before_anybody_looked_is_seen_too(state: str, code: int) -> None:
+    owner = FakeOwner()
+    owner.state = state
+    assert _run(owner) == code
 
 
 def test_a_stop_from_elsewhere_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,8 @@ import pytest
 from dspex_cli import output, wording
 from dspex_cli.events import event_line
 from dspex_cli.options import Settings, asks_for_json
-from dspex_cli.output import Output, on_terminal, one_line, paint, plain_table
-from dspex_cli.plain import to_plain
+from dspex_cli.output import Output, on_terminal, one_line, paint, plain_table, visible
+from dspex_cli.plain import readable, to_plain
 from dspex_cli.progress import Progress
 from dspex_runtime.wire.ext import Opaque
 
@@ -172,3 +172,43 @@ def test_a_narrow_terminal_cuts_the_last_column_only(monkeypatch: pytest.MonkeyP
     assert header.split() == ["ID", "STATE", "LAST", "EXIT"]
     assert row.startswith("pipeline/source  READY  a reason")
     assert row.rstrip().endswith("…")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("line\n\ttab é 漢 😀\u00a0.", "line\n\ttab é 漢 😀\u00a0."),
+        ("\x1b[2J\x1b]0;title\x07", r"\x1b[2J\x1b]0;title\x07"),
+        ("a\rb\x7f\x9b5A", r"a\rb\x7f\x9b5A"),
+        ("\u202eabc\u2066", r"\u202eabc\u2066"),
+    ],
+    ids=["text", "escapes", "others", "direction"],
+)
+def test_control_characters_of_others_are_shown_and_not_obeyed(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+def test_our_own_colours_reach_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
+    Output(Settings()).fields([("state", paint("READY", "green")), ("last exit", "\x1b[2J")])
+    assert "\x1b[32mREADY\x1b[0m" in (out := capsys.readouterr().out)
+    assert r"\x1b[2J" in out
+
+
+def test_what_came_pickled_is_named_in_a_cell_and_all_else_is_as_it_is() -> None:
+    assert "8 bytes pickled" in readable(Opaque(b"a pickle"))
+    assert readable((1, "x")) == (1, "x")
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        ({"type": "crash_report", "id": "a", "state": "{'n': 1}"}, ["a", "crash_report", "state={'n':", "1}"]),
+        ({"type": "registered", "id": "a", "key": None}, ["a", "registered", "key=None"]),
+        ({"type": "registered", "id": "a", "key": "1"}, ["a", "registered", "key='1'"]),
+        ({"type": "state", "id": "a", "state": "READY", "reason": None}, ["a", "READY"]),
+    ],
+    ids=["state of a crash", "None as a key", "text as a key", "state"],
+)
+def test_no_fact_of_an_event_is_lost(event: dict[str, Any], expected: list[str]) -> None:
+    assert event_line(event).split() == expected

@@ -18,7 +18,7 @@ from dspex_runtime.osproc.channel import FdChannel, pair
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.faults import to_fault
 from dspex_runtime.wire.framing import FrameReader, frame
-from dspex_runtime.wire.messages import CALL, CANCEL, CHANNEL, CONTROL, FAULT, HELLO, PROTOCOL, REPLY
+from dspex_runtime.wire.messages import BEGUN, CALL, CANCEL, CHANNEL, CONTROL, FAULT, HELLO, PROTOCOL, REPLY
 
 PATIENCE_S = 20.0
 
@@ -220,6 +220,7 @@ class FakeRuntime:
             with self._changed:
                 self._parked.append((channel, message))
                 self._changed.notify_all()
+            channel.send([BEGUN, number, False])
             return
         ours, theirs = pair()
         pipe = FakePipe(ours)

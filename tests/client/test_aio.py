@@ -57,8 +57,10 @@ def test_a_tree_runs_end_to_end_in_a_loop(short_dir: Path) -> None:
             await events.aclose()
             assert [line async for line in rt.logs("c", n=1)]
             assert await (await rt.server("c")).send_request("next").wait(20) == 17
-            results = {label: result async for label, result in rt.gather([("x", counter, "next"), ("nobody", {})], timeout=20)}
-            assert results["x"] == 18
+            calls = [("x", counter, "next"), ("c", "next"), ("nobody", {})]
+            results = {label: result async for label, result in rt.gather(calls, timeout=20)}
+            assert {results["x"], results["c"]} == {18, 19}
+            assert [event["type"] async for event in rt.events(follow=False)] == ["snapshot"]
             assert isinstance(results["nobody"], dx.NoProcessError)
             other = await dx.aio.connect("t")
             assert (await other.info("c")).restarts == 1
@@ -66,6 +68,31 @@ def test_a_tree_runs_end_to_end_in_a_loop(short_dir: Path) -> None:
 
     asyncio.run(main())
     assert list(short_dir.glob("*.sock")) == []
+
+
+@pytest.mark.process
+def test_a_key_and_a_reference_are_addresses_in_a_loop_too(short_dir: Path) -> None:
+    async def main() -> None:
+        async with dx.aio.Runtime(EMPTY, name="t") as rt:
+            counter = await rt.start(COUNTER, 5, id="c")
+            await rt.register("k", counter)
+            named = await rt.server(dx.Via("k"))
+            assert (await named.call("next"), (await named.info()).id) == (5, "c")
+            assert await named.send_request("next").wait(20) == 6
+            await named.cast(10)
+            assert await named.get_state() == 17
+            assert await rt.server(counter) == counter
+            with pytest.raises(dx.ConfigError, match="a server, not a module"):
+                await (await rt.ref(dx.Via("k"))).call()
+            with pytest.raises(AttributeError, match="current"):
+                named.id  # noqa: B018 - it has none of its own
+            monitor = await rt.monitor(named)
+            await rt.exit(named, "kill")
+            assert await monitor.wait(20) == dx.Down("c", 1, "killed")
+            with pytest.raises(dx.NoProcessError, match="nobody is registered"):
+                await named.call("next")
+
+    asyncio.run(main())
 
 
 @pytest.mark.process

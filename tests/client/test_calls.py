@@ -13,6 +13,7 @@ from dspex_runtime.client.deadline import deadline_scope
 from dspex_runtime.client.ref import ModuleRef, ServerRef
 from dspex_runtime.errors import (
     CallTimeoutError,
+    ConfigError,
     NoProcessError,
     OverloadedError,
     ProcessDownError,
@@ -23,7 +24,7 @@ from dspex_runtime.errors import (
 )
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.faults import to_fault
-from dspex_runtime.wire.messages import BEGUN, CALL, CANCEL, CAST, FAULT, OVERLOADED, REFUSED, REPLY, RETRY
+from dspex_runtime.wire.messages import BEGUN, CALL, CANCEL, CAST, EVENT, FAULT, OVERLOADED, REFUSED, REPLY, RETRY, SUBSCRIBE
 from helpers.waiting import wait_until
 
 
@@ -351,6 +352,25 @@ def test_an_argument_that_cannot_be_sent_leaves_the_pipe_as_it_was(runtime: Any,
     assert len(qa.pipes) == 1
 
 
+def test_garbage_with_a_call_in_flight_is_the_end_of_the_process(runtime: Any, session: Any, module: Any) -> None:
+    def babble(pipe: Any) -> None:
+        pipe.next()
+        pipe.sock.sendall(b"\xff" * 100)
+
+    runtime.start("qa", module(babble))
+    for ask in (lambda ref: ref.call("ask"), lambda ref: list(ref.stream("ask"))):
+        with pytest.raises(ProcessDownError) as caught:
+            ask(ModuleRef(session, "qa"))
+        assert (caught.value.reason, type(caught.value.__cause__)) == ("killed", ProtocolError)
+
+
+@pytest.mark.parametrize("timeout", ["5", [1], float("nan")])
+def test_a_time_out_that_is_no_number_is_refused(runtime: Any, session: Any, module: Any, timeout: Any) -> None:
+    runtime.start("qa", module())
+    with pytest.raises(ConfigError, match="a time-out is a number of seconds"):
+        ModuleRef(session, "qa").call("ask", timeout=timeout)
+
+
 def test_a_module_of_another_protocol_is_a_protocol_error(runtime: Any, session: Any, module: Any) -> None:
     def refuse(pipe: Any) -> None:
         pipe.next()
@@ -408,3 +428,44 @@ def test_a_call_in_flight_when_this_process_closes_the_session_ends(runtime: Any
     session.close()
     caller.join(20)
     assert [type(error) for error in errors] == [RuntimeUnreachableError]
+
+
+def test_2_2_a_call_reads_its_own_answer_and_nothing_else_however_much_its_caller_has_not_read(
+    runtime: Any, session: Any, module: Any
+) -> None:
+    runtime.start("qa", module())
+    pool = session.pool("qa")
+    unread = session.connection.subscribe("events", {"since": None})
+    number = runtime.heard(lambda message: message[0] == SUBSCRIBE)[1]
+    for n in range(1000):
+        runtime.push(EVENT, number, {"n": n})
+    link, reads = pool.borrow(None), []
+    receive = link.recv
+
+    def counted(deadline: float | None) -> Any:
+        reads.append(deadline)
+        return receive(deadline)
+
+    link.recv = counted
+    pool.give_back(link)
+    assert [call(pool, "ask", (n,), {}, 20.0) for n in range(3)] == [0, 1, 2]
+    assert len(reads) == 3
+    assert wait_until(unread.take) == (True, {"n": 0})
+
+
+def test_2_2_a_call_of_a_server_waits_five_seconds_unless_told_otherwise_and_for_ever_if_told_so(
+    runtime: Any, session: Any, module: Any
+) -> None:
+    deadlines: list[Any] = []
+
+    def note(pipe: Any) -> None:
+        while (message := pipe.next()) is not None:
+            deadlines.append(message[5])
+            pipe.say(REPLY, message[1], None)
+
+    runtime.start("qa", module(note, call_timeout_s=300.0))
+    before = monotonic()
+    ServerRef(session, "qa").call("ask")
+    ServerRef(session, "qa").call("ask", timeout=None)
+    assert before + 5 <= deadlines[0] <= monotonic() + 5
+    assert deadlines[1] is None

@@ -56,6 +56,26 @@ def test_a_fault_is_raised_as_its_own_type(runtime: Any, connection: Any) -> Non
     assert caught.value.problems == ["a", "b"]
 
 
+def test_closing_says_goodbye_and_forgetting_does_not(runtime: Any, connection: Any) -> None:
+    connection.open().result(20)
+    connection.close()
+    connection.close()
+    runtime.heard(lambda message: message == [BYE, 0, "normal"])
+    assert runtime.asked.count([BYE, 0, "normal"]) == 1
+    forgotten = ControlConnection(runtime.accept())
+    forgotten.open().result(20)
+    forgotten.wire.close()  # what happens to a connection that is collected
+    forgotten.close()
+    assert runtime.asked.count([BYE, 0, "normal"]) == 1
+
+
+def test_whoever_waits_for_a_notice_that_is_no_longer_wanted_gets_none(runtime: Any, connection: Any) -> None:
+    runtime.handlers["demonitor"] = lambda args: True
+    waiting = connection.down(5)
+    assert connection.demonitor(5).result(20) is True
+    assert waiting.result(20) is None
+
+
 def test_a_request_given_up_is_cancelled_at_the_runtime_and_its_late_answer_dropped(runtime: Any, connection: Any) -> None:
     future = connection.request("never", {})
     number = runtime.heard(lambda message: message[2:3] == ["never"])[1]

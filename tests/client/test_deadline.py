@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from math import inf
+from typing import Any
 
 import pytest
 
 from dspex_runtime.client.deadline import caller_deadline, deadline_after, deadline_scope, remaining_s
+from dspex_runtime.errors import ConfigError
 from dspex_runtime.host.context import CallCancelledError, current_request
 from dspex_runtime.host.mailbox import Request
 
@@ -66,3 +68,9 @@ def test_a_call_made_for_a_request_that_was_given_up_is_not_made() -> None:
 def test_what_has_passed_leaves_nothing() -> None:
     assert remaining_s(None) is None
     assert remaining_s(0.0) == 0.0
+
+
+@pytest.mark.parametrize("timeout", ["x", [1], float("nan")])
+def test_what_is_no_number_of_seconds_is_refused(timeout: Any) -> None:
+    with pytest.raises(ConfigError, match="a time-out is a number of seconds"):
+        deadline_after(timeout, 100.0)

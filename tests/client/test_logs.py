@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dspex_runtime.client.logs import BLOCK_BYTES, LINE_BYTES, LogFollower, last_lines
+from dspex_runtime.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -97,3 +99,9 @@ def test_bytes_that_are_no_text_are_replaced(tmp_path: Path) -> None:
     log = tmp_path / "m.log"
     log.write_bytes(b"\xff\xfe ok\n")
     assert last_lines(str(log), 1)[0] == ["\ufffd\ufffd ok"]
+
+
+@pytest.mark.parametrize("n", [-1, 1.5, None, "x", True])
+def test_how_many_lines_is_a_whole_number(n: Any) -> None:
+    with pytest.raises(ConfigError, match="n is how many lines"):
+        last_lines("/nowhere", n)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from dspex_runtime.client import aio
+from dspex_runtime.client import aio, ops
 from dspex_runtime.client.ref import ModuleRef, ServerRef
 from dspex_runtime.client.session import session_at
-from dspex_runtime.errors import RuntimeUnreachableError
+from dspex_runtime.client.steps import run
+from dspex_runtime.errors import ConfigError, RuntimeUnreachableError
 
 
 def test_equal_addresses_are_equal_references(session: Any) -> None:
@@ -60,3 +62,44 @@ def test_names_of_arguments_belong_to_the_module(runtime: Any, session: Any, mod
     runtime.start("qa", module(serve))
     ModuleRef(session, "qa").call(question="q", method="m", self="s")
     assert seen == [["__call__", [], {"question": "q", "method": "m", "self": "s"}]]
+
+
+SYS = {
+    "get_state": lambda ref: ref.get_state(),
+    "replace_state": lambda ref: ref.replace_state(str),
+    "status": lambda ref: ref.get_status(),
+    "suspend": lambda ref: ref.suspend(),
+    "resume": lambda ref: ref.resume(),
+    "debug": lambda ref: ref.log("get"),
+}
+
+
+@pytest.mark.parametrize("op", SYS)
+def test_2_10_system_functions_wait_five_seconds_unless_told_otherwise(runtime: Any, session: Any, op: str) -> None:
+    asked: list[Any] = []
+    runtime.handlers["module_op"] = lambda args: asked.append((args["op"], args["timeout"]))
+    SYS[op](ServerRef(session, "qa"))
+    assert asked == [(op, 5.0)]
+
+
+@pytest.mark.parametrize(
+    "reason", ["killed", "noproc", ("signal", "SEGV"), ("exit_status", 3), ("limit", "memory", "x"), "kill", "custom", 5]
+)
+def test_2_5_stop_with_a_reason_that_only_happens_is_refused_and_the_allowed_ones_are_named(session: Any, reason: Any) -> None:
+    with pytest.raises(ConfigError, match=r"allowed: 'normal', 'shutdown', \('shutdown', x\) or \('error', "):
+        ServerRef(session, "qa").stop(reason)
+
+
+@pytest.mark.parametrize("ask", [lambda ref: ref.install("h", 5), lambda ref: ref.replace_state(5)], ids=["install", "replace"])
+def test_2_10_what_is_no_function_is_refused_before_it_is_sent(session: Any, ask: Any) -> None:
+    with pytest.raises(ConfigError, match="takes a function, got 5"):
+        ask(ServerRef(session, "qa"))
+
+
+def test_2_7_exit_with_any_other_term_is_an_error(runtime: Any, session: Any) -> None:
+    asked: list[Any] = []
+    runtime.handlers["exit"] = lambda args: asked.append(args["reason"])
+    client: Any = SimpleNamespace(session=session)
+    for reason in ("kill", "custom", "killed"):
+        run(ops.exit(client, "qa", reason))
+    assert asked == ["kill", ("error", "Exit", "custom", ""), ("error", "Exit", "killed", "")]

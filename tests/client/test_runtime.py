@@ -213,6 +213,81 @@ def test_events_begin_with_a_snapshot_and_end_when_this_process_closes(rt: dx.Ru
 
 
 @pytest.mark.process
+def test_events_that_are_not_followed_end_after_what_is_known_now(rt: dx.Runtime) -> None:
+    rt.start(COUNTER, id="c")
+    events = list(rt.events(since=0, follow=False))
+    states = [event.get("state") for event in events if event["type"] in ("snapshot", "state")]
+    assert states == [None, "STARTING", "READY"]
+    assert [event["type"] for event in rt.events(follow=False)] == ["snapshot"]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("since", ["x", 1.5, [1], {}, b"b", float("nan"), True])
+def test_events_since_what_is_no_number_are_refused_and_end_nothing(rt: dx.Runtime, since: Any) -> None:
+    with pytest.raises(dx.ConfigError, match="since is the number"):
+        rt.events(since)
+    assert rt.status()["state"] == "running"
+
+
+@pytest.mark.process
+def test_events_of_a_runtime_that_is_killed_end_in_an_error(short_dir: Path) -> None:
+    with dx.Runtime(EMPTY, name="t") as rt:
+        events = rt.events()
+        assert next(events)["type"] == "snapshot"
+        os.kill(rt.status()["pid"], signal.SIGKILL)
+        with pytest.raises(dx.RuntimeUnreachableError):
+            list(events)
+
+
+@pytest.mark.process
+def test_a_reference_stands_for_an_id_until_it_leads_elsewhere(rt: dx.Runtime) -> None:
+    counter = rt.start(COUNTER, id="c")
+    monitor = rt.monitor(counter)
+    assert (monitor.id, rt.info(counter).id, rt.server(counter)) == ("c", "c", counter)
+    rt.register("k", counter)
+    assert (rt.keys(counter), list(rt.logs(counter, n=1))) == (["k"], ["counting from 0"])
+    rt.exit(dx.Via("k"), "kill")
+    assert monitor.wait(20) == dx.Down("c", 1, "killed")
+    rt.wait([counter])
+    rt.stop(counter)
+    assert rt.start(counter) == counter
+    rt.delete(counter)
+    with pytest.raises(dx.ConfigError, match="another runtime"):
+        rt.info(dx.ServerRef(None, "c", "/run/elsewhere.sock"))
+
+
+@pytest.mark.process
+def test_the_end_of_the_root_is_told_to_who_watches_and_who_is_linked(rt: dx.Runtime) -> None:
+    rt.start_child("root", {"id": "c", "server": COUNTER, "backoff": "none"})
+    monitor, link = rt.monitor("root"), rt.link("root")
+    for _ in range(4):
+        rt.wait("c")
+        rt.kill("c")
+    assert (monitor.wait(20), link.wait(20)) == (dx.Down("root", 1, "shutdown"), dx.Down("root", 1, "shutdown"))
+    with pytest.raises(dx.ConfigError, match="not to be killed"):
+        rt.exit("root", "kill")
+
+
+@pytest.mark.process
+def test_a_child_key_with_a_typing_error_is_suggested_where_the_constructor_does_not_know_it(rt: dx.Runtime) -> None:
+    with pytest.raises(dx.StartError, match="did you mean 'restart'") as caught:
+        rt.start(COUNTER, id="c", restrat="transient")
+    assert "unexpected keyword" in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", ["x", None, 5])
+def test_what_is_no_monitor_cannot_be_demonitored(rt: dx.Runtime, wrong: Any) -> None:
+    with pytest.raises(dx.ConfigError, match=r"what rt\.monitor or rt\.link returned"):
+        rt.demonitor(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["S", None, 5, ["id"]])
+def test_a_spec_that_is_no_dict_is_refused(rt: dx.Runtime, wrong: Any) -> None:
+    with pytest.raises(dx.ConfigError, match="a child's spec is a dict"):
+        rt.start_child("root", wrong)
+
+
+@pytest.mark.process
 def test_logs_are_lines_and_can_be_followed(rt: dx.Runtime) -> None:
     rt.start(COUNTER, 5, id="c")
     lines = rt.logs("c", follow=True)
@@ -225,9 +300,9 @@ def test_logs_are_lines_and_can_be_followed(rt: dx.Runtime) -> None:
 
 @pytest.mark.process
 def test_gather_gives_results_and_exceptions_with_their_labels(rt: dx.Runtime) -> None:
-    a, b = rt.start(COUNTER, 1, id="a"), rt.start(COUNTER, 2, id="b")
-    results = dict(rt.gather([("one", a, "next"), (b, "next"), ("never", a, "hang"), ("nobody", {})], timeout=1.0))
-    assert (results["one"], results["b"]) == (1, 2)
+    a, _ = rt.start(COUNTER, 1, id="a"), rt.start(COUNTER, 2, id="b")
+    results = dict(rt.gather([("one", a, "next"), ("b", "next"), ("never", a, "hang"), ("nobody", {})], timeout=1.0))
+    assert (results["one"], results["b"]) == (1, 2)  # "b" is an id of a server: its inputs are the request
     assert isinstance(results["never"], dx.CallTimeoutError)
     assert isinstance(results["nobody"], dx.NoProcessError)
 

@@ -174,3 +174,8 @@ def test_classes_in_a_tree_written_as_a_dict_are_made_ready_at_any_depth() -> No
 def test_a_spec_that_is_no_dict_is_left_for_the_validation_to_refuse() -> None:
     assert prepared(3) == 3
     assert prepared({"id": "s", "supervisor": 7}) == {"id": "s", "supervisor": 7}
+
+
+def test_a_spec_with_a_module_and_a_server_is_refused() -> None:
+    with pytest.raises(ConfigError, match="either a module: or a server:"):
+        prepared({"id": "a", "module": "pkg.mod:M", "server": "pkg.mod:S"})

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 import pytest
 
-from dspex_runtime.client.values import client_codec
+from dspex_runtime.client.values import as_received, as_sent, client_codec
 from dspex_runtime.errors import UnserialisableError
+from dspex_runtime.wire.codec import Opaque
 
 PACK = """
 import dspy
@@ -45,3 +47,17 @@ def test_plain_mode_neither_pickles_nor_unpickles() -> None:
         client_codec(plain=True).pack([Mine()])
     packed = client_codec(plain=False).pack([Mine()])
     assert type(client_codec(plain=True).unpack(packed)[0]).__name__ == "Opaque"
+
+
+class Own:
+    """Only a pickle carries it."""
+
+
+def test_what_only_a_pickle_carries_passes_the_runtime_closed() -> None:
+    codec = client_codec(plain=False)
+    sent = as_sent(codec, [Own(), 1])
+    assert [type(item) for item in sent] == [Opaque, int]
+    own, one = as_received(codec, sent)
+    assert (type(own).__name__, one) == ("Own", 1)
+    with pytest.raises(UnserialisableError):
+        as_sent(codec, threading.Lock())

@@ -41,7 +41,7 @@ tree:
       replicas: 1
       version: "2.1.0"
       <<: *team
-    - {id: workers, supervisor: {strategy: one_for_one}}
+    - {id: workers, supervisor: {strategy: one_for_one, dynamic: true, max_children: 100}}
     - {id: counter, server: "counter.py:Counter", restart: transient, significant: false}
     - id: group
       restart: permanent

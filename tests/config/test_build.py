@@ -20,12 +20,12 @@ from dspex_runtime.core.child_spec import (
 )
 from dspex_runtime.core.launch_map import from_map, to_map
 from dspex_runtime.node.operations.childspec import as_dict
-from dspex_runtime.types import ChildId, Kind, RestartType, Strategy
+from dspex_runtime.types import AutoShutdown, ChildId, Kind, RestartType, Strategy
 
 
-def child(**keys: Any) -> ChildSpec:
+def child(under: SupervisorSpec | None = None, **keys: Any) -> ChildSpec:
     kind = {} if "supervisor" in keys or "module" in keys else {"server": "p:C"}
-    return parse_child({"id": "a", **kind, **keys}, spec=RuntimeSpec(base_dir="/base"))
+    return parse_child({"id": "a", **kind, **keys}, spec=RuntimeSpec(base_dir="/base"), under=under)
 
 
 def test_a_bare_child_has_the_defaults_of_its_spec() -> None:
@@ -67,6 +67,26 @@ def test_a_supervisor_is_waited_for_without_limit_unless_it_says_otherwise() -> 
     assert group.supervisor.strategy is Strategy.REST_FOR_ONE
     assert (group.supervisor.max_restarts, group.supervisor.max_seconds, len(group.supervisor.children)) == (5, 10.0, 1)
     assert child(supervisor={}, shutdown="5s").shutdown.timeout_s == 5.0
+
+
+@pytest.mark.parametrize("limit", [None, "infinity"])
+def test_a_dynamic_supervisor_has_no_limit_unless_it_says_so(limit: Any) -> None:
+    flags: dict[str, Any] = {"dynamic": True, "extra_arguments": [1, {"k": 2}]}
+    assert child(supervisor={**flags, "max_children": 7}).supervisor == SupervisorSpec(
+        dynamic=True, max_children=7, extra_arguments=(1, {"k": 2})
+    )
+    assert child(supervisor={**flags, "max_children": limit}).supervisor == SupervisorSpec(
+        dynamic=True, extra_arguments=(1, {"k": 2})
+    )
+
+
+def test_a_significant_child_and_its_supervisors_auto_shutdown_arrive() -> None:
+    significant = {"id": "b", "server": "p:C", "restart": "temporary", "significant": True}
+    group = child(supervisor={"auto_shutdown": "all_significant", "children": [significant]}).supervisor
+    assert group is not None
+    assert group.auto_shutdown is AutoShutdown.ALL_SIGNIFICANT
+    assert [spec.significant for spec in group.children] == [True]
+    assert child(under=group, restart="transient", significant=True).significant
 
 
 def test_every_key_arrives_in_its_field() -> None:
@@ -149,8 +169,30 @@ def test_secrets_are_not_in_the_repr() -> None:
         {"module": "p:M", "backoff": {"factor": 1}, "shutdown": "infinity", "start_timeout": "infinity", "liveness": None},
         {"args": [1], "shutdown": "brutal_kill", "backoff": "none", "metadata": {"k": 1}, "version": "1"},
         {"supervisor": {"strategy": "one_for_all", "children": [{"id": "b", "server": "p:C", "shutdown": "1s"}]}},
+        {"supervisor": {"dynamic": True, "max_children": 7, "extra_arguments": [1]}},
+        {"supervisor": {"dynamic": True}},
+        {
+            "supervisor": {
+                "auto_shutdown": "any_significant",
+                "children": [{"id": "b", "server": "p:C", "restart": "transient", "significant": True}],
+            }
+        },
     ],
 )
 def test_what_get_childspec_returns_starts_the_same_child(keys: dict[str, Any]) -> None:
     spec = child(**keys)
     assert parse_child(as_dict(spec), spec=RuntimeSpec(base_dir="/base")) == spec
+
+
+def test_1_1_defaults_of_flags_and_specs() -> None:
+    flags = parse({}).tree
+    assert (flags.strategy, flags.auto_shutdown) == (Strategy.ONE_FOR_ONE, AutoShutdown.NEVER)
+    assert (flags.max_restarts, flags.max_seconds) == (3, 5.0)  # Elixir's; OTP has 1 and 5
+    worker, group = child(), child(supervisor={"dynamic": True})
+    assert (worker.restart, worker.significant, worker.shutdown.timeout_s) == (RestartType.PERMANENT, False, 5.0)
+    assert (group.restart, group.significant, group.shutdown.timeout_s) == (RestartType.PERMANENT, False, None)
+    assert group.supervisor is not None
+    assert (group.supervisor.max_restarts, group.supervisor.max_seconds, group.supervisor.max_children) == (3, 5.0, None)
+    assert (worker.start_timeout_s, group.start_timeout_s) == (30.0, None)
+    assert worker.launch is not None
+    assert worker.launch.trap_exit

@@ -38,5 +38,7 @@ def test_the_tree_example_shows_every_strategy_and_restart_type() -> None:
             supervisors.append(child.supervisor)
             children.extend(child.supervisor.children)
     assert {supervisor.strategy for supervisor in supervisors} == set(Strategy)
+    assert {supervisor.dynamic for supervisor in supervisors} == {True, False}
+    assert [child.id for child in children if child.significant] == ["first", "second"]
     assert {child.restart for child in children if child.kind is Kind.SERVER} == set(RestartType)
     assert spec.preload == ()

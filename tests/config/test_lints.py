@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+ENDS_ITSELF = "{auto_shutdown: all_significant, children: [{id: b, server: 'p:C', restart: transient, significant: true}]}"
+
 WARNINGS = {
     "back-off": (
         "tree: {max_restarts: 10, max_seconds: 5, children: [{id: a, server: 'p:C'}]}",
@@ -51,6 +53,23 @@ WARNINGS = {
         ],
     ),
     "supervisor by itself": ("defaults: {restart: transient}\ntree: {children: [{id: a, restart: transient, supervisor: {}}]}", []),
+    "auto_shutdown of nobody": (
+        "tree: {auto_shutdown: any_significant, children: [{id: a, server: 'p:C', restart: transient}]}",
+        ["qa.yaml:1:8: tree.auto_shutdown: no child here is significant: true, so it does not end by itself"],
+    ),
+    "auto_shutdown of a permanent supervisor": (
+        f"tree: {{children: [{{id: a, supervisor: {ENDS_ITSELF}}}]}}",
+        [
+            (
+                "qa.yaml:1:19: tree.children[0]: a permanent supervisor is restarted when its auto_shutdown has ended it; "
+                "restart: transient leaves it ended"
+            )
+        ],
+    ),
+    "auto_shutdown that is meant": (
+        f"tree: {{children: [{{id: a, restart: transient, supervisor: {ENDS_ITSELF}}}]}}",
+        [],
+    ),
     "typo in lm": (
         "lm: {model: m, temprature: 0, my_own: 1}",
         ["qa.yaml:1:16: lm.temprature: 'temprature' is passed on to dspy.LM as it is; did you mean 'temperature'?"],

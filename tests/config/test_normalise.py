@@ -43,7 +43,7 @@ TEN_PROBLEMS = [
     ),
     (
         "qa.yaml:6:3: tree.max_restart: found the unknown key 'max_restart'; allowed: strategy, max_restarts, "
-        "max_seconds, auto_shutdown, dynamic, "
+        "max_seconds, auto_shutdown, dynamic, max_children, extra_arguments, "
         "children; did you mean 'max_restarts'?"
     ),
     (
@@ -68,7 +68,7 @@ TEN_PROBLEMS = [
         "qa.yaml:15:7: tree.children[2].modul: found the unknown key 'modul'; allowed: id, module, server, supervisor, "
         "args, restart, backoff, shutdown, "
         "start_timeout, limits, liveness, readiness, trap_exit, env, concurrency, lm, dspy, version, metadata, "
-        "replicas, significant; did you mean 'module'?"
+        "register, replicas, significant; did you mean 'module'?"
     ),
     "qa.yaml:16:20: tree.children[2].env.TOKEN: the environment variable NOPE is not set; set it, or write ${NOPE:-default}",
 ]
@@ -200,6 +200,7 @@ def test_a_pickled_child_is_not_looked_up(tmp_path: Path) -> None:
     launch = parse_child(given, spec=RuntimeSpec(base_dir=str(tmp_path))).launch
     assert launch is not None
     assert (launch.kind, launch.target, launch.pickled, launch.pickled_args) == (Kind.SERVER, None, b"x", b"y")
+    assert launch.initial_call == "__main__:f.<locals>.C"
     assert launch.sys_path == ("/p", "", str(tmp_path))
 
 

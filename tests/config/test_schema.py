@@ -16,20 +16,7 @@ LATER = {
     "checkpoint": ("{checkpoint: {every: 30s}}", "checkpoint: not supported yet"),
     "durability": ("{durability: journal}", "durability: not supported yet"),
     "replicas": ("{replicas: 2}", "replicas: found 2 (a whole number); not supported yet by this version; allowed: 1"),
-    "significant": (
-        "{significant: true}",
-        "significant: found true (true/false); not supported yet by this version; allowed: false",
-    ),
     "defaults.checkpoint": ("defaults: {checkpoint: {every: 1s}}", "defaults.checkpoint: not supported yet"),
-    "dynamic": (
-        "tree: {dynamic: true}",
-        "tree.dynamic: found true (true/false); not supported yet by this version; allowed: false",
-    ),
-    "max_children": ("tree: {max_children: 5}", "tree.max_children: not supported yet"),
-    "auto_shutdown": (
-        "tree: {auto_shutdown: any_significant}",
-        "found 'any_significant' (text); not supported yet by this version; allowed: never",
-    ),
 }
 
 
@@ -42,7 +29,7 @@ def test_keys_whose_feature_comes_later_say_so(check: Any, text: str, problem: s
     assert problem in problems[0]
 
 
-@pytest.mark.parametrize("child", ["replicas: 1", "significant: false"])
+@pytest.mark.parametrize("child", ["replicas: 1", "significant: false", "restart: permanent"])
 def test_values_that_change_nothing_are_accepted(check: Any, child: str) -> None:
     assert check(f"tree: {{auto_shutdown: never, dynamic: false, children: [{{id: a, server: 'p:C', {child}}}]}}").problems == ()
 
@@ -93,6 +80,19 @@ def test_the_schema_accepts_the_example_of_the_interface(example: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "tree: {dynamic: true, max_children: 0, extra_arguments: [1, two], children: []}",
+        "tree: {dynamic: '${DYNAMIC}', max_children: 3}",
+        "tree: {max_children: null}",
+        "tree: {auto_shutdown: all_significant, children: [{id: a, server: 'p:C', restart: transient, significant: true}]}",
+    ],
+)
+def test_the_schema_accepts_what_may_be_meant(text: str) -> None:
+    assert [error.message for error in validator().iter_errors(yaml.safe_load(text))] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "tree: {strategie: x}",
         "tree: {strategy: one_for_two}",
         "version: 2",
@@ -103,6 +103,13 @@ def test_the_schema_accepts_the_example_of_the_interface(example: str) -> None:
         "tree: {children: [{id: a, server: 'p:C', limits: {memory: 5XB}}]}",
         "runtime: {spares: true}",
         "tree: {children: [{id: a, server: 'p:C', params: {}}]}",
+        "tree: {dynamic: true, strategy: one_for_all}",
+        "tree: {dynamic: true, children: [{id: a, server: 'p:C'}]}",
+        "tree: {dynamic: true, auto_shutdown: any_significant}",
+        "tree: {max_children: 3}",
+        "tree: {dynamic: true, max_children: -1}",
+        "tree: {extra_arguments: [1]}",
+        "tree: {auto_shutdown: any_significant, children: [{id: a, server: 'p:C', restart: permanent, significant: true}]}",
     ],
 )
 def test_the_schema_refuses_what_the_loader_refuses(text: str) -> None:

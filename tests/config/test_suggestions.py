@@ -14,6 +14,8 @@ from dspex_runtime.config import suggest
         ("always", ["permanent", "transient", "temporary"], "permanent"),
         ("on-failure", ["permanent", "transient", "temporary"], "transient"),
         ("intensity", ["max_restarts", "max_seconds"], "max_restarts"),
+        ("any", ["never", "any_significant", "all_significant"], "any_significant"),
+        ("extra_args", ["max_children", "extra_arguments"], "extra_arguments"),
         ("zzz", ["permanent", "transient"], None),
         ("", ["permanent"], None),
         ("x" * 100_000, ["permanent"], None),

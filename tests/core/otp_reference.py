@@ -13,8 +13,8 @@ NORMAL = ("normal", "shutdown")
 Message = tuple[Any, ...]
 
 
-class GaveUp(Exception):  # noqa: N818
-    """The supervisor reached its restart intensity."""
+class Shutdown(Exception):  # noqa: N818
+    """The supervisor ends: it reached its restart intensity, or its significant children are through."""
 
 
 class OtpSupervisor:
@@ -25,31 +25,41 @@ class OtpSupervisor:
         scripts: How the next starts of a child come out.
         mailbox: ("EXIT", id, pid, reason), ("try_again", id), or a request.
         log: "start a", "stop a".
+        ended: Why it ended, "gave_up" or "auto_shutdown", or None.
     """
 
-    def __init__(self, specs: list[tuple[str, str]], strategy: str, intensity: int) -> None:
+    def __init__(
+        self,
+        specs: list[tuple[str, str]],
+        strategy: str,
+        intensity: int,
+        auto_shutdown: str = "never",
+        significant: frozenset[str] = frozenset(),
+    ) -> None:
         self.restart_types = dict(specs)
         self.pids: dict[str, Any] = dict.fromkeys(self.restart_types)
         self.strategy = strategy
         self.intensity = intensity
+        self.auto_shutdown = auto_shutdown
+        self.significant = significant
         self.restarts = 0
         self.scripts: dict[str, deque[str]] = {}
         self.mailbox: deque[Message] = deque()
         self.alive: set[int] = set()
         self.log: list[str] = []
         self.answers: list[Any] = []
-        self.ended = False
+        self.ended: str | None = None
         self._next_pid = 0
 
     def run(self) -> None:
         """Handle the mailbox until it is empty."""
-        while self.mailbox and not self.ended:
+        while self.mailbox and self.ended is None:
             message = self.mailbox.popleft()
             try:
                 self._handle(message)
-            except GaveUp:
+            except Shutdown as shutdown:
                 self._terminate(list(self.pids))
-                self.ended = True
+                self.ended = str(shutdown)
 
     def kill(self, id: str, reason: Any) -> None:
         """A child ends by itself; its EXIT goes to the mailbox."""
@@ -82,6 +92,11 @@ class OtpSupervisor:
                     del self.pids[id]
             case ("start", id, restart):
                 self.answers.append(self._start_child(id, restart))
+            case ("which",):
+                shown = [(id, "running" if isinstance(pid, int) else pid) for id, pid in self.pids.items()]
+                self.answers.append(shown[::-1])
+            case ("count",):
+                self.answers.append(len(self.pids))  # active children too, but they depend on deaths not heard of
 
     def _not_undefined(self, id: str) -> str | None:
         if id not in self.pids:
@@ -110,6 +125,19 @@ class OtpSupervisor:
             self._restart(id)
         else:
             self._del_child(id)
+            self._do_auto_shutdown(id)
+
+    def _do_auto_shutdown(self, id: str) -> None:
+        if self.auto_shutdown == "never" or not self._is_significant(id):
+            return
+        if self.auto_shutdown == "all_significant":
+            for other, pid in self.pids.items():
+                if pid is not None and self._is_significant(other):
+                    return
+        raise Shutdown("auto_shutdown")
+
+    def _is_significant(self, id: str) -> bool:
+        return id in self.significant and self.restart_types[id] != "permanent"
 
     def _del_child(self, id: str) -> None:
         if self.restart_types[id] == "temporary":
@@ -121,7 +149,7 @@ class OtpSupervisor:
         self.restarts += 1
         if self.restarts > self.intensity:
             self._del_child(id)
-            raise GaveUp
+            raise Shutdown("gave_up")
         failed: str | None
         if self.strategy == "one_for_one":
             failed = id if self._do_start(id) == "fail" else None

@@ -2,8 +2,7 @@ import pytest
 from core.world import ERROR, World, child, children, scripted
 
 from dspex_runtime.core import events as ev
-from dspex_runtime.core.child_spec import Backoff
-from dspex_runtime.core.instructions import BootFailed, Exited, Started
+from dspex_runtime.core.instructions import BootFailed, Exited
 from dspex_runtime.types import ChildId, State
 
 # boot
@@ -63,103 +62,6 @@ def test_a_child_that_died_during_a_boot_that_fails_is_not_stopped_again() -> No
     world.fail("c")
     assert world.did() == ["start a", "start b", "start c", "stop b"]
     assert isinstance(world.ending, BootFailed)
-
-
-# the start window
-
-
-def test_with_a_start_window_children_start_together_in_start_order() -> None:
-    world = scripted(World(children("abcde"), start_window=3), a="hang", b="hang", c="hang").boot()
-    assert world.did() == ["start a", "start b", "start c"]
-    world.ready("b")
-    assert world.did() == ["start d", "start e"]
-    world.ready("c")
-    assert not world.booted
-    world.ready("a")
-    assert world.booted
-
-
-@pytest.mark.parametrize("strategy", ["rest_for_one", "one_for_all"])
-def test_only_one_for_one_starts_children_together(strategy: str) -> None:
-    world = scripted(World(children("abc"), strategy, start_window=3), a="hang").boot()
-    assert world.did() == ["start a"]
-
-
-def test_a_failed_boot_with_a_start_window_stops_started_and_starting_children_in_reverse() -> None:
-    world = scripted(World(children("abcdef"), start_window=4), b="hang", c="hang", d="hang", e="hang").boot()
-    world.did()
-    world.fail("c")
-    assert world.did() == ["stop e", "stop d", "stop b", "stop a"]
-    assert world.ending == BootFailed(ChildId("c"), ERROR)
-
-
-def test_a_second_failure_during_the_rollback_is_absorbed() -> None:
-    world = scripted(World(children("abcd"), start_window=4), b="hang", c="hang", d="hang").boot()
-    world.stubborn = {"d"}
-    world.did()
-    world.fail("c")
-    world.fail("b")
-    assert world.did() == ["stop d"]
-    world.die("d")
-    assert world.did() == ["stop a"]
-    assert world.ending == BootFailed(ChildId("c"), ERROR)
-
-
-def test_with_a_start_window_restarts_do_not_wait_for_a_sibling_that_hangs_in_its_start() -> None:
-    world = World(children("abc"), start_window=2, max_restarts=9).boot()
-    scripted(world, a="hang")
-    world.did()
-    world.crash("a")
-    world.crash("b")
-    world.crash("b")
-    assert world.did() == ["start a", "start b", "start b"]
-    assert world.shown() == "a:STARTING b:READY c:READY"
-
-
-def test_restarts_that_run_together_never_overtake_a_request() -> None:
-    world = World(children("abc"), start_window=2, max_restarts=9).boot()
-    scripted(world, a="hang")
-    world.crash("a")
-    request = world.ask(ev.TerminateChildAsked, "a")
-    world.crash("b")
-    assert world.outcome(request) == "waiting"
-    assert world.state("b") == "BACKOFF"
-    world.ready("a")
-    assert world.outcome(request) is None
-    assert world.shown() == "a:STOPPED b:READY c:READY"
-
-
-def test_a_request_is_answered_by_its_own_child_when_restarts_run_together() -> None:
-    world = World([child("a", backoff=Backoff()), *children("bc")], start_window=3, max_restarts=9).boot()
-    world.crash("a")
-    world.crash("a")
-    scripted(world, a="hang")
-    request = world.ask(ev.CycleChildAsked, "a")
-    world.crash("b")
-    scripted(world, c="fail")
-    world.crash("c")
-    assert world.outcome(request) == "waiting"
-    assert world.shown() == "a:STARTING b:READY c:READY"
-    world.ready("a")
-    assert isinstance(world.outcome(request), Started)
-
-
-def test_a_child_that_dies_during_a_boot_with_a_start_window_waits_for_its_end_too() -> None:
-    world = scripted(World(children("abc"), start_window=3), c="hang").boot()
-    world.crash("a")
-    assert world.did() == ["start a", "start b", "start c"]
-    world.ready("c")
-    assert world.did() == ["start a"]
-
-
-def test_giving_up_while_restarts_run_together_stops_those_that_are_starting() -> None:
-    world = World(children("abc"), start_window=2, max_restarts=1).boot()
-    scripted(world, a="hang")
-    world.did()
-    world.crash("a")
-    world.crash("c")
-    assert world.did() == ["start a", "stop b", "stop a"]
-    assert world.ending == Exited("shutdown", gave_up=True)
 
 
 # shutdown in each phase

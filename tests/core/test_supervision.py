@@ -5,7 +5,7 @@ from core.world import ERROR, World, child, children, scripted
 
 from dspex_runtime.core import events as ev
 from dspex_runtime.core.child_spec import Backoff
-from dspex_runtime.core.instructions import ChildState, Exited
+from dspex_runtime.core.instructions import ChildState, Exited, Started
 from dspex_runtime.types import ChildId, State
 
 # order logs
@@ -241,6 +241,25 @@ def test_the_retry_lets_requests_in_between_that_came_before_it() -> None:
     world.fail("a")
     assert world.outcome(request) is None
     assert world.state("a") == "STOPPED"
+
+
+def test_under_one_for_all_only_the_child_that_failed_is_restarting_and_not_the_one_that_had_ended() -> None:
+    world = scripted(World(children("abc"), "one_for_all"), a="ready hang ready").boot()
+    world.crash("c")
+    terminated, restarted = world.ask(ev.TerminateChildAsked, "a"), world.ask(ev.RestartChildAsked, "c")
+    world.fail("a")
+    assert world.outcome(terminated) is None
+    assert isinstance(world.outcome(restarted), Started)
+    assert world.shown() == "a:STOPPED b:STOPPED c:READY"
+
+
+def test_an_earlier_try_again_of_the_same_child_brings_its_retry_forward() -> None:
+    world = World(children("abc"), "rest_for_one").boot()
+    scripted(world, c="fail hang ready")
+    world.crash("b", "a")
+    deleted = world.ask(ev.DeleteChildAsked, "c")  # behind the try-again of the first failure, before that of the second
+    world.fail("c")
+    assert world.outcome(deleted) == "running"
 
 
 def test_children_behind_a_failed_pivot_are_pending_until_its_retry() -> None:

@@ -21,6 +21,14 @@ def test_a_restart_exactly_max_seconds_ago_still_counts(
     assert [window.record(time) for time in times] == within
 
 
+@pytest.mark.parametrize(("now", "within"), [(3, 3), (5, 3), (5.1, 2), (8, 1), (9, 0)])
+def test_what_counts_is_said_without_being_counted(now: float, within: int) -> None:
+    window = RestartWindow(3, 5.0)
+    for time in (0, 1, 3):
+        window.record(time)
+    assert [window.within(now) for _ in range(3)] == [within] * 3
+
+
 def test_restarts_outside_the_window_are_forgotten() -> None:
     window = RestartWindow(1, 1.0)
     for time in range(0, 1000, 2):

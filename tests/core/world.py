@@ -1,4 +1,4 @@
-"""A fake world for the supervisor machine: plays instructions back as events and keeps a log of what was done.
+"""A fake world for a supervisor machine, static or dynamic: plays instructions back as events and keeps a log of what was done.
 
 Children become ready and obey unless told otherwise. After every event the machine is validated.
 """
@@ -12,9 +12,9 @@ from typing import Any
 from dspex_runtime.core import events as ev
 from dspex_runtime.core import instructions as do
 from dspex_runtime.core.child_spec import ChildSpec, Shutdown, SupervisorSpec
-from dspex_runtime.core.supervisor_machine import SupervisorMachine
+from dspex_runtime.core.machine import Machine, machine_for
 from dspex_runtime.exit_reason import ExitReason
-from dspex_runtime.types import ChildId, Incarnation, Kind, RestartType, State, Strategy
+from dspex_runtime.types import AutoShutdown, ChildId, Incarnation, Kind, RestartType, State, Strategy
 
 ERROR: ExitReason = ("error", "ValueError", "no", "Traceback ...")
 
@@ -49,8 +49,10 @@ class World:
         *,
         max_restarts: int = 3,
         max_seconds: float = 5.0,
-        start_window: int = 1,
         random: float = 0.5,
+        auto_shutdown: str = "never",
+        dynamic: bool = False,
+        max_children: int | None = None,
     ) -> None:
         self.now = 0.0
         self.log: list[str] = []
@@ -71,12 +73,16 @@ class World:
         self._incarnations: Counter[str] = Counter()
         self._inbox: deque[ev.Event] = deque()
         self._requests = 0
-        self.machine = SupervisorMachine(
-            SupervisorSpec(Strategy(strategy), max_restarts, max_seconds, tuple(specs)),
-            next_incarnation=self._next_incarnation,
-            random=lambda: random,
-            start_window=start_window,
+        spec = SupervisorSpec(
+            Strategy(strategy),
+            max_restarts,
+            max_seconds,
+            tuple(specs),
+            AutoShutdown(auto_shutdown),
+            dynamic=dynamic,
+            max_children=max_children,
         )
+        self.machine: Machine = machine_for(spec, next_incarnation=self._next_incarnation, random=lambda: random)
 
     def _next_incarnation(self, child_id: ChildId) -> Incarnation:
         self._incarnations[child_id] += 1
@@ -114,11 +120,16 @@ class World:
             self.deliver(ev.TimerFired(timer))
         self.now = end
 
+    def number(self) -> int:
+        """Return the number of the next request."""
+        self._requests += 1
+        return self._requests
+
     def ask(self, request: type[Any], *args: Any) -> int:
         """Send a request and return its number."""
-        self._requests += 1
-        self.deliver(request(self._requests, *args))
-        return self._requests
+        number = self.number()
+        self.deliver(request(number, *args))
+        return number
 
     def answer(self, request: type[Any], *args: Any) -> Any:
         """Send a request and return its value, or the code of its error."""
@@ -230,6 +241,14 @@ class World:
             self._inbox.append(ev.StartFailed(id, incarnation, reason))
         else:
             self._inbox.append(ev.ChildExited(id, incarnation, reason))
+
+
+def dynamic(specs: Iterable[ChildSpec], **fields: Any) -> World:
+    """Return a dynamic supervisor that runs, with these children started one after the other."""
+    world = World([], dynamic=True, **fields).boot()
+    for spec in specs:
+        world.ask(ev.StartChildAsked, spec)
+    return world
 
 
 def scripted(world: World, **outcomes: str) -> World:

@@ -64,7 +64,13 @@ class FakeRuntime:
         self.order: list[list[Any]] = []  #: every message since the first, as it came
 
     def spawn(
-        self, preload: Sequence[str] = (), env: Mapping[str, str] | None = None, *, entry: str = ENTRY, path: Sequence[str] = ()
+        self,
+        preload: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        *,
+        entry: str = ENTRY,
+        path: Sequence[str] = (),
+        rehearsal: str = "",
     ) -> list[Any]:
         """Start a zygote; return its first message."""
         self.zygote = Zygote.spawn(
@@ -75,6 +81,7 @@ class FakeRuntime:
             entry=entry,
             log_fd=2,
             path=[*path, HELPERS, *sys.path],
+            rehearsal=rehearsal,
         )
         self.channel = FdChannel(self.zygote.sock, Codec())
         return self.receive()

@@ -10,25 +10,29 @@ import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 
 from dspex_runtime.core.child_spec import ChildSpec, LaunchSpec, Shutdown, SupervisorSpec
 from dspex_runtime.errors import DspexError
 from dspex_runtime.exit_reason import ExitReason
-from dspex_runtime.node import executor
+from dspex_runtime.node import executor, naming
 from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.launcher import Launcher
+from dspex_runtime.node.linking import ProcessId
 from dspex_runtime.node.module_process import Answer, Ending, ModuleProcess
-from dspex_runtime.node.monitoring import Monitoring
+from dspex_runtime.node.naming import Naming
 from dspex_runtime.node.registry import Record, Registry
+from dspex_runtime.node.relations import Relations
 from dspex_runtime.node.reports import Reports
 from dspex_runtime.node.session import Session
 from dspex_runtime.node.supervision import Supervision
 from dspex_runtime.types import ChildId, Kind, RestartType, Strategy
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.faults import to_fault
+from dspex_runtime.wire.messages import CONTROL, EVENT, Message
+from helpers.peers import FakePeer
 
 
 class ManualLoop(EventLoop):
@@ -71,6 +75,7 @@ class FakeProcess:
     """Stands for a ModuleProcess: what becomes of it is decided by the FakeLauncher and the test."""
 
     launcher: FakeLauncher
+    zombies: ClassVar[set[int]] = set()  #: pids that have died without the runtime having heard of it
 
     def __init__(
         self,
@@ -82,6 +87,7 @@ class FakeProcess:
         on_ready: Callable[[ModuleProcess], None],
         on_end: Callable[[ModuleProcess, Ending], None],
         on_event: Callable[[ModuleProcess, dict[str, Any]], None],
+        on_request: Callable[[ModuleProcess, Message], None],
     ) -> None:
         self.id = id
         self.incarnation = incarnation
@@ -97,10 +103,15 @@ class FakeProcess:
         self.signals: list[int] = []
         self.requests: list[tuple[str, dict[str, Any], float | None, Answer]] = []
         self.channels = 0
+        self.mail: list[Any] = []  #: messages for its mailbox
+        self.peer = FakePeer()  #: what it is sent
+        self.illegal_messages: list[Message] = []
+        self._requests_made = 0
         self._was_ready = False
         self._on_ready = on_ready
         self._on_end = on_end
         self._on_event = on_event
+        self._on_request = on_request
 
     @property
     def launch(self) -> LaunchSpec:
@@ -119,6 +130,24 @@ class FakeProcess:
     def tell(self, **facts: Any) -> None:
         self._on_event(cast(ModuleProcess, self), facts)
 
+    def ask(self, op: str, /, **args: Any) -> list[Any]:
+        """Ask the runtime something, as a module; return what it is sent because of it."""
+        before = len(self.peer.sent)
+        self._requests_made -= 1
+        self.send([CONTROL, self._requests_made, op, args])
+        return self.peer.sent[before:]
+
+    def send(self, message: Message) -> None:
+        """Send the runtime something that is numbered as a request of a module."""
+        self._on_request(cast(ModuleProcess, self), message)
+
+    def illegal(self, message: Message) -> None:
+        self.illegal_messages.append(message)
+
+    def message(self, message: Any) -> None:
+        Codec().pack([EVENT, 0, {"type": "message", "message": message}])  # what the real one sends, and raises for
+        self.mail.append(message)
+
     def stop(self, shutdown: Shutdown, reason: ExitReason) -> None:
         self.serving = False
         self.launcher.stopped(self, reason)
@@ -131,6 +160,10 @@ class FakeProcess:
         self.signals.append(signo)
 
     def request(self, op: str, args: dict[str, Any], timeout_s: float | None, answer: Answer) -> None:
+        if op == "signal":  # taken at once
+            self.mail.append(args["message"])
+            answer(None, None)
+            return
         self.requests.append((op, args, timeout_s, answer))
 
     def send_channel(self, info: dict[str, Any], fd: int) -> None:
@@ -156,7 +189,7 @@ class FakeLauncher:
         self.processes: dict[str, FakeProcess] = {}
         self.abandoned: list[str] = []
         self.announced: list[int] = []
-        self.zygote_pid: int | None = None
+        self.zygote_pids: dict[str, int | None] = {}
         self.closed = False
         self._todo: deque[Callable[[], None]] = deque()
         self._pids = 100
@@ -165,7 +198,7 @@ class FakeLauncher:
         self.announced.append(starts)
 
     def open(self) -> None:
-        self.zygote_pid = 42
+        self.zygote_pids = {"servers": 42, "modules": 43}
 
     def close(self) -> None:
         self.closed = True
@@ -247,9 +280,13 @@ class FakeTree:
         self.loop = ManualLoop()
         self.registry = Registry()
         self.reports = Reports()
-        self.monitoring = Monitoring()
+        self.naming = Naming(self.registry, self.reports, lambda record: self.supervision.alive(record))
+        self.relations = Relations(self.registry, lambda: self.supervision, lambda process: pytest.fail("nobody asks here"))
+        self.relations.on_process_end.append(self.naming.ended)
         self.launcher = FakeLauncher()
-        self.supervision = Supervision(self.loop, self.registry, cast(Launcher, self.launcher), self.reports, self.monitoring)
+        self.supervision = Supervision(
+            self.loop, self.registry, cast(Launcher, self.launcher), self.reports, self.relations, self.naming
+        )
         self.boots: list[Any] = []
         self.exits: list[bool] = []
         self.session = FakeSession()
@@ -294,7 +331,7 @@ class FakeTree:
     def watch(self, *ids: str) -> FakeSession:
         """Monitor the newest incarnations."""
         for id in ids:
-            self.monitoring.monitor(self.record(id), cast(Session, self.session))
+            self.relations.monitoring.monitor(ProcessId(id, self.record(id).incarnation), cast(Session, self.session))
         return self.session
 
     def close(self) -> None:
@@ -304,3 +341,5 @@ class FakeTree:
 def use_fake_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have supervisors make fake processes."""
     monkeypatch.setattr(executor, "ModuleProcess", FakeProcess)
+    monkeypatch.setattr(naming, "has_exited", lambda pid: pid in FakeProcess.zombies)
+    FakeProcess.zombies.clear()

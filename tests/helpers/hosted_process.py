@@ -158,15 +158,15 @@ class HostedProcess:
         """Send a control operation that has no answer."""
         self.control.send([m.CONTROL, 0, op, args])
 
-    def client(self, *, mux: bool = False, hello: bool = True) -> Client:
-        """Broker a direct pipe."""
+    def client(self, *, mux: bool = False, hello: bool = True, name: str = "test") -> Client:
+        """Broker a direct pipe; `name` is what the client calls itself."""
         ours, theirs = pair()
         self.control.send([m.CHANNEL, 0, {"client": "test", "mux": mux}], fds=[theirs.fileno()])
         theirs.close()
         client = Client(Channel(ours, self.codec), mux)
         self.clients.append(client)
         if hello:
-            client.send([m.HELLO, 0, {"protocol": list(m.PROTOCOL), "mux": mux, "client": "test"}])
+            client.send([m.HELLO, 0, {"protocol": list(m.PROTOCOL), "mux": mux, "client": name}])
         return client
 
     def bye(self) -> Any:

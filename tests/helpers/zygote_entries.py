@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from typing import Any
 
 from dspex_runtime.osproc.board import Board
@@ -32,3 +33,21 @@ def main(control_fd: int, board: Board, warmth: int) -> int:
         for source in sources:
             exec(source.decode(), names)
     return int(names["status"])
+
+
+rehearsals: list[int] = []
+
+
+def rehearse() -> None:
+    """Leave a trace that children find."""
+    rehearsals.append(os.getpid())
+
+
+def fail_to_rehearse() -> None:
+    """Fail as a broken installation would."""
+    raise RuntimeError("no rehearsal today")
+
+
+def rehearse_with_a_thread() -> None:
+    """Leave a thread behind."""
+    threading.Thread(target=threading.Event().wait, daemon=True, name="understudy").start()

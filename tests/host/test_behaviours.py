@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import cloudpickle
 import pytest
 
 import dspex_runtime.host.behaviours as dx
-from dspex_runtime.osproc.board import QUEUED, RUNNING
+from dspex_runtime.host.context import Process
+from dspex_runtime.host.timers import Timer
+from dspex_runtime.osproc.board import BEGUN, QUEUED, RUNNING
 from dspex_runtime.wire import messages as m
 from helpers.hosted_process import Gate, pass_through
 from helpers.waiting import wait_until
@@ -114,6 +117,89 @@ def test_a_cancelled_timer_delivers_nothing(fork: Any) -> None:
     assert client.call("$call", "cancel_timer") is False
     client.call("$call", ["after", 0.03, "later"])
     wait_until(lambda: client.call("$call", "log") == ["later"])
+
+
+class Early(dx.GenServer):
+    """Sends to itself while it is not there yet."""
+
+    def init(self, *, continues: bool = False) -> Any:
+        mail = Process.mail
+        assert mail is not None
+        never = dx.send_after(60.0, "never")
+        mail.put("me", "$cast", ["first"], {})
+        mail.put("me", "$info", ["second"], {})
+        dx.send_after(0.02, "later")
+        assert dx.cancel_timer(never) is not None
+        return dx.NoReply([], continue_="continued") if continues else []
+
+    def handle_call(self, request: Any, from_: Any, state: list[Any]) -> Any:
+        return dx.Reply(state, state)
+
+    def handle_cast(self, message: Any, state: list[Any]) -> Any:
+        if message == "again":
+            Process.mail.put("me", "$cast", ["own"], {})  # type: ignore[union-attr]
+        return dx.NoReply([*state, message])
+
+    handle_info = handle_continue = handle_cast
+
+
+@pytest.mark.parametrize("continues", [False, True])
+def test_what_init_sends_to_itself_comes_after_it_and_after_its_continue(fork: Any, continues: bool) -> None:
+    process = fork()
+    process.start(Early, kwargs={"continues": continues})
+    client = process.client()
+    expected = [*(["continued"] if continues else []), "first", "second"]
+    assert client.call("$call", "?")[: len(expected)] == expected
+    wait_until(lambda: client.call("$call", "?") == [*expected, "later"])
+
+
+def test_a_message_to_oneself_from_a_callback_is_queued_and_done_when_oneself_asks_for_the_state(fork: Any) -> None:
+    process = fork()
+    process.start(Early)
+    wait_until(lambda: process.ask("get_state")[2:] == ["later"])
+    client = process.client()
+    client.cast("$cast", "again")
+    wait_until(lambda: process.ask("get_state", client="me")[3:] == ["again", "own"])
+
+
+def test_a_message_to_oneself_is_behind_what_was_sent_before_and_not_read_yet(fork: Any, tmp_path: Path) -> None:
+    class Held(Early):
+        def handle_call(self, request: Any, from_: Any, state: list[Any]) -> Any:
+            pass_through(request)
+            return self.handle_cast("again", state)
+
+    process = fork()
+    process.start(Held)
+    gate, client, other = Gate(tmp_path / "gate"), process.client(), process.client()
+    wait_until(lambda: process.ask("get_state")[2:] == ["later"])
+    client.begin("$call", gate.path)
+    wait_until(lambda: process.slot()[RUNNING] == 1)
+    other.cast("$cast", "sent before")
+    process.ask("ping")
+    gate.open()
+    wait_until(lambda: process.ask("get_state")[3:] == ["again", "sent before", "own"])
+
+
+def test_a_message_to_oneself_from_another_thread_wakes_the_server(fork: Any) -> None:
+    class Threaded(Early):
+        def init(self, *, continues: bool = False) -> Any:
+            def send() -> None:
+                wait_until(lambda: Process.loop is not None and Process.loop.counts()["ended"] == 1)
+                Process.mail.put("me", "$cast", ["from a thread"], {})  # type: ignore[union-attr]
+
+            threading.Thread(target=send, daemon=True).start()
+            return []
+
+    process = fork()
+    process.start(Threaded)
+    process.client().call("$call", "begin")
+    wait_until(lambda: process.slot()[BEGUN] == 2)
+
+
+def test_send_after_is_for_a_servers_process() -> None:
+    with pytest.raises(RuntimeError, match="from its init on"):
+        dx.send_after(1.0, "x")
+    assert dx.cancel_timer(Timer(0.0, 1, "x")) is None
 
 
 def test_continue_runs_after_the_reply_and_before_what_is_queued(fork: Any) -> None:

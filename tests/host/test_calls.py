@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import dspex_runtime.host.behaviours as dx
-from dspex_runtime.host.calls import error_text, fault_reason, system_exit_reason, without_own_frames
+from dspex_runtime.host.causes import error_text, fault_reason, system_exit_reason, without_own_frames
 from dspex_runtime.host.genserver import ServerHost
 from dspex_runtime.host.targets import resolve
 from dspex_runtime.wire import messages as m
@@ -126,3 +126,30 @@ class Counts(dx.GenServer):
 
     def handle_call(self, request: Any, from_: Any, state: int) -> Any:
         return dx.Reply(state, state + 1)
+
+
+class Giver(dx.GenServer):
+    """Sends its `from_` away and answers all the same."""
+
+    def init(self) -> Any:
+        return None
+
+    def handle_call(self, request: Any, from_: Any, state: Any) -> Any:
+        import pickle
+
+        from dspex_runtime.host.context import Process
+
+        if request == "open":
+            assert Process.loop is not None
+            return dx.Reply(len(Process.loop.deferred), state)
+        pickle.dumps(from_)
+        return dx.Reply(request, state)
+
+
+@pytest.mark.process
+def test_a_call_whose_from_was_sent_away_and_that_is_answered_here_is_not_kept(fork: Any) -> None:
+    process = fork()
+    process.start(Giver)
+    client = process.client()
+    assert [client.call("$call", n) for n in range(3)] == [0, 1, 2]
+    assert client.call("$call", "open") == 0

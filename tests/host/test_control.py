@@ -41,6 +41,16 @@ class Desk(dx.GenServer):
         print("terminate", reason[:2] if isinstance(reason, tuple) else reason)
 
 
+class Inbox(Desk):
+    def init(self) -> Any:
+        return []
+
+    def handle_cast(self, request: Any, state: Any) -> Any:
+        return dx.NoReply([*state, request])
+
+    handle_info = handle_cast
+
+
 @pytest.fixture
 def gate(tmp_path: Path) -> Gate:
     return Gate(tmp_path / "gate")
@@ -84,7 +94,6 @@ OPERATIONS = {
     "metrics": lambda answer: answer["count"] == 0,
     "executions": lambda answer: answer == [],
     "statistics": lambda answer: (answer["running"], answer["queued"], answer["log"]["dropped_lines"]) == (1, 0, 0),
-    "suspend": lambda answer: answer is None,
     "resume": lambda answer: answer is None,
 }
 
@@ -115,6 +124,22 @@ def test_what_belongs_to_the_server_is_asked_between_two_callbacks_and_before_wh
     assert (kind, id) == (m.REPLY, 900)
     assert answer == "kept" or answer["state"] == "kept"
     assert [first.result(), second.result()] == ["kept", None]
+
+
+def test_an_exit_signal_is_answered_when_it_is_behind_all_that_was_sent_before(fork: Any, gate: Gate) -> None:
+    process = fork()
+    process.start(Inbox)
+    busy, client = held(process, gate), process.client()
+    client.cast("$cast", "before")
+    assert process.ask("signal", message="exit") is None
+    client.cast("$cast", "after")
+    process.control.send([m.CONTROL, 900, "get_state", {"client": "somebody else"}])
+    process.ask("ping")
+    gate.open()
+    assert busy.result() == []
+    kind, id, answer = process.recv()
+    assert (kind, id, answer) == (m.REPLY, 900, ["before", "exit"])  # a system message does not overtake it either
+    wait_until(lambda: process.ask("get_state") == ["before", "exit", "after"])
 
 
 def test_a_state_that_cannot_be_sent_is_a_fault_and_the_process_lives(fork: Any) -> None:
@@ -240,13 +265,21 @@ def test_a_message_of_an_unknown_kind_is_noted_and_passed_over(fork: Any) -> Non
     assert f"the parent sent a message of kind {m.DOWN}" in process.text()
 
 
-def test_a_message_that_cannot_be_rebuilt_is_noted_and_what_is_behind_it_served(fork: Any) -> None:
+def test_a_request_that_cannot_be_rebuilt_is_refused_and_what_is_behind_it_served(fork: Any) -> None:
     process = fork()
     process.start(Desk)
     good = [process.codec.pack([m.CONTROL, n, "ping", {}]) for n in (900, 901)]
     bad = msgpack.packb([m.CONTROL, 902, "replace_state", {"function": msgpack.ExtType(20, b"no pickle")}])
     os.write(process.control.fileno(), b"".join(len(body).to_bytes(4, "big") + body for body in (good[0], bad, good[1])))
-    assert [process.recv()[1] for _ in range(2)] == [900, 901]
+    assert [process.recv()[:2] for _ in range(3)] == [[m.REPLY, 900], [m.FAULT, 902], [m.REPLY, 901]]
+
+
+def test_a_message_that_cannot_be_rebuilt_is_noted_and_what_is_behind_it_served(fork: Any) -> None:
+    process = fork()
+    process.start(Desk)
+    bad = msgpack.packb([m.EVENT, 0, {"type": "message", "message": msgpack.ExtType(20, b"no pickle")}])
+    os.write(process.control.fileno(), len(bad).to_bytes(4, "big") + bad)
+    assert process.ask("ping")["id"] == "sup/it"
     assert "lost a message of the parent" in process.text()
 
 

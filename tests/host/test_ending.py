@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import dspex_runtime.host.behaviours as dx
-from dspex_runtime.host.context import cancelled, current_request, deadline
+from dspex_runtime.host.context import Process, cancelled, current_request, deadline
 from dspex_runtime.host.ending import Ending, exit_status, plain
 from dspex_runtime.host.mailbox import Request
 from dspex_runtime.wire import messages as m
@@ -50,7 +50,11 @@ class Story:
         self.serial = False
         self.ending = Ending(self)  # type: ignore[arg-type]
         self.ending.hosted = self  # type: ignore[assignment]
-        self.ending.loop = SimpleNamespace(calls=self, stop=lambda reason: self.happened.append(("stop", reason)))  # type: ignore[assignment]
+        self.ending.loop = SimpleNamespace(  # type: ignore[assignment]
+            calls=self, counts=lambda: {"queued": 0}, stop=lambda reason: self.happened.append(("stop", reason))
+        )
+        self.culprit = None
+        monkeypatch.setattr(Process, "assignment", SimpleNamespace(launch=SimpleNamespace(initial_call="file.py:Story")))
         monkeypatch.setattr(atexit, "_run_exitfuncs", lambda: self.happened.append("atexit"))
 
     def send(self, message: list[Any]) -> None:
@@ -81,7 +85,9 @@ def test_a_terminate_that_raises_changes_the_reason_and_nothing_else(monkeypatch
     story = Story(monkeypatch, raises=exc)
     assert story.ending.finish("shutdown", ("request", 42)) == 1  # type: ignore[arg-type]
     reason = ("error", type(exc).__name__, str(exc), "where")
-    assert story.happened[1:] == [("owed", "request", 42), ("stop", reason), "atexit", [m.BYE, 0, reason]]
+    assert [what for what in story.happened[1:] if what[0] != m.EVENT] == [
+        ("owed", "request", 42), ("stop", reason), "atexit", [m.BYE, 0, reason],
+    ]  # fmt: skip
 
 
 def test_without_trapped_exits_the_users_code_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,16 +128,42 @@ def test_an_atexit_function_that_raises_does_not_hide_the_reason(monkeypatch: py
     assert story.happened[-1] == [m.BYE, 0, "normal"]
 
 
-def test_a_server_whose_status_cannot_be_shown_is_reported_all_the_same(
+CRASH = ("error", "ValueError", "broken", "Traceback: here")
+
+
+@pytest.mark.parametrize("reason", ["normal", "shutdown", ("shutdown", "x")])
+def test_no_crash_report_for_normal_shutdown_and_shutdown_x(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, reason: Any
+) -> None:
+    story = Story(monkeypatch)
+    story.ending.finish(reason)
+    assert [message[0] for message in story.happened if isinstance(message, list)] == [m.BYE]
+    assert not caplog.records
+
+
+def test_a_crash_report_is_logged_before_terminate_and_sent_just_before_the_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     story = Story(monkeypatch)
-    story.serial = True  # `status` is not there: AttributeError
-    story.ending.finish(("error", "ValueError", "broken", "Traceback: here"))
+    story.ending.finish(CRASH)
     (record,) = caplog.records
-    assert "ValueError" in record.message
-    assert "Traceback: here" in record.message
-    assert "format_status raised AttributeError" in record.message
+    assert record.message == "ends: ValueError: broken\nTraceback: here"
+    *_, [kind, _, report], [bye, _, _] = story.happened
+    assert (kind, report["type"], report["reason"], bye) == (m.EVENT, "crash_report", CRASH, m.BYE)
+    assert report["initial_call"] == "file.py:Story"
+
+
+def test_a_terminate_that_raises_is_what_the_crash_report_is_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story(monkeypatch, raises=OSError("cannot clean up"))
+    story.ending.finish("shutdown")
+    report = next(message[2] for message in story.happened if isinstance(message, list) and message[0] == m.EVENT)
+    assert report["reason"] == ("error", "OSError", "cannot clean up", "where")
+
+
+def test_an_end_that_asks_no_user_code_leaves_the_report_to_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story(monkeypatch)
+    story.ending.finish(CRASH, run_terminate=False)
+    assert [message[0] for message in story.happened if isinstance(message, list)] == [m.BYE]
 
 
 class Ends(dx.GenServer):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import pytest
 
 import dspex_runtime.host.behaviours as dx
 from dspex_runtime.errors import StartError
-from dspex_runtime.host.genserver import ServerHost, checked_reason
-from dspex_runtime.host.hosted import NO_REPLY, ProcessEndedError, UnknownMethodError
+from dspex_runtime.host.genserver import ServerHost
+from dspex_runtime.host.hosted import NO_REPLY, ProcessEndedError, QuietStartError, UnknownMethodError
 from dspex_runtime.host.mailbox import Request
 
 
@@ -111,6 +112,33 @@ def test_a_bad_return_value_ends_the_process(method: str, callback: str, value: 
     assert f"Scripted.{callback} returned {value!r}" in message
 
 
+@pytest.mark.parametrize(
+    ("callback", "expected"),
+    [
+        ("handle_call", "expected dx.Reply, dx.NoReply or dx.Stop"),
+        ("handle_cast", "expected dx.NoReply or dx.Stop"),
+        ("handle_info", "expected dx.NoReply or dx.Stop"),
+        ("handle_continue", "expected dx.NoReply or dx.Stop"),
+    ],
+)
+def test_a_bad_return_value_names_what_this_callback_may_return(callback: str, expected: str) -> None:
+    hosted = host(**{"init": dx.NoReply("S0", continue_="x"), callback: 3})
+    with pytest.raises(ProcessEndedError) as ended:
+        hosted.after_call() if callback == "handle_continue" else send(hosted, callback.replace("handle_", "$"))
+    assert expected in ended.value.reason[2]
+
+
+@pytest.mark.parametrize("reason", ["killed", "noproc", ("signal", "SEGV"), ("exit_status", 3), ("limit", "memory", 1), "badthing"])
+def test_a_stop_cannot_claim_what_only_happens(reason: Any) -> None:
+    hosted = host(handle_cast=dx.Stop(reason, "S1"))
+    with pytest.raises(ProcessEndedError) as ended:
+        send(hosted, "$cast")
+    assert ended.value.reason == ("error", "Stop", reason if isinstance(reason, str) else repr(reason), "")
+    with pytest.raises(StartError) as failed:
+        ServerHost(Scripted(init=dx.Stop(reason))).start((), {})
+    assert failed.value.reason == ended.value.reason
+
+
 def test_continue_runs_before_anything_queued_and_may_chain() -> None:
     hosted = host(
         handle_call=dx.Reply("A", "S1", continue_="one"),
@@ -126,8 +154,65 @@ def test_continue_runs_before_anything_queued_and_may_chain() -> None:
 
 def test_init_may_ask_to_continue() -> None:
     hosted = host(init=dx.NoReply("S0", continue_="load"), handle_continue=dx.NoReply("S1"))
-    hosted.after_start()
+    assert hosted.after_call() is None
     assert hosted.get_state() == "S1"
+
+
+@pytest.mark.parametrize(("given", "idle_s"), [(0, 0), (0.5, 0.5), (math.inf, None)])
+def test_a_plain_timeout_is_asked_for_by_init_and_callbacks(given: float, idle_s: float | None) -> None:
+    hosted = host(init=dx.NoReply("S0", timeout=given))
+    assert hosted.after_call() == idle_s
+    assert hosted.after_call() is None  # it is asked for once, by the last callback
+    hosted = host(handle_call=dx.Reply("A", "S1", timeout=given))
+    send(hosted, "$call")
+    assert hosted.after_call() == idle_s
+
+
+def test_continue_may_ask_for_a_plain_timeout() -> None:
+    hosted = host(init=dx.NoReply("S0", continue_="load"), handle_continue=dx.NoReply("S1", timeout=3))
+    assert hosted.after_call() == 3
+
+
+BAD_ACTIONS = {"negative": {"timeout": -1}, "nan": {"timeout": math.nan}, "a bool": {"timeout": True}, "text": {"timeout": "1s"},
+               "both": {"timeout": 1, "continue_": "x"}}  # fmt: skip
+
+
+@pytest.mark.parametrize("action", BAD_ACTIONS.values(), ids=BAD_ACTIONS.keys())
+def test_an_invalid_action_ends_the_process_before_the_reply_and_keeps_the_state(action: dict[str, Any]) -> None:
+    for method, callback, result in (
+        ("$call", "handle_call", dx.Reply("A", "S1", **action)),
+        ("$cast", "handle_cast", dx.NoReply("S1", **action)),
+    ):
+        hosted = host(**{callback: result})
+        with pytest.raises(ProcessEndedError) as ended:
+            send(hosted, method)
+        assert ended.value.reason[1] == "BadReturnValue"
+        assert "timeout" in ended.value.reason[2]
+        assert ended.value.reply is NO_REPLY
+        assert hosted.get_state() == "S0"
+
+
+@pytest.mark.parametrize("value", [dx.Reply(1, 2), dx.NoReply("S0", timeout=-1)])
+def test_init_with_a_bad_return_value_is_a_failed_start(value: Any) -> None:
+    with pytest.raises(StartError, match="init returned") as failed:
+        ServerHost(Scripted(init=value)).start((), {})
+    assert failed.value.reason is not None
+    assert failed.value.reason[1] == "BadReturnValue"
+
+
+def test_an_async_init_is_a_bad_return_value() -> None:
+    class Async(dx.GenServer):
+        async def init(self) -> None:
+            return None
+
+    with pytest.raises(StartError, match="callbacks are not async"):
+        ServerHost(Async()).start((), {})
+
+
+def test_init_that_fails_quietly_says_so_with_its_reason() -> None:
+    with pytest.raises(QuietStartError) as failed:
+        ServerHost(Scripted(init=dx.Fail("no licence"))).start((), {})
+    assert failed.value.reason == ("error", "Stop", "no licence", "")
 
 
 def test_init_may_be_ignored() -> None:
@@ -150,6 +235,19 @@ class Deaf(dx.GenServer):
         return None
 
 
+def test_a_missing_handle_continue_ends_the_process_and_a_missing_terminate_does_not() -> None:
+    class Continues(dx.GenServer):
+        def init(self) -> Any:
+            return dx.NoReply(0, continue_="x")
+
+    hosted = ServerHost(Continues())
+    hosted.start((), {})
+    hosted.terminate("shutdown")
+    with pytest.raises(ProcessEndedError) as ended:
+        hosted.after_call()
+    assert ended.value.reason[1] == "UndefinedFunctionError"
+
+
 @pytest.mark.parametrize("method", ["$call", "$cast"])
 def test_a_missing_callback_ends_the_process(method: str) -> None:
     with pytest.raises(ProcessEndedError) as ended:
@@ -166,20 +264,6 @@ def test_a_missing_handle_info_only_warns(caplog: pytest.LogCaptureFixture) -> N
 def test_an_unknown_method_is_the_callers_error() -> None:
     with pytest.raises(UnknownMethodError, match="no method 'forward'"):
         ServerHost(Deaf()).find("forward")
-
-
-@pytest.mark.parametrize(
-    ("given", "reason"),
-    [
-        ("normal", "normal"),
-        (["shutdown", 1], ("shutdown", 1)),
-        ("boom", ("error", "Stop", "boom", "")),
-        (7, ("error", "Stop", "7", "")),
-        (("limit", "x"), ("error", "Stop", "('limit', 'x')", "")),
-    ],
-)
-def test_any_stop_reason_becomes_one_that_every_peer_understands(given: Any, reason: Any) -> None:
-    assert checked_reason(given) == reason
 
 
 def test_only_a_marked_handle_call_is_idempotent() -> None:

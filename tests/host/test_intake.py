@@ -12,6 +12,7 @@ import msgpack
 import pytest
 
 from dspex_runtime.host.channels import DataChannels
+from dspex_runtime.host.deferred import Deferred
 from dspex_runtime.host.idempotency import Answers
 from dspex_runtime.host.intake import Intake
 from dspex_runtime.host.mailbox import Mailbox, Request
@@ -56,6 +57,7 @@ class Desk:
         self.mailbox = Mailbox(LIMIT)
         self.answers = Answers(Codec(), ["once"])
         self.channels = DataChannels(epoll)
+        self.deferred = Deferred()
         self.calls = SimpleNamespace(fault=lambda exc: {"type": type(exc).__name__})
         self.refusing = False
         self.in_flight_async = 0
@@ -138,6 +140,9 @@ BAD = {
     "a kind that clients do not send": [m.READY, 0, {}],
     "a call without its deadline": [m.CALL, 1, "work", [], {}],
     "a credit that is no number": [m.CREDIT, 1, "much"],
+    "a method that is no name": [m.CALL, 1, ["work"], [], {}, None, None, 0],
+    "arguments that are no list": [m.CALL, 1, "work", 5, {}, None, None, 0],
+    "keywords that are no map": [m.CAST, 0, "work", [], []],
 }
 
 
@@ -297,3 +302,115 @@ def test_what_is_run_at_once_is_not_announced(desk: Desk, connect: Callable[...,
     desk.intake.announce(desk.begin())
     assert client.heard() == []
     assert desk.intake.fresh == []
+
+
+class TestOrder:
+    """One client over several pipes, to a server that runs requests one by one: in the order of sending (otp-semantics §4)."""
+
+    @pytest.fixture
+    def desk(self, desk: Desk) -> Desk:
+        desk.intake = Intake(desk, ordered=True)  # type: ignore[arg-type]
+        desk.mailbox.limit = 10
+        return desk
+
+    def numbers(self, desk: Desk) -> list[int]:
+        return [request.number for request in desk.mailbox._items]
+
+    def test_what_was_sent_before_over_another_pipe_goes_first(self, desk: Desk, connect: Callable[..., Client]) -> None:
+        threads, loop = connect(), connect(mux=True)
+        loop.channel.send_many([call(1), call(4)])
+        threads.channel.send_many([cast(2), cast(3), call(5)])
+        desk.intake.read([threads.peer])  # as the kernel happened to tell of it first
+        assert desk.mailbox.is_early()
+        assert desk.intake.look()
+        assert self.numbers(desk) == [1, 2, 3, 4, 5]
+
+    def test_what_was_early_before_a_look_is_settled_by_it_and_what_the_look_brought_needs_another(
+        self, desk: Desk, connect: Callable[..., Client]
+    ) -> None:
+        one, other = connect(), connect()
+        one.send(cast(2))
+        other.channel.send(cast(1))
+        desk.intake.look(list(desk.intake.early))
+        assert [request.early for request in desk.mailbox._items] == [True, False]
+        assert not desk.intake.look(list(desk.intake.early))
+        assert not desk.mailbox.is_early()
+        assert desk.intake.early == []
+
+    def test_who_does_not_know_of_new_pipes_settles_nothing(self, desk: Desk, connect: Callable[..., Client]) -> None:
+        client = connect()
+        client.send(cast(2))
+        desk.intake.look()
+        assert desk.mailbox.is_early()
+        late = Client(desk)
+        late.channel.send_many([HELLO, cast(1)])
+        desk.intake.look()
+        assert self.numbers(desk) == [1, 2]
+        late.channel.close()
+
+    def test_what_leaves_the_mailbox_is_forgotten(self, desk: Desk, connect: Callable[..., Client]) -> None:
+        one, other = connect(), connect()
+        one.send(call(1), call(2))
+        other.send(call(3))
+        one.send([m.CANCEL, 1])
+        one.channel.close()
+        desk.intake.look()
+        assert [request.number for request in desk.intake.early] == [3]
+
+    def test_a_client_with_one_pipe_is_never_early(self, desk: Desk, connect: Callable[..., Client]) -> None:
+        client = connect()
+        client.send(call(1), cast(2), cast(3))
+        client.send(call(4))
+        assert desk.intake.early == []
+        assert not desk.mailbox.is_early()
+
+    def test_a_missing_number_may_be_on_a_pipe_that_is_not_watched_yet(self, desk: Desk, connect: Callable[..., Client]) -> None:
+        client = connect()
+        client.send(call(1), call(3), call(4))
+        assert [request.early for request in desk.mailbox._items] == [False, True, True]  # 4 has to wait for what 3 waits for
+        late = Client(desk)
+        late.channel.send_many([HELLO, call(2)])
+        desk.intake.look()
+        assert self.numbers(desk) == [1, 2, 3, 4]
+        late.channel.close()
+
+    def test_a_message_that_had_come_in_part_is_read_to_its_end(self, desk: Desk, connect: Callable[..., Client]) -> None:
+        one, other = connect(), connect()
+        large = call(1)
+        large[3] = ["x" * 150_000]
+        other.channel.send(large)  # all of it is in the pipe, and no single read takes it
+        one.send(call(2))
+        desk.intake.look()
+        assert self.numbers(desk) == [1, 2]
+
+    def test_other_clients_do_not_change_places(self, desk: Desk, connect: Callable[..., Client]) -> None:
+        one, other = connect(), connect()
+        stranger = connect(hello=False)
+        stranger.send([m.HELLO, 0, {**HELLO[2], "client": "a stranger"}])
+        stranger.send(call(1))
+        one.send(cast(2))
+        other.channel.send(cast(1))
+        desk.intake.look()
+        assert [(r.peer.client, r.number) for r in desk.mailbox._items if r.peer] == [("a stranger", 1), ("test", 1), ("test", 2)]
+
+    def test_a_client_that_closed_its_other_pipes_has_one(self, desk: Desk, connect: Callable[..., Client]) -> None:
+        one, other = connect(), connect()
+        other.channel.close()
+        desk.intake.look()
+        one.send(call(1))
+        assert desk.intake.early == []
+        one.channel.close()
+        desk.intake.look()
+        assert desk.intake._senders == {}
+
+    def test_numbers_mean_nothing_where_requests_run_side_by_side(self, desk: Desk, connect: Callable[..., Client]) -> None:
+        desk.intake = Intake(desk)  # type: ignore[arg-type]
+        one, other = connect(), connect()
+        one.send(call(2))
+        other.channel.send(call(1))
+        desk.intake.look()
+        assert self.numbers(desk) == [2, 1]
+
+
+def cast(number: int) -> list[Any]:
+    return [m.CAST, number, "work", [], {}]

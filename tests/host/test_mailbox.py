@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
-from dspex_runtime.host.mailbox import Mailbox, Request
+from dspex_runtime.host.mailbox import ERRAND, SIGNAL, Mailbox, Request
 
 A: Any = "one client"
 B: Any = "another client"
@@ -54,10 +55,55 @@ def test_a_request_past_its_deadline_is_never_taken() -> None:
     assert mailbox.take(2.0) is None
 
 
+def sent_by(client: str, id: int = 0) -> Request:
+    return request(id, SimpleNamespace(client=client))
+
+
+def test_an_errand_comes_behind_what_its_client_has_sent_and_before_all_else() -> None:
+    mailbox = filled(sent_by("a"), sent_by("b"), sent_by("a"), sent_by("b"))
+    done: list[str] = []
+    assert mailbox.put_behind("a", lambda: done.append("first"))
+    assert mailbox.put_behind("a", lambda: done.append("second"))
+    assert not mailbox.put_behind("c", lambda: None)
+    assert mailbox.errands == 2
+    for _ in range(3):
+        assert mailbox.take_errand() is None
+        assert mailbox.take(0.0) is not None
+    assert mailbox.take(0.0) is None  # an errand is no request
+    while (errand := mailbox.take_errand()) is not None:
+        errand()
+    assert done == ["first", "second"]
+    assert mailbox.take(0.0) is not None
+    assert (mailbox.errands, len(mailbox)) == (0, 0)
+
+
+def test_errands_may_be_taken_out_of_turn() -> None:
+    mailbox = filled(sent_by("a"), sent_by("b"))
+    mailbox.put_behind("b", lambda: None)
+    assert len(mailbox.take_errands()) == 1
+    assert (mailbox.errands, len(mailbox)) == (0, 2)
+
+
+def test_no_client_can_send_an_errand() -> None:
+    mailbox = filled(Request(SimpleNamespace(client="a"), 1, ERRAND, [lambda: None], {}))  # type: ignore[arg-type]
+    mailbox.put_behind("a", lambda: None)
+    assert mailbox.take_errand() is None
+    assert mailbox.take(0.0) is not None
+
+
 def test_own_messages_are_never_refused() -> None:
     mailbox = filled(request(1), limit=1)
     mailbox.put_own(request(0))
     assert len(mailbox) == 2
+
+
+def test_only_messages_of_the_parent_and_the_process_itself_can_be_dropped() -> None:
+    mailbox = filled(Request(A, 0, "$info", ["x"], {}), request(1))
+    for message in ("x", "y"):
+        mailbox.put_own(Request(None, 0, "$info", [message], {}))
+    assert mailbox.drop_messages(lambda message: message == "x") == 1
+    assert mailbox.drop_messages(lambda message: message == "x") == 0
+    assert [(r.peer, r.args) for r in iter(lambda: mailbox.take(0.0), None)] == [(A, ["x"]), (A, []), (None, ["y"])]
 
 
 def test_cancel_takes_out_exactly_that_request() -> None:
@@ -86,3 +132,49 @@ def test_keys_that_leave_unbegun_are_remembered() -> None:
     mailbox.drop_peer(B)
     assert mailbox.take(2.0) is None
     assert mailbox.lost == [cancelled, gone, expired]
+
+
+class TestOrder:
+    """What a client sends over several pipes is put in the order in which it was sent; see `Intake.look`."""
+
+    def numbered(self, number: int, peer: Any) -> Request:
+        request = Request(peer, 0, "method", [], {})
+        request.number = number
+        return request
+
+    def test_each_clients_requests_change_places_among_themselves_only(self) -> None:
+        a, also_a, b = (SimpleNamespace(client=client) for client in "aab")
+        requests = [self.numbered(n, peer) for n, peer in ((5, a), (9, b), (6, a), (3, also_a), (8, b), (4, also_a))]
+        mailbox = filled(*requests)
+        mailbox.put_in_order(requests)
+        assert [(r.peer.client, r.number) for r in mailbox._items if r.peer is not None] == [
+            ("a", 3), ("b", 8), ("a", 4), ("a", 5), ("b", 9), ("a", 6),
+        ]  # fmt: skip
+
+    def test_what_has_no_number_or_left_the_mailbox_or_is_not_named_stays_where_it_is(self) -> None:
+        a = SimpleNamespace(client="a")
+        gone, earlier, unnumbered = self.numbered(1, a), self.numbered(9, a), self.numbered(0, a)
+        late, early = self.numbered(4, a), self.numbered(3, a)
+        own = Request(None, 0, "$info", ["tick"], {})
+        mailbox = filled(earlier, late, unnumbered, own, early)
+        mailbox.put_in_order([gone, late, unnumbered, early])
+        assert list(mailbox._items) == [earlier, early, unnumbered, own, late]
+
+    def test_one_that_came_early_is_not_taken(self) -> None:
+        first, early = request(1), request(2)
+        early.early = True
+        mailbox = filled(first, early)
+        assert not mailbox.is_early()
+        assert mailbox.take(0.0) is first
+        assert mailbox.is_early()
+        assert mailbox.take(0.0) is None
+        early.early = False
+        assert mailbox.take(0.0) is early
+        assert not mailbox.is_early()
+
+    def test_no_errand_overtakes_an_exit_signal(self) -> None:
+        mailbox = filled(sent_by("a", 1))
+        mailbox.put_own(Request(None, 0, "$info", ["exit"], {}, key=SIGNAL))
+        mailbox.put_own(Request(None, 0, "$info", ["tick"], {}))
+        assert mailbox.put_behind("somebody else", lambda: None)
+        assert [r.method for r in mailbox._items] == ["method", "$info", ERRAND, "$info"]

@@ -185,33 +185,55 @@ def test_drain_says_what_still_runs_when_its_time_is_over(fork: Any, gate: Gate)
     assert first.result() == 0
 
 
-def test_stop_gives_back_finishes_what_runs_terminates_and_says_why(fork: Any, gate: Gate) -> None:
+def test_a_shutdown_is_behind_everything_in_the_mailbox_and_what_comes_later_is_never_processed(fork: Any, gate: Gate) -> None:
     process = fork()
     process.start(Counter)
-    first, second = held(process, gate), process.client()
+    first, second, late = held(process, gate), process.client(), process.client()
+    second.cast("$cast", 10)
     second.begin("$call", "next")
-    second.recv()
-    process.tell("stop", reason="shutdown", drain_s=20.0)
+    process.tell("stop", reason=("shutdown", "update"), drain_s=20.0)
     process.tell("stop", reason="shutdown", drain_s=20.0)  # harmless
-    assert second.recv() == [m.RETRY, 1]
+    process.ask("ping")
+    late.cast("$cast", 100)
+    late.begin("$call", "next")
+    assert late.recv() == [m.RETRY, 1]
     gate.open()
     assert first.result() == 0
-    assert process.bye() == "shutdown"
+    assert second.result() == 11
+    assert process.bye() == ("shutdown", "update")
     assert process.wait() == 0
-    assert process.text().splitlines() == ["terminated shutdown 1"]
+    assert process.text().splitlines() == ["terminated ('shutdown', 'update') 12"]
 
 
-def test_queued_casts_are_run_before_a_stop(fork: Any, gate: Gate) -> None:
+def test_at_the_end_of_the_drain_calls_go_back_and_casts_are_still_run(fork: Any, gate: Gate) -> None:
     process = fork()
     process.start(Counter)
     first, second = held(process, gate), process.client()
     second.cast("$cast", 10)
-    wait_until(lambda: process.slot()[QUEUED] == 1)
-    process.tell("stop", reason=("shutdown", "update"), drain_s=20.0)
+    second.begin("$call", "next")
+    wait_until(lambda: process.slot()[QUEUED] == 2)
+    process.tell("stop", reason="shutdown", drain_s=20.0)
+    assert second.recv() == [m.BEGUN, 1, False]
+    process.tell("stop", reason="shutdown", drain_s=0.0)  # less patience
+    assert second.recv() == [m.RETRY, 1]
     gate.open()
     assert first.result() == 0
-    assert process.bye() == ("shutdown", "update")
-    assert "11" in process.text()
+    assert process.bye() == "shutdown"
+    assert process.text().splitlines() == ["terminated shutdown 11"]
+
+
+def test_a_suspended_server_that_is_stopped_runs_nothing_of_its_queue(fork: Any) -> None:
+    process = fork()
+    process.start(Counter)
+    process.ask("suspend")
+    client = process.client()
+    client.cast("$cast", 10)
+    client.begin("$call", "next")
+    assert client.recv() == [m.BEGUN, 1, False]
+    process.tell("stop", reason="shutdown", drain_s=20.0)
+    assert client.recv() == [m.RETRY, 1]
+    assert process.bye() == "shutdown"
+    assert process.text().splitlines() == ["terminated shutdown 0"]
 
 
 def test_without_trap_exit_a_stop_ends_at_once_and_terminates_nothing(fork: Any, gate: Gate) -> None:
@@ -383,3 +405,133 @@ def test_a_readiness_call_runs_as_any_other(fork: Any) -> None:
     process = fork()
     process.start(Counter, 3)
     assert process.ask("call", method="$call", args=["next"], timeout_s=5.0) == 3
+
+
+class Sleeper(dx.GenServer):
+    """Keeps the messages it got; a call may ask for a plain time-out, a timer and to be held at a gate."""
+
+    def init(self, timeout: float | None = None) -> Any:
+        return dx.NoReply([], timeout=timeout) if timeout is not None else []
+
+    def handle_call(self, request: Any, from_: Any, state: list[Any]) -> Any:
+        match request:
+            case ["sleep", seconds]:
+                return dx.Reply(None, state, timeout=seconds)
+            case ["timer, then wait", path]:
+                dx.send_after(0.0, "timer")
+                pass_through(path)
+        return dx.Reply(state, state)
+
+    def handle_info(self, message: Any, state: list[Any]) -> Any:
+        return dx.NoReply([*state, message])
+
+
+def test_a_plain_timeout_is_delivered_to_handle_info_when_no_message_comes(fork: Any) -> None:
+    process = fork()
+    process.start(Sleeper)
+    process.client().call("$call", ["sleep", 0.02])
+    wait_until(lambda: process.ask("get_state") == ["timeout"])
+
+
+def test_init_may_ask_for_a_plain_timeout(fork: Any) -> None:
+    process = fork()
+    process.start(Sleeper, 0.0)
+    wait_until(lambda: process.ask("get_state") == ["timeout"])
+
+
+def test_a_queued_message_beats_a_timeout_of_0(fork: Any) -> None:
+    process = fork()
+    process.start(Sleeper)
+    client = process.client(mux=True)
+    client.channel.send_many(
+        [
+            [m.CALL, 1, "$call", [["sleep", 0]], {}, None, None, 0],
+            [m.CAST, 0, "$info", ["a message"], {}],
+            [m.CALL, 2, "$call", ["log"], {}, None, None, 0],
+        ]
+    )
+    assert client.result() is None
+    assert client.result() == ["a message"]
+    assert process.ask("get_state") == ["a message"]
+
+
+def test_a_message_still_in_the_pipe_beats_a_timeout_of_0(fork: Any, gate: Gate) -> None:
+    class Held(Sleeper):
+        def handle_cast(self, path: str, state: list[Any]) -> Any:
+            pass_through(path)
+            return dx.NoReply(state, timeout=0)
+
+    process = fork()
+    process.start(Held)
+    first, second = process.client(), process.client()
+    first.cast("$cast", gate.path)
+    wait_until(lambda: process.slot()[RUNNING] == 1)
+    second.cast("$info", "a message")
+    gate.open()
+    wait_until(lambda: process.ask("get_state") != [])
+    assert process.ask("get_state") == ["a message"]
+
+
+def test_system_messages_do_not_cancel_a_plain_timeout(fork: Any) -> None:
+    process = fork()
+    process.start(Sleeper)
+    process.client().call("$call", ["sleep", 0.1])
+    assert process.ask("get_state") in ([], ["timeout"])
+    process.ask("suspend")
+    process.ask("resume")
+    wait_until(lambda: process.ask("get_state") == ["timeout"])
+
+
+def test_a_timer_that_is_due_is_before_a_message_that_comes_later(fork: Any, gate: Gate) -> None:
+    process = fork()
+    process.start(Sleeper)
+    first, second = process.client(), process.client()
+    first.begin("$call", ["timer, then wait", gate.path])
+    wait_until(lambda: process.slot()[RUNNING] == 1)
+    second.cast("$info", "later")
+    wait_until(lambda: process.slot()[QUEUED] == 2)
+    gate.open()
+    assert first.result() == []
+    wait_until(lambda: process.ask("get_state") == ["timer", "later"])
+
+
+class Notes(dx.GenServer):
+    """Keeps what it is sent, in order."""
+
+    def init(self) -> list[Any]:
+        return []
+
+    def handle_call(self, request: Any, from_: Any, state: list[Any]) -> Any:
+        if request == "notes":
+            return dx.Reply(state, state)
+        return dx.Reply(None, [*state, request])
+
+    def handle_cast(self, request: Any, state: list[Any]) -> Any:
+        return dx.NoReply([*state, request])
+
+
+def test_what_was_sent_first_over_a_pipe_that_is_not_watched_yet_runs_first(fork: Any) -> None:
+    process = fork()
+    process.start(Notes)
+    old = process.client()
+    old.send([m.CAST, 1, "$cast", [1], {}])
+    for n in range(2, 42, 2):
+        assert process.ask("get_state", client="test") == list(range(1, n))
+        os.kill(process.pid, signal.SIGSTOP)  # so that both threads find all of it, in whichever order they wake
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        new = process.client()
+        new.send([m.CAST, n, "$cast", [n], {}])
+        old.send([m.CAST, n + 1, "$cast", [n + 1], {}])
+        os.kill(process.pid, signal.SIGCONT)
+        new.close()  # one that is closed has to be read to its end all the same
+
+
+def test_what_one_client_sends_over_two_pipes_runs_in_the_order_of_sending(fork: Any) -> None:
+    process = fork()
+    process.start(Notes, limits=Limits(mailbox=3000))
+    pipes = [process.client(), process.client(mux=True)]
+    for n in range(1, 2001):
+        pipes[n * 7919 % 13 % 2].send([m.CAST, n, "$cast", [n], {}])
+    last = pipes[0]
+    last.send([m.CALL, 2001, "$call", ["notes"], {}, None, None, 0])
+    assert last.result() == list(range(1, 2001))

@@ -144,9 +144,10 @@ def test_a_directory_is_never_taken_for_a_module(tmp_path: Path) -> None:
     [
         ({"args": (1,), "kwargs": {"a": 2}}, ((1,), {"a": 2})),
         ({"pickled_args": pickle.dumps(([1], {"a": {2}}))}, ((1,), {"a": {2}})),
+        ({"args": ("first",), "pickled_args": pickle.dumps(([1], {"a": {2}}))}, (("first", 1), {"a": {2}})),
         ({}, ((), {})),
     ],
-    ids=["plain", "pickled", "none"],
+    ids=["plain", "pickled", "both", "none"],
 )
 def test_arguments_come_plain_or_pickled(fields: dict[str, Any], expected: Any) -> None:
     assert arguments(spec("m:N", **fields)) == expected

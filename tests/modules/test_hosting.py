@@ -18,6 +18,7 @@ from dspex_runtime.errors import StartError
 from dspex_runtime.host.context import check_cancelled
 from dspex_runtime.modules.values import register
 from dspex_runtime.osproc.board import ENDED, RUNNING
+from dspex_runtime.types import Down
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.faults import from_fault
 from helpers.hosted_process import Client, Gate, HostedProcess, pass_through
@@ -126,6 +127,20 @@ class Asynchronous(dspy.Module):
 
 class NoForward(dspy.Module):
     pass
+
+
+class Informed(Answerer):
+    def handle_info(self, message: Any) -> None:
+        self.messages = [*self.got(), message]
+
+    def got(self) -> list[Any]:
+        return getattr(self, "messages", [])
+
+
+class InformedTask(Informed):
+    async def handle_info(self, message: Any) -> None:  # type: ignore[override]
+        await asyncio.sleep(0)
+        super().handle_info(message)
 
 
 @pytest.fixture
@@ -353,6 +368,21 @@ def test_a_key_that_is_running_is_waited_for_not_run_again(process: HostedProces
     assert other.recv() == [m.BEGUN, 1, False]
     gate.open()
     assert first.result() == again.result() == 1
+
+
+@pytest.mark.parametrize("module", ["Informed", "InformedTask"])
+def test_a_message_of_the_parent_reaches_its_handle_info(process: HostedProcess, module: str) -> None:
+    process.start(globals()[module])
+    process.control.send([m.EVENT, 0, {"type": "message", "message": Down("a", 1, "killed", 5)}])
+    client = process.client()
+    assert wait_until(lambda: client.call("got")) == [Down("a", 1, "killed", 5)]
+
+
+def test_a_message_for_a_module_without_handle_info_is_dropped(process: HostedProcess) -> None:
+    process.start(Answerer)
+    process.control.send([m.EVENT, 0, {"type": "message", "message": "hello"}])
+    assert process.client().call("about")[1] is True
+    assert "hello" not in process.text()
 
 
 def test_a_stop_ends_what_still_runs_after_its_drain(process: HostedProcess, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import dspy
@@ -19,32 +19,28 @@ from dspex_runtime.osproc.warmth import Warmth
 settings_module: Any = importlib.import_module("dspy.dsp.utils.settings")
 
 
-@pytest.fixture(autouse=True)
-def dspy_as_it_was() -> Iterator[None]:
-    """Undo what the rehearsal configures in this process."""
-    config = dict(settings_module.main_thread_config)
+def settings() -> dict[str, Any]:
+    """Return all that dspy has configured, and who may configure it."""
     owner = settings_module.config_owner_thread_id, settings_module.config_owner_async_task
-    yield
-    settings_module.main_thread_config.clear()
-    settings_module.main_thread_config.update(config)
-    settings_module.config_owner_thread_id, settings_module.config_owner_async_task = owner
+    return {**settings_module.main_thread_config, "owner": owner}
 
 
-def test_it_leaves_no_descriptor_thread_or_history_behind() -> None:
-    before = len(os.listdir("/proc/self/fd")), threading.enumerate()
-    rehearsal.build()
-    rehearsal.call()
-    assert (len(os.listdir("/proc/self/fd")), threading.enumerate()) == before
+def test_it_leaves_no_module_descriptor_thread_or_history_behind() -> None:
+    rehearsal.build_and_call()  # what dspy imports lazily stays imported
+    before = set(sys.modules), len(os.listdir("/proc/self/fd")), threading.enumerate()
+    rehearsal.build_and_call()
+    assert (set(sys.modules), len(os.listdir("/proc/self/fd")), threading.enumerate()) == before
     assert list(GLOBAL_HISTORY) == []
     assert context.Process.assignment is None
 
 
-def test_it_configures_no_lm_and_no_trace() -> None:
-    dspy.configure(lm=None)
-    rehearsal.build()
-    rehearsal.call()
-    assert dspy.settings.lm is None
-    assert dspy.settings.trace == []
+@pytest.mark.parametrize("owned", [False, True])
+def test_it_leaves_the_settings_and_their_owner_as_they_were(monkeypatch: pytest.MonkeyPatch, owned: bool) -> None:
+    monkeypatch.setattr(settings_module, "config_owner_thread_id", threading.get_ident() if owned else None)
+    monkeypatch.setitem(settings_module.main_thread_config, "trace", ["the preload's"])
+    before = settings()
+    rehearsal.build_and_call()
+    assert settings() == before
 
 
 def test_it_needs_no_lm_to_be_called() -> None:

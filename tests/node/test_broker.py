@@ -17,7 +17,7 @@ from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.node.peer import Peer
 from dspex_runtime.node.registry import Record
 from dspex_runtime.types import ChildId, Kind, State
-from dspex_runtime.wire.messages import CHANNEL
+from dspex_runtime.wire.messages import BEGUN, CHANNEL
 from helpers.peers import FakePeer
 
 
@@ -80,6 +80,7 @@ def test_a_request_waits_while_a_process_may_still_come(bench: Bench, state: Sta
     bench.becomes(state, 1)
     bench.ask(5)
     assert (bench.answered, bench.faults) == ([], [])
+    assert bench.peer.sent == [[BEGUN, 5, False]]  # who only sends goes on: there is nothing to be in order with
     bench.becomes(State.READY, 2)
     assert bench.answered == [(5, 2)]
 

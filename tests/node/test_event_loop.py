@@ -112,3 +112,20 @@ def test_a_signal_is_handled_in_the_loop(loop: EventLoop) -> None:
     loop.call_later(0.0, lambda: os.kill(os.getpid(), signal.SIGUSR1))
     loop.run()
     signal.signal(signal.SIGUSR1, previous)
+
+
+def test_a_timer_at_nan_is_refused_since_it_would_hold_up_all_others(loop: EventLoop) -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        loop.call_later(float("nan"), loop.stop)
+
+
+@pytest.mark.parametrize("seconds", [1e7, 1e300, float("inf")])
+def test_a_timer_further_away_than_epoll_can_wait_ends_nothing(loop: EventLoop, seconds: float) -> None:
+    read_fd, write_fd = os.pipe()
+    os.write(write_fd, b"x")
+    loop.watch(read_fd, loop.stop)
+    loop.call_later(seconds, lambda: pytest.fail("it was not its time"))
+    loop.run()
+    loop.forget(read_fd)
+    os.close(read_fd)
+    os.close(write_fd)

@@ -317,3 +317,17 @@ class TestReports:
         event = tree.reports.events[-1]
         assert (event["type"], event["id"], event["calls"], event["id_"], event["seq_"]) == ("max_calls", "a", 3, "b", 0)
         assert event["seq"] == tree.reports.seq
+
+
+def test_its_supervisor_hears_of_an_end_also_where_telling_somebody_else_fails(
+    tree: FakeTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    tree.boot(worker("a"))
+    monkeypatch.setattr(tree.relations.monitoring, "down", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        tree.process("a").end()
+    tree.launcher.settle()
+    assert (tree.shown(), tree.record("a").incarnation) == ({"a": "READY"}, 2)

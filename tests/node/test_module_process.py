@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from dspex_runtime.core.child_spec import ChildSpec, LaunchSpec, Readiness, Shutdown
-from dspex_runtime.errors import BusyError
+from dspex_runtime.errors import BusyError, StartError
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.module_process import Ending, ModuleProcess
-from dspex_runtime.types import ChildId, Kind
+from dspex_runtime.types import ChildId, Down, Kind
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.faults import from_fault, to_fault
 from dspex_runtime.wire.framing import FrameReader, frame
-from dspex_runtime.wire.messages import BYE, CONTROL, EVENT, FAULT, READY, REPLY, Message
+from dspex_runtime.wire.messages import BYE, CANCEL, CONTROL, EVENT, FAULT, READY, REPLY, Message
 
 KILLED = signal.SIGKILL.value  # wait statuses
 EXIT_0 = 0
@@ -38,6 +38,7 @@ class Module:
     ready: int = 0
     endings: list[Ending] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
+    asked: list[Message] = field(default_factory=list)
 
     def say(self, *messages: Message) -> None:
         self.control.send(b"".join(frame(Codec().pack(message)) for message in messages))
@@ -87,6 +88,7 @@ def make(loop: EventLoop, *, pid: int, readiness: Readiness | None = None) -> Mo
         on_ready=became_ready,
         on_end=lambda _, ending: holder[0].endings.append(ending),
         on_event=lambda _, event: holder[0].events.append(event),
+        on_request=lambda _, message: holder[0].asked.append(message),
     )
     holder.append(Module(loop, process, control))
     process.assign(pid, ours, 1, {"log": "/dev/null"})
@@ -119,6 +121,33 @@ def test_ready_is_told_once_with_what_the_module_says_of_itself(module: Module) 
     module.say([READY, 0, {"version": "2.1", "methods": {"idempotent": ["peek"]}}])
     assert (module.ready, module.process.version, module.process.idempotent) == (1, "2.1", ["peek"])
     assert module.process.serving
+
+
+def test_what_it_turned_out_to_be_is_told_before_it_counts_as_ready(module: Module) -> None:
+    told: list[tuple[Kind, bool, int]] = []
+    module.process.on_started = lambda process: told.append((process.kind, process.imported_dspy, module.ready))
+    module.say([READY, 0, {"kind": "module", "imported_dspy": True}])
+    assert told == [(Kind.MODULE, True, 0)]
+
+
+def test_a_start_for_which_there_is_no_zygote_fails_with_what_was_wrong_with_it(loop: EventLoop) -> None:
+    endings: list[Ending] = []
+    process = ModuleProcess(
+        loop,
+        id="qa",
+        incarnation=1,
+        spec=ChildSpec(ChildId("qa"), Kind.SERVER, launch=LaunchSpec(Kind.SERVER, target="pkg:X")),
+        on_ready=lambda _: None,
+        on_end=lambda _, ending: endings.append(ending),
+        on_event=lambda _, __: None,
+        on_request=lambda _, __: None,
+    )
+    why = StartError("preload of 'x' failed", remote_traceback="Traceback ...", reason=("error", "PreloadError", "x", "Traceback"))
+    process.never_forked(why.message, why)
+    (ending,) = endings
+    assert (ending.reason, ending.ready) == (("error", "PreloadError", "x", "Traceback"), False)
+    assert ending.fault is not None
+    assert "preload of 'x' failed" in ending.fault["message"]
 
 
 def test_a_request_is_answered_by_its_number(module: Module) -> None:
@@ -212,6 +241,44 @@ def test_its_end_is_told_once(module: Module) -> None:
     assert [ending.reason for ending in module.endings] == ["killed"]
 
 
+def test_what_the_module_asks_is_passed_on_by_its_negative_number(module: Module) -> None:
+    module.say([CONTROL, -1, "status", {}], [CANCEL, -1])
+    assert module.asked == [[CONTROL, -1, "status", {}], [CANCEL, -1]]
+
+
+def test_what_the_module_asked_before_it_ended_is_passed_on_before_its_end(module: Module) -> None:
+    module.control.send(frame(Codec().pack([CONTROL, -1, "exit", {"id": "b", "reason": "kill"}])))
+    assert module.reason_after(EXIT_3) == ("exit_status", 3)
+    assert [message[2] for message in module.asked] == ["exit"]
+
+
+def test_a_message_is_for_the_mailbox(module: Module) -> None:
+    module.heard()
+    module.process.message(Down("a", 1, "killed", 5))
+    assert module.heard() == [[EVENT, 0, {"type": "message", "message": Down("a", 1, "killed", 5)}]]
+
+
+def test_messages_for_one_that_has_no_process_yet_wait_for_it(loop: EventLoop) -> None:
+    ours, control = socket.socketpair()
+    spec = ChildSpec(ChildId("qa"), Kind.SERVER, launch=LaunchSpec(Kind.SERVER, target="pkg:X"))
+    process = ModuleProcess(
+        loop,
+        id="qa",
+        incarnation=1,
+        spec=spec,
+        on_ready=lambda _: None,
+        on_end=lambda _, __: None,
+        on_event=lambda _, __: None,
+        on_request=lambda _, __: None,
+    )
+    process.message("early")
+    process.assign(os.getpid(), ours, 1, {"log": "/dev/null"})
+    module = Module(loop, process, control)
+    assert [message[:3] for message in module.heard()][1:] == [[EVENT, 0, {"type": "message", "message": "early"}]]
+    process.exited(EXIT_0)
+    control.close()
+
+
 def test_stop_sends_how_long_it_may_take(module: Module) -> None:
     module.heard()
     module.process.stop(Shutdown(timeout_s=3.0, drain_s=1.0), "shutdown")
@@ -230,6 +297,7 @@ def test_a_start_that_never_got_a_process_is_a_failed_start(loop: EventLoop) -> 
         on_ready=lambda _: None,
         on_end=lambda _, ending: endings.append(ending),
         on_event=lambda _, __: None,
+        on_request=lambda _, __: None,
     )
     process.stop(Shutdown(), "shutdown")
     process.never_forked("stopped before it had a process")
@@ -271,3 +339,11 @@ class TestReadinessCall:
         assert isinstance(reason, tuple)
         assert reason[1] == "ReadinessFailed"
         assert checked.endings[0].fault is not None
+
+
+def test_a_reason_that_could_not_be_told_is_replaced_by_one_that_says_so(module: Module) -> None:
+    reason: Any = 1
+    for _ in range(31):
+        reason = (reason,)
+    module.say([BYE, 0, ("shutdown", reason)])
+    assert module.reason_after(EXIT_0)[:2] == ("error", "ExitReason")

@@ -13,9 +13,10 @@ import pytest
 from dspex_runtime.errors import ProtocolError, UnserialisableError
 from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.peer import Peer
-from dspex_runtime.wire.codec import Codec
+from dspex_runtime.wire.codec import Codec, Opaque
+from dspex_runtime.wire.ext import DATETIME
 from dspex_runtime.wire.framing import frame
-from dspex_runtime.wire.messages import Message
+from dspex_runtime.wire.messages import BYE, CONTROL, EVENT, FAULT, REPLY, Message
 
 
 @dataclass
@@ -142,6 +143,21 @@ def test_what_was_sent_before_the_end_is_handled_before_the_end(wire: Wire) -> N
     assert wire.ends == [None]
 
 
+def test_a_stranger_who_keeps_writing_into_the_pipe_of_the_dead_is_not_waited_for(wire: Wire) -> None:
+    said = framed([20, 0, "killed"])
+
+    def more(_: Peer, message: Message) -> None:
+        wire.messages.append(message)
+        wire.other.send(said)  # there is always one more
+
+    wire.peer._on_message = more
+    wire.other.send(said * 3)
+    wire.peer.drain()
+    assert wire.messages[:3] == [[20, 0, "killed"]] * 3
+    assert len(wire.messages) <= 6  # what was there, and one read more
+    assert not wire.peer.closed
+
+
 def test_sending_to_a_peer_that_is_gone_raises_nothing_and_its_last_words_are_heard(wire: Wire) -> None:
     wire.other.send(framed([20, 0, "killed"]))
     wire.other.close()
@@ -156,3 +172,38 @@ def test_the_end_is_told_once(wire: Wire) -> None:
     wire.peer.close()
     wire.peer.close(ProtocolError("late"))
     assert wire.ends == [None]
+
+
+@pytest.mark.parametrize("kind", [CONTROL, REPLY, EVENT, BYE])
+def test_a_message_with_a_value_that_cannot_be_rebuilt_is_lost_alone(wire: Wire, kind: int) -> None:
+    nowhere = Opaque(Codec().pack(["2026-13-45"]), DATETIME)
+    wire.other.send(framed([kind, 7, nowhere]) + framed([CONTROL, 8, "info", {}]))
+    wire.turn()
+    assert not wire.peer.closed
+    assert wire.messages[-1] == [CONTROL, 8, "info", {}]
+    told = {CONTROL: [], REPLY: [[FAULT, 7]]}.get(kind, [])
+    assert [message[:2] for message in wire.messages[:-1]] == told
+
+
+def test_a_request_that_cannot_be_rebuilt_is_answered(wire: Wire) -> None:
+    wire.other.send(framed([CONTROL, 7, "register", {"key": Opaque(Codec().pack(["2026-13-45"]), DATETIME)}]))
+    wire.turn()
+    kind, number, fault = Codec().unpack(wire.other.recv(65536)[4:])
+    assert (kind, number) == (FAULT, 7)
+    assert "cannot be rebuilt here" in fault["message"]
+
+
+def test_a_message_whose_handling_fails_does_not_lose_those_behind_it(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: Peer, message: Message) -> None:
+        wire.messages.append(message)
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(wire.peer, "_on_message", fail)
+    wire.other.send(framed([EVENT, 0, {}]) + framed([BYE, 0, "normal"]))
+    wire.other.close()
+    wire.peer.drain()
+    assert wire.messages == [[EVENT, 0, {}], [BYE, 0, "normal"]]
+    assert wire.ends == [None]
+    assert caplog.text.count("RuntimeError: no") == 2

@@ -6,7 +6,7 @@ import pytest
 
 from dspex_runtime.core.child_spec import ChildSpec, LaunchSpec
 from dspex_runtime.errors import ConfigError, NoProcessError
-from dspex_runtime.node.registry import Record, Registry
+from dspex_runtime.node.registry import KEPT_DEPARTED, Record, Registry
 from dspex_runtime.types import ChildId, Kind, State
 
 
@@ -94,3 +94,57 @@ def test_why_a_forgotten_child_ended_is_still_known() -> None:
     assert registry.exit_reason("once", 1) == "normal"
     assert registry.exit_reason("once", 2) is None
     assert registry.exit_reason("other", 1) is None
+
+
+def test_a_numbered_id_is_never_made_twice() -> None:
+    registry = Registry()
+    forgotten: list[str] = []
+    registry.on_forgotten.append(forgotten.append)
+    made = [registry.unique_id("g/v"), registry.unique_id("g/v")]
+    assert forgotten == made == ["g/v#1", "g/v#2"]  # an earlier runtime's logs are not theirs
+    assert [registry.unique_id(base) for base in ("g/w", "g/w", "w", "g/w")] == ["g/w#1", "g/w#2", "w#1", "g/w#3"]
+
+
+def test_what_has_gone_is_remembered_under_its_last_incarnations() -> None:
+    registry = Registry()
+    for incarnation in range(1, 21):
+        registry.ensure("w", spec("w")).exited(incarnation, ("exit_status", incarnation))
+        registry.remove("w")
+    departed = registry.departed("w")
+    assert departed is not None
+    assert list(departed.exits) == list(range(5, 21))
+    assert registry.departed("v") is None
+
+
+def test_only_the_last_to_go_are_remembered_and_the_rest_is_forgotten_altogether() -> None:
+    registry = Registry()
+    forgotten: list[str] = []
+    registry.on_forgotten.append(forgotten.append)
+    for number in range(KEPT_DEPARTED + 3):
+        registry.ensure(f"w{number}", spec("w"))
+        registry.remove(f"w{number}")
+        if number == KEPT_DEPARTED - 1:
+            registry.ensure("w1", spec("w"))  # it came back: its log is in use
+    assert forgotten == ["w0", "w2"]
+    assert registry.departed("w0") is None
+
+
+def test_an_id_that_is_used_once_leaves_no_count_behind() -> None:
+    registry = Registry()
+    made = registry.unique_id("pool/w")
+    for full_id in (made, f"{made}/below", "pool/w", "pool/v#7"):
+        registry.ensure(full_id, spec(full_id.rpartition("/")[2]))
+        registry.next_incarnation(full_id)
+    for full_id in (f"{made}/below", made, "pool/w", "pool/v#7"):
+        registry.remove(full_id)
+    assert registry.next_incarnation("pool/w") == 2
+    assert registry.next_incarnation("pool/v#7") == 2  # nobody promised that this is never used again
+    assert registry.next_incarnation(made) == 1
+
+
+def test_what_is_pruned_is_said_innermost_first() -> None:
+    registry = Registry()
+    for full_id in ("g", "g/a", "g/h", "g/h/b", "ga"):
+        registry.ensure(full_id, spec("x"))
+    assert registry.prune("g", frozenset({"a"})) == ["g/h/b", "g/h"]
+    assert [record.id for record in registry] == ["g", "g/a", "ga"]

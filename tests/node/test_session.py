@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from dspex_runtime.errors import CallTimeoutError, DspexError, NoProcessError
+from dspex_runtime.errors import CallTimeoutError, ConfigError, DspexError, NoProcessError
 from dspex_runtime.wire.faults import from_fault
 from dspex_runtime.wire.messages import (
+    BEGUN,
     BYE,
     CANCEL,
     CHANNEL,
@@ -86,12 +87,8 @@ class TestRequests:
     @pytest.mark.parametrize(
         "message",
         [
-            [CONTROL, 1, "info"],
             [CONTROL, "1", "info", {}],
-            [CONTROL, 1, "info", None],
-            [CHANNEL, 1, "a", 0, "soon"],
-            [SUBSCRIBE, 1, "events", {"since": "yesterday"}],
-            [BYE, 0, "normal"],
+            [BYE, 0, "soon"],
             ["what"],
             [HELLO, 0, NOW],
         ],
@@ -101,6 +98,33 @@ class TestRequests:
         client.send(message)
         assert (client.heard(), client.ended) == ([], True)
         assert runtime.node.state == "running"
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            [CONTROL, 1, "info"],
+            [CONTROL, 1, "info", None],
+            [CHANNEL, 1, "a", 0, "soon"],
+            [CHANNEL, 1, 17, 0, None],
+            *([SUBSCRIBE, 1, "events", {"since": since}] for since in ("x", 1.5, [1], {}, b"b", float("nan"), True)),
+            [SUBSCRIBE, 1, "events", {"follow": "no"}],
+        ],
+    )
+    def test_a_wrong_argument_is_answered_and_ends_no_connection(self, runtime: FakeNode, message: Message) -> None:
+        client = runtime.boot(server("a")).connect()
+        client.send(message)
+        ((request, error),) = faults(client)
+        assert (request, type(error), client.ended) == (1, ConfigError, False)
+        assert client.ask("status")["state"] == "running"
+
+    def test_events_that_are_not_to_be_followed_end_after_what_is_kept(self, runtime: FakeNode) -> None:
+        client = runtime.boot(server("a")).connect()
+        client.send([SUBSCRIBE, 1, "events", {"since": 0, "follow": False}])
+        *events, end = client.heard()
+        assert [message[2]["type"] for message in events][:2] == ["snapshot", "state"]
+        assert end[:2] == [BYE, 1]
+        runtime.crash("a")
+        assert client.heard() == []
 
     def test_a_pipe_to_nobody_is_refused(self, runtime: FakeNode) -> None:
         client = runtime.boot({"id": "g", "supervisor": {"children": []}}).connect()
@@ -155,6 +179,7 @@ class TestCancel:
     def test_of_a_parked_pipe(self, runtime: FakeNode) -> None:
         client = runtime.boot(server("a")).connect()
         client.send([CHANNEL, 1, "a", 1, None], [CANCEL, 1])
+        assert client.heard() == [[BEGUN, 1, False]]
         runtime.crash("a")
         assert client.heard() == []
 

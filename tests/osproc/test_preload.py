@@ -90,6 +90,32 @@ def test_an_entry_that_is_not_there_is_a_failure_that_names_it() -> None:
 
 
 @pytest.mark.process
+def test_the_rehearsal_runs_in_the_zygote_and_every_fork_has_what_it_left() -> None:
+    with FakeRuntime() as rt:
+        assert rt.spawn(rehearsal="helpers.zygote_entries:rehearse")[0] == "ready"
+        seen = [child.ask("from helpers.zygote_entries import rehearsals; reply(rehearsals)") for child in rt.fork(2)]
+        assert seen[0] == seen[1]
+        assert set(seen[0]) == {rt.zygote.pid}
+        assert len(seen[0]) > 8  # often enough for its bytecode to be specialised
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("fail_to_rehearse", ["the rehearsal of a start failed", "no rehearsal today"]),
+        ("rehearse_with_a_thread", ["the rehearsal of a start left ", "'understudy'"]),
+        ("nothing", ["helpers.zygote_entries:nothing"]),
+    ],
+)
+def test_a_rehearsal_that_cannot_be_forked_after_is_refused(name: str, words: list[str]) -> None:
+    with FakeRuntime() as rt:
+        kind, why = rt.spawn(rehearsal=f"helpers.zygote_entries:{name}")
+        assert kind == "failed"
+        assert [word for word in words if word not in why["message"]] == []
+
+
+@pytest.mark.process
 def test_every_fork_has_what_was_imported_and_nothing_to_collect_in_it() -> None:
     with FakeRuntime() as rt:
         assert rt.spawn(["colorsys"], env={"OMP_NUM_THREADS": "3"})[0] == "ready"

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from dspex_runtime.errors import ConfigError
+from dspex_runtime.osproc import rendezvous
 from dspex_runtime.osproc.rendezvous import claim, list_running, listen, runtime_dir, socket_path, sweep
 
 
@@ -124,6 +125,66 @@ def test_sweeping_removes_what_a_dead_runtime_left_and_spares_a_living_one(folde
     os.close(held.lock_fd)  # as the kernel does when it is killed
     sweep("qa")
     assert os.listdir(folder) == []
+
+
+def killed(name: str, left: Path | None = None) -> None:
+    """Leave what a runtime leaves that was killed: the kernel drops the lock, the files stay."""
+    held = claim(name)
+    listen(held).close()
+    if left is not None:
+        left.mkdir()
+        held.takes_along(left)
+    _, _, note = os.pread(held.lock_fd, 4096, 0).partition(b"\n")
+    os.ftruncate(held.lock_fd, 0)
+    os.pwrite(held.lock_fd, b"4194305\n" + note, 0)  # above the largest pid: nobody's
+    os.close(held.lock_fd)
+
+
+@pytest.mark.parametrize("next", ["qa", "another"])
+def test_the_next_start_of_any_runtime_clears_away_what_a_killed_one_left(folder: Path, tmp_path: Path, next: str) -> None:
+    lives = claim("lives")
+    lives.takes_along(tmp_path / "dspex-lives-x")
+    (tmp_path / "dspex-lives-x").mkdir()
+    killed("qa", tmp_path / "dspex-qa-x")
+    held = claim(next)
+    assert sorted(os.listdir(folder)) == sorted(["lives.lock", f"{next}.lock"])
+    assert [path.name for path in tmp_path.glob("dspex-*")] == ["dspex-lives-x"]
+    held.release()
+    lives.release()
+
+
+def test_a_folder_that_is_none_of_ours_is_left_alone(tmp_path: Path) -> None:
+    killed("qa", tmp_path / "precious")
+    claim("other").release()
+    assert (tmp_path / "precious").is_dir()
+
+
+def test_a_start_waits_for_whoever_clears_its_dead_predecessor_away(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed("qa")
+    sweeper = os.open(folder / "qa.lock", os.O_RDWR)
+    fcntl.fcntl(sweeper, fcntl.F_OFD_SETLK, rendezvous._flock(fcntl.F_WRLCK))
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            os.close(sweeper)
+
+    monkeypatch.setattr(rendezvous.time, "sleep", pause)
+    claim("qa").release()
+    assert len(pauses) == 3
+
+
+def test_a_lock_that_nobody_gives_up_is_refused_in_the_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed("qa")
+    other = os.open(folder / "qa.lock", os.O_RDWR)
+    fcntl.fcntl(other, fcntl.F_OFD_SETLK, rendezvous._flock(fcntl.F_WRLCK))
+    monkeypatch.setattr(rendezvous.time, "sleep", lambda _: None)
+    before = open_fds()
+    with pytest.raises(ConfigError, match="already running"):
+        claim("qa")
+    assert open_fds() == before
+    os.close(other)
 
 
 @pytest.mark.process

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from dspex_runtime.osproc.descendants import children_of
 from helpers.fake_runtime import Child, FakeRuntime
 from helpers.waiting import is_alive, is_zombie, wait_gone, wait_until
 
@@ -45,6 +46,11 @@ def rt() -> Iterator[FakeRuntime]:
     with FakeRuntime() as runtime:
         assert runtime.spawn()[0] == "ready"
         yield runtime
+
+
+def comm_of(pid: int) -> str:
+    with open(f"/proc/{pid}/comm") as file:
+        return file.read().strip()
 
 
 def test_ready_says_what_was_imported_and_that_one_thread_is_left() -> None:
@@ -183,6 +189,35 @@ def test_quit_ends_the_zygote(rt: FakeRuntime) -> None:
     rt.send("quit")
     assert os.waitpid(rt.zygote.pid, 0)[1] == 0
     assert wait_gone([child.pid]) == []
+
+
+def test_quit_ends_what_another_zygote_of_the_run_has_made_too(rt: FakeRuntime) -> None:
+    escaped = rt.fork_one().ask(SETSID_EXEC)
+    rt.kill_zygote()
+    rt.spawn()
+    assert is_alive(escaped)
+    rt.send("quit")
+    assert os.waitpid(rt.zygote.pid, 0)[1] == 0
+    assert wait_gone([escaped]) == []
+
+
+@pytest.mark.parametrize("how", ["its socket ends", "its imports fail"])
+def test_while_the_runtime_lives_a_zygote_ends_only_what_it_has_made(rt: FakeRuntime, how: str) -> None:
+    child, first = rt.fork_one(), (rt.channel, rt.zygote)
+    kind, _ = rt.spawn([] if how == "its socket ends" else ["no_such_module_at_all"])
+    other = rt.fork_one() if kind == "ready" else None
+    rt.channel.close()
+    os.waitpid(rt.zygote.pid, 0)
+    rt.channel, rt.zygote = first
+    assert other is None or wait_gone([other.pid]) == []
+    assert child.ask("reply(1)") == 1
+
+
+def test_the_guard_outlives_the_zygote_that_started_it(rt: FakeRuntime) -> None:
+    (guard,) = [pid for pid in children_of(rt.zygote.pid) if comm_of(pid) == "dspex-guard"]
+    rt.channel.close()
+    os.waitpid(rt.zygote.pid, 0)
+    assert is_alive(guard)
 
 
 @pytest.mark.parametrize("signo", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -166,3 +166,45 @@ class Ignores(dx.GenServer):
 
     def init(self) -> Any:
         return dx.Ignore()
+
+
+class Gated(Counter):
+    """Starts and stops only when `<folder>/start` and `<folder>/stop` are there; `<name>.waits` says that it waits."""
+
+    def init(self, folder: str, name: str, gates: str = "") -> int:
+        self.folder, self.gates = Path(folder), gates
+        super().init(name=name)
+        self._pass("start")
+        return 0
+
+    def terminate(self, reason: Any, state: int) -> None:
+        self._pass("stop")
+
+    def _pass(self, gate: str) -> None:
+        if gate in self.gates:
+            (self.folder / f"{self.name}.waits").touch()
+            while not (self.folder / gate).exists():
+                time.sleep(0.005)
+
+
+class Together(Counter):
+    """Stops only when `number` of its kind are stopping."""
+
+    def init(self, folder: str, number: int, name: str) -> int:
+        self.folder, self.number = Path(folder), number
+        return super().init(name=name)
+
+    def terminate(self, reason: Any, state: int) -> None:
+        (self.folder / self.name).touch()
+        while len(list(self.folder.iterdir())) < self.number:
+            time.sleep(0.005)
+
+
+class Told(dx.GenServer):
+    """Answers with the arguments it was started with."""
+
+    def init(self, *args: Any, **kwargs: Any) -> Any:
+        return [list(args), kwargs]
+
+    def handle_call(self, request: Any, from_: Any, state: Any) -> Any:
+        return dx.Reply(state, state)

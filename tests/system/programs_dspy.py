@@ -54,6 +54,29 @@ class AsyncEcho(dspy.Module):
         return dspy.Prediction(n=n)
 
 
+class Linked(dspy.Module):
+    """Links itself at the first call; keeps the messages it gets."""
+
+    def __init__(self, journal: str = "") -> None:
+        super().__init__()
+        self.journal = journal
+        self.messages: list[Any] = []
+
+    def forward(self, to: str) -> dspy.Prediction:
+        dx.link(to)
+        return dspy.Prediction(ref=dx.monitor(to))
+
+    def handle_info(self, message: Any) -> None:
+        self.messages.append(message)
+
+    def got(self) -> list[Any]:
+        return self.messages
+
+    def terminate(self, reason: Any) -> None:
+        with open(self.journal, "a") as file:
+            file.write(f"{reason}\n")
+
+
 class NoForward(dspy.Module):
     """Nothing to call."""
 

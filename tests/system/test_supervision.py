@@ -326,3 +326,21 @@ def test_a_stopped_module_outlives_the_zygote_too(runtime: Start) -> None:
 
 def _state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+
+
+def test_1_8_a_child_that_terminates_its_own_ancestor_waits_for_its_own_shutdown_time(runtime: Start) -> None:
+    class Ungrateful(dx.GenServer):
+        def init(self) -> None:
+            return None
+
+        def handle_call(self, request: Any, from_: Any, state: None) -> Any:
+            with dx.connect() as own:
+                own.terminate_child("root", "g")
+            raise AssertionError("it lived on")
+
+    rt = runtime({"id": "g", "supervisor": {}})
+    rt.start(Ungrateful, id="x", supervisor="g", shutdown="300ms")
+    with pytest.raises(dx.ProcessDownError) as caught:
+        rt.server("x").call("go", timeout=20)
+    assert caught.value.reason == "killed"
+    rt.wait("g", state="stopped", timeout=20)

@@ -22,7 +22,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dspex_runtime.errors import DspexError, ProtocolError, UnserialisableError
-from dspex_runtime.types import State
+from dspex_runtime.types import Down, Exit, Registered, State, Unregistered
 from dspex_runtime.wire import ext
 from dspex_runtime.wire.codec import MAX_DEPTH, MAX_EXT_DEPTH, Codec, Opaque, UndecodableError
 
@@ -60,6 +60,8 @@ NATIVE = [
     datetime(1, 1, 1, tzinfo=UTC), date.min, time(1, 2, 3, 4), time(tzinfo=UTC),
     timedelta(-1, 2, 3), timedelta.max, State.READY, re.IGNORECASE | re.MULTILINE, re.IGNORECASE,
     {"\ud800": ("\udcff", {"x": "\udcff"})},
+    Down("a/b", 2, ("error", "E", "m", ""), 5), [Exit("client#7", 0, "normal")], Registered(("k", 1), "a", {"v": (1,)}),
+    Unregistered("k", "a"),
 ]  # fmt: skip
 
 
@@ -235,7 +237,7 @@ def test_an_encoder_may_leave_a_value_to_the_pickle() -> None:
     assert through(Answer("x"), codec).text == "x"
 
 
-@pytest.mark.parametrize("code", [0, 1, 12, 20, 128, -1])
+@pytest.mark.parametrize("code", [0, 1, 12, 15, 20, 128, -1])
 def test_a_code_that_is_taken_cannot_be_registered(code: int) -> None:
     with pytest.raises(ValueError, match=str(code)):
         Codec().register(Answer, code, vars, vars)
@@ -339,7 +341,7 @@ def test_random_bytes_give_a_list_or_a_protocol_error(body: bytes) -> None:
 
 
 @settings(derandomize=True, deadline=None, max_examples=400)
-@given(st.integers(1, 14), PAYLOADS)
+@given(st.integers(1, 15), PAYLOADS)
 def test_any_payload_of_an_ext_type_gives_a_value_or_a_protocol_error(code: int, payload: Any) -> None:
     body = msgpack.packb([7, 1, msgpack.ExtType(code, msgpack.packb(payload))])
     for codec in (PLAIN, FULL):

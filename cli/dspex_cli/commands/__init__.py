@@ -14,6 +14,7 @@ TABLE: Final[dict[str, tuple[str, str]]] = {
     "tree": ("tree", "Show the supervision tree with states."),
     "status": ("status", "Show whether things run; exit 3 when one does not."),
     "info": ("info", "Show everything known about one child."),
+    "lookup": ("lookup", "Show who is registered under a key; exit 3 when nobody is."),
     "call": ("call", "Call a module or a server and print the result."),
     "start": ("start", "Start a new child from a class, or a stopped one by its id."),
     "stop": ("stop", "Stop children in order; start brings them back."),

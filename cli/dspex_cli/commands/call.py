@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dspex_cli import link
+from dspex_cli import completing, link
 from dspex_cli.group import command
 from dspex_cli.options import DURATION, Settings, assignments, is_assignment, json_or_text
-from dspex_cli.output import Output, dumps
+from dspex_cli.output import Output, dumps, visible
 
 if TYPE_CHECKING:
     import dspex_runtime as dx
@@ -32,7 +32,7 @@ class Request:
 
 
 @command("call")
-@click.argument("id")
+@click.argument("id", shell_complete=completing.ids)
 @click.argument("words", metavar="[METHOD] [K=V]...", nargs=-1)
 @click.option(
     "--json",
@@ -149,4 +149,7 @@ def _show(output: Output, result: Any) -> None:
 
 
 def _readable(value: Any) -> str:
-    return value if isinstance(value, str) else dumps(value, indent=2 if isinstance(value, dict) else None)
+    """A result for people. Into a file or a pipe text goes as it is; a terminal would obey what is in it."""
+    if isinstance(value, str):
+        return visible(value) if sys.stdout.isatty() else value
+    return dumps(value, indent=2 if isinstance(value, dict) else None)

@@ -22,14 +22,9 @@ def command_object(settings: Settings, follow: bool, since: int) -> None:
     -o json prints one object per line, the first of which is a snapshot of all children.
     """
     output = Output(settings)
-    last = 0
     with link.runtime(settings) as runtime:
-        for event in runtime.events(since=since):
-            if event.get("type") == "snapshot":
-                last = event.get("seq") or 0
-                if output.structured:
-                    output.item(event, lambda: None)
-            else:
+        for event in runtime.events(since=since, follow=follow):
+            if event.get("type") != "snapshot":
                 output.item(event, lambda event=event: output.line(event_line(event)))  # type: ignore[misc]
-            if not follow and (event.get("seq") or 0) >= last and (event.get("type") != "snapshot" or last <= since):
-                return
+            elif output.structured:
+                output.item(event, lambda: None)

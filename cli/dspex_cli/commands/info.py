@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from dspex_cli import link, wording
+from dspex_cli import completing, link, wording
 from dspex_cli.group import command
 from dspex_cli.options import Settings
 from dspex_cli.output import STATE_STYLES, Output, paint
 
 
 @command("info")
-@click.argument("id")
+@click.argument("id", shell_complete=completing.ids)
 @click.pass_obj
 def command_object(settings: Settings, id: str) -> None:
     """Show everything known about one child."""
     output = Output(settings)
     with link.runtime(settings) as runtime:
-        info = runtime.info(id).as_dict()
+        info = {**runtime.info(id).as_dict(), "keys": [] if id == "root" else runtime.keys(id)}
     output.result(info, lambda: _show(output, info))
 
 
@@ -39,13 +40,24 @@ def _show(output: Output, info: dict[str, Any]) -> None:
             ("restarts", info["restarts"]),
             ("started", started),
             ("uptime", None if info["uptime_s"] is None else wording.uptime(info["uptime_s"])),
+            *_supervising(info["supervisor"]),
             ("version", info["version"]),
             ("metadata", _lines(info["metadata"])),
+            ("keys", ", ".join(map(repr, info["keys"])) or None),
             ("metrics", _lines(info["metrics"])),
             ("last exit", None if info["last_exit"] is None else wording.reason(info["last_exit"])),
             ("traceback", _traceback(info["last_exit"])),
         ]
     )
+
+
+def _supervising(supervisor: dict[str, Any] | None) -> Iterator[tuple[str, Any]]:
+    if supervisor is None:
+        return
+    yield "strategy", f"{supervisor['strategy']}, dynamic" if supervisor["dynamic"] else supervisor["strategy"]
+    yield "budget", wording.budget(supervisor)
+    yield "auto_shutdown", supervisor["auto_shutdown"]
+    yield "children", wording.population(supervisor)
 
 
 def _lines(values: dict[str, Any]) -> str | None:

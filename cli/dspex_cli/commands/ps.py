@@ -8,7 +8,7 @@ import click
 
 from dspex_cli import link, wording
 from dspex_cli.group import command
-from dspex_cli.options import DURATION, Settings
+from dspex_cli.options import DURATION, Settings, pairs
 from dspex_cli.output import Output, on_terminal
 
 COLUMNS = ("ID", "KIND", "STATE", "PID", "UPTIME", "RESTARTS", "CALLS", "LAST EXIT")
@@ -18,18 +18,21 @@ MORE_COLUMNS = (*COLUMNS[:-1], "FAILURES", "VERSION", "METADATA", COLUMNS[-1])
 @command("ps")
 @click.option("-w", "--watch", is_flag=True, help="Print again at every interval until Ctrl-C.")
 @click.option("--interval", type=DURATION, default=1.0, metavar="DURATION", help="Of --watch.  [default: 1s]")
+@click.option("--where", multiple=True, metavar="KEY=VALUE", help="Only those with this metadata; may be repeated.")
+@click.option("--version", metavar="VERSION", help="Only those of this version.")
 @click.pass_obj
-def command_object(settings: Settings, watch: bool, interval: float) -> None:
+def command_object(settings: Settings, watch: bool, interval: float, where: tuple[str, ...], version: str | None) -> None:
     """List modules, servers and supervisors."""
     output = Output(settings)
+    metadata = pairs(where)
     with link.runtime(settings) as runtime:
         if not watch:
-            _once(output, link.modules(runtime))
+            _once(output, link.modules(runtime, version, metadata))
             return
         import time
 
         while True:
-            _again(output, link.modules(runtime))
+            _again(output, link.modules(runtime, version, metadata))
             time.sleep(max(interval, 0.05))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from dspex_cli import completing
 from dspex_cli.each import for_each
 from dspex_cli.group import command
 from dspex_cli.options import Settings
 
 
 @command("restart")
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=completing.ids)
 @click.pass_obj
 def command_object(settings: Settings, ids: tuple[str, ...]) -> int:
     """Stop and start children; not counted as a crash."""

@@ -8,17 +8,22 @@ from typing import Any
 
 import click
 
-from dspex_cli import link
+from dspex_cli import completing, link
 from dspex_cli.group import command
 from dspex_cli.options import Settings, assignments
 from dspex_cli.output import Output
 
 
 @command("start")
-@click.argument("target", metavar="TARGET|ID")
+@click.argument("target", metavar="TARGET|ID", shell_complete=completing.ids)
 @click.argument("words", metavar="[K=V]...", nargs=-1)
 @click.option("--id", "name", metavar="ID", help="Id of the new child; made from the class's name when left out.")
-@click.option("--supervisor", metavar="ID", help="Supervisor to start it under; by default it gets one of its own.")
+@click.option(
+    "--supervisor",
+    metavar="ID",
+    help="Supervisor to start it under; by default it gets one of its own.",
+    shell_complete=completing.ids,
+)
 @click.option(
     "--restart", type=click.Choice(["permanent", "transient", "temporary"]), help="When it is started again after it ended."
 )
@@ -49,6 +54,9 @@ def command_object(
                     f"{target!r} is an id: what it is made of is known already, so no options or arguments go with it"
                 )
             started = runtime.start(target)
+        if started == "undefined" and name is None and is_target(target):
+            output.result({"id": None, "state": None}, lambda: output.say(f"{target} asked not to be started (Ignore)"))
+            return
         info = _info(runtime, started, name or target)
     output.result(info, lambda: output.say(f"{info['id']} is {info['state']}" + (f", pid {info['pid']}" if info["pid"] else "")))
 

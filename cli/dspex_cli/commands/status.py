@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, Final
 
 import click
 
-from dspex_cli import link, wording
+from dspex_cli import completing, link, wording
 from dspex_cli.failures import NOT_RUNNING, OK
 from dspex_cli.group import command
 from dspex_cli.options import Settings
 from dspex_cli.output import STATE_STYLES, Output, one_line, paint
+from dspex_cli.plain import readable
 
 RUNNING: Final = frozenset({"READY", "DEGRADED", "DRAINING", "SWAPPING"})  # there is a process, and it takes calls or parks them
 
 
 @command("status")
-@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=completing.ids)
 @click.pass_obj
 def command_object(settings: Settings, ids: tuple[str, ...]) -> int:
     """Show whether things run; exit 3 when one does not.
@@ -25,7 +27,7 @@ def command_object(settings: Settings, ids: tuple[str, ...]) -> int:
     """
     output = Output(settings)
     with link.runtime(settings) as runtime:
-        about = runtime.status()
+        about = {**runtime.status(), "alarms": [asdict(alarm) for alarm in runtime.alarms()]}
         asked = [runtime.info(id).as_dict() for id in ids] if ids else link.modules(runtime)
     if ids:
         output.result(asked, lambda: _children(output, asked))
@@ -37,6 +39,9 @@ def command_object(settings: Settings, ids: tuple[str, ...]) -> int:
 def _everything(output: Output, about: dict[str, Any], children: list[dict[str, Any]]) -> None:
     ready = f"{about['ready']} of {wording.count(about['modules'], 'module')} ready"
     output.line(f"{paint(str(about['name']), 'bold')}  {about['state']}  pid {about['pid']}  {ready}  {about['socket']}")
+    for alarm in about["alarms"]:
+        text = "" if alarm["description"] is None else f"  {one_line(readable(alarm['description']))}"
+        output.line(f"{paint('alarm', 'yellow')} {alarm['id']!r}{text}")
     _children(output, children)
 
 

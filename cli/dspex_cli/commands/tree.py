@@ -45,12 +45,26 @@ def _below(node: dict[str, Any], indent: str) -> Iterator[str]:
 
 def _label(node: dict[str, Any]) -> str:
     state = str(node.get("state") or "")
-    parts = [paint(one_line(node["id"]).rpartition("/")[2] or "root", "bold"), str(node.get("strategy") or node.get("kind") or "")]
+    supervisor = node.get("supervisor")
+    kind = "dynamic" if supervisor and supervisor["dynamic"] else node.get("strategy") or node.get("kind") or ""
+    parts = [paint(one_line(node["id"]).rpartition("/")[2] or "root", "bold"), str(kind)]
     parts.append(paint(state, STATE_STYLES.get(state, "")))
     if node.get("pid"):
         parts.append(f"pid {node['pid']}")
     if node.get("restarts"):
         parts.append(wording.count(node["restarts"], "restart"))
+    if supervisor and state == "READY":
+        parts += _supervising(supervisor)
     if node.get("last_exit") is not None and state not in ("READY", "STOPPED"):
         parts.append(f"({one_line(wording.reason(node['last_exit']))})")
     return "  ".join(part for part in parts if part)
+
+
+def _supervising(supervisor: dict[str, Any]) -> Iterator[str]:
+    """Yield what is not as usual: who may be added, what ends it, how near it is to giving up."""
+    if supervisor["dynamic"]:
+        yield wording.population(supervisor)
+    if supervisor["auto_shutdown"] != "never":
+        yield f"ends with {supervisor['auto_shutdown']}"
+    if supervisor["restarts_used"]:
+        yield wording.budget(supervisor)

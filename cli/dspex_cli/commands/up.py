@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dspex_cli import link, trees
-from dspex_cli.foreground import Foreground
+from dspex_cli.foreground import Foreground, Terminated
 from dspex_cli.group import command
 from dspex_cli.options import Settings
 from dspex_cli.output import Output
@@ -21,7 +21,8 @@ def command_object(settings: Settings, file: str, detach: bool, dry_run: bool) -
     """Start the tree of a YAML file, in the foreground or with -d in the background.
 
     In the foreground it prints what happens until Ctrl-C, which stops the tree in order; a second Ctrl-C kills it.
-    Exit 1 when a child cannot be started or the root supervisor gives up. --runtime NAME replaces the name in the file.
+    SIGTERM stops it in order, too, also while it starts. Exit 1 when a child cannot be started or the root supervisor gives up,
+    0 when the root supervisor shuts itself down (auto_shutdown). --runtime NAME replaces the name in the file.
     """
     output = Output(settings)
     checked = trees.check(file)
@@ -33,8 +34,11 @@ def command_object(settings: Settings, file: str, detach: bool, dry_run: bool) -
         return 0
     for warning in checked.warnings:
         output.say(f"warning: {warning}")
-    with Progress(output) as progress:
-        runtime = link.boot(file, detach=detach, name=settings.runtime, on_progress=progress.event)
+    try:
+        with Progress(output) as progress:
+            runtime = link.boot(file, detach=detach, name=settings.runtime, on_progress=progress.event)
+    except Terminated:
+        return 0
     if not detach:
         return Foreground(output, runtime, progress.seconds).run()
     about = runtime.status()

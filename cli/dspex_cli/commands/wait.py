@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dspex_cli import link
+from dspex_cli import completing, link
 from dspex_cli.group import command
 from dspex_cli.options import DURATION, Settings
 from dspex_cli.output import Output
@@ -13,7 +13,7 @@ STATES = ("ready", "degraded", "backoff", "draining", "stopped", "exited", "fail
 
 
 @command("wait")
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("ids", metavar="ID...", nargs=-1, required=True, shell_complete=completing.ids)
 @click.option(
     "--for", "state", type=click.Choice(STATES, case_sensitive=False), default="ready", show_default=True, help="State to wait for."
 )

@@ -91,7 +91,7 @@ def _stop(runtime: dx.Runtime, narrator: Narrator, processes: int) -> list[str]:
     ended.get(timeout=asking.LIMIT_S)
     order = f": {', '.join(stopped)}" if stopped else ""
     narrator.check(True, f"stopped in {wording.duration(seconds)}, last started first{order}")
-    narrator.fact("were", f"{processes} processes: runtime, zygote, modules and warm spares")
+    narrator.fact("were", f"{processes} processes: runtime, zygotes, modules and warm spares")
     return stopped
 
 

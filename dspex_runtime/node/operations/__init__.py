@@ -1,7 +1,7 @@
-"""What a client may ask of the runtime, by the name it asks with.
+"""What a client or a module may ask of the runtime, by the name it asks with.
 
-Each operation takes the node, the request's arguments and the responder that answers it, now or later. Raising a DspexError
-answers with it.
+Each operation takes the node, the request's arguments (their types are right: `arguments`) and the responder that answers it,
+now or later. Raising a DspexError answers with it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from dspex_runtime.node.operations import inspection, lifecycle, supervisor_api
+from dspex_runtime.node.operations import alarms, inspection, lifecycle, naming, signals, supervisor_api
 from dspex_runtime.node.session import Responder
 
 if TYPE_CHECKING:
@@ -31,8 +31,11 @@ TABLE: Final[dict[str, Operation]] = {
     "log_path": inspection.log_path,
     "wait": inspection.wait,
     "exit_of": inspection.exit_of,
-    "monitor": inspection.monitor,
-    "demonitor": inspection.demonitor,
+    "monitor": signals.monitor,
+    "demonitor": signals.demonitor,
+    "link": signals.link,
+    "unlink": signals.unlink,
+    "exit": signals.exit,
     "module_op": inspection.module_op,
     "unanswered": inspection.unanswered,
     "start_supervisor": supervisor_api.start_supervisor,
@@ -40,7 +43,22 @@ TABLE: Final[dict[str, Operation]] = {
     "terminate_child": supervisor_api.terminate_child,
     "restart_child": supervisor_api.restart_child,
     "delete_child": supervisor_api.delete_child,
+    "which_child": supervisor_api.which_child,
     "which_children": supervisor_api.which_children,
     "count_children": supervisor_api.count_children,
     "get_childspec": supervisor_api.get_childspec,
+    "register": naming.register,
+    "unregister": naming.unregister,
+    "update_value": naming.update_value,
+    "whereis": naming.whereis,
+    "lookup": naming.lookup,
+    "keys": naming.keys,
+    "select": naming.select,
+    "lock": naming.lock,
+    "unlock": naming.unlock,
+    "listen": naming.listen,
+    "unlisten": naming.unlisten,
+    "set_alarm": alarms.set_alarm,
+    "clear_alarm": alarms.clear_alarm,
+    "alarms": alarms.alarms,
 }

@@ -65,6 +65,19 @@ def done(responder: Responder) -> Answer:
     return answer
 
 
+def erased(node: Node, full_id: str, responder: Responder) -> Answer:
+    """Answer with nothing when a child is forgotten, and with it what it had written."""
+
+    def answer(_value: Any, error: DspexError | None) -> None:
+        if error is not None:
+            responder.fail(error)
+            return
+        node.registry.erase(full_id)
+        responder.reply(None)
+
+    return answer
+
+
 def value(responder: Responder) -> Answer:
     """Answer with the value itself."""
 

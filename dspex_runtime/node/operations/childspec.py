@@ -24,6 +24,7 @@ def as_dict(spec: ChildSpec) -> dict[str, Any]:
         "backoff": _backoff(spec.backoff),
         "version": spec.version,
         "metadata": dict(spec.metadata),
+        "register": spec.register,
     }
     if spec.supervisor is not None:
         own = spec.supervisor
@@ -31,8 +32,12 @@ def as_dict(spec: ChildSpec) -> dict[str, Any]:
             "strategy": own.strategy.value,
             "max_restarts": own.max_restarts,
             "max_seconds": own.max_seconds,
+            "auto_shutdown": own.auto_shutdown.value,
+            "dynamic": own.dynamic,
             "children": [as_dict(child) for child in own.children],
         }
+        if own.dynamic:
+            data["supervisor"] |= {"max_children": own.max_children, "extra_arguments": list(own.extra_arguments)}
     if spec.launch is not None:
         data[spec.kind.value] = spec.launch.target
         data["args"] = dict(spec.launch.kwargs) or list(spec.launch.args)

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
+from dspex_runtime.core.names import ROOT
 from dspex_runtime.errors import DspexError, NoProcessError
 from dspex_runtime.node.operations.answers import Args, tree_of
+from dspex_runtime.node.registry import Record
 from dspex_runtime.node.session import Responder
 from dspex_runtime.node.waiting import wait_for
+from dspex_runtime.types import ModuleInfo
 
 if TYPE_CHECKING:
     from dspex_runtime.node.node import Node
 
 
 def info(node: Node, args: Args, responder: Responder) -> None:
-    """One child."""
+    """One child, or the root supervisor."""
+    if args["id"] == ROOT:
+        facts = tree_of(node).root_facts()
+        up_s = time.time() - node.started_at
+        about = ModuleInfo(ROOT, "supervisor", facts["state"], pid=os.getpid(), started_at=node.started_at, uptime_s=up_s)
+        responder.reply(about.as_dict() | facts)
+        return
     responder.reply(node.info(node.registry.resolve(args["id"])))
 
 
 def modules(node: Node, args: Args, responder: Responder) -> None:
     """All children whose metadata has every given pair."""
     wanted = args.get("metadata") or {}
-    responder.reply(
-        [node.info(r) for r in node.registry if all(r.spec.metadata.get(key, _MISSING) == value for key, value in wanted.items())]
-    )
+    responder.reply([node.info(record) for record in node.registry if has_metadata(record, wanted)])
+
+
+def has_metadata(record: Record, wanted: Mapping[str, Any]) -> bool:
+    """Return whether a child's metadata has every given pair."""
+    return all(record.spec.metadata.get(key, _MISSING) == value for key, value in wanted.items())
 
 
 _MISSING: Final = object()
@@ -40,13 +54,15 @@ def status(node: Node, _args: Args, responder: Responder) -> None:
     total, ready = node.registry.counts()
     facts = {"name": node.name, "pid": os.getpid(), "version": node.version, "state": node.state, "started_at": node.started_at}
     where = {"socket": node.socket_path, "state_dir": str(node.state_dir)}
-    zygote = node.launcher.zygote_pid if node.launcher else None
-    responder.reply({**facts, **where, "modules": total, "ready": ready, "zygote_pid": zygote})
+    zygotes = node.launcher.zygote_pids if node.launcher else {}
+    pids = {"zygote_pid": next(iter(zygotes.values()), None), "zygote_pids": zygotes}
+    responder.reply({**facts, **where, "modules": total, "ready": ready, **pids})
 
 
 def log_path(node: Node, args: Args, responder: Responder) -> None:
-    """Where a child's output goes."""
-    responder.reply(str(node.log_path(node.registry.resolve(args["id"]).id)))
+    """Where a child's output goes, or went: of one that is forgotten the log is kept for a while."""
+    record = node.registry.departed(args["id"]) if node.registry.get(args["id"]) is None else None
+    responder.reply(str(node.log_path((record or node.registry.resolve(args["id"])).id)))
 
 
 def wait(node: Node, args: Args, responder: Responder) -> None:
@@ -77,35 +93,26 @@ def exit_of(node: Node, args: Args, responder: Responder) -> None:
     node.waiters.add(responder, [record], known, lambda: responder.reply(record.exits.get(incarnation)))
 
 
-def monitor(node: Node, args: Args, responder: Responder) -> None:
-    """Watch one incarnation; its end is delivered as DOWN, "noproc" at once when there is none."""
-    record = node.registry.resolve(args["id"])
-    alive = record.process is not None or tree_of(node).node_of(record.id) is not None
-    ref = node.monitoring.monitor(record, responder.session)
-    responder.reply({"ref": ref, "id": record.id, "incarnation": record.incarnation})
-    if not alive:
-        node.monitoring.no_process(record, ref, responder.session)
-
-
-def demonitor(node: Node, args: Args, responder: Responder) -> None:
-    """Stop watching; no new DOWN after the answer."""
-    responder.reply(node.monitoring.demonitor(int(args["ref"]), responder.session))
-
-
 def module_op(node: Node, args: Args, responder: Responder) -> None:
-    """Ask a module's control thread something."""
+    """Ask a module's control thread something.
+
+    `incarnation`: ask this one and no other; `now`: do not wait for one that is on its way.
+    """
     record = node.registry.resolve(args["id"])
     op = str(args["op"])
     if op not in MODULE_OPS:
         raise DspexError(f"unknown module operation {op!r}; there are {', '.join(sorted(MODULE_OPS))}", id=record.id)
     timeout_s = args.get("timeout", MODULE_OP_TIMEOUT_S)
+    wanted = args.get("incarnation")
 
     def answer(value: object, fault: dict[str, object] | None) -> None:
         responder.reply(value) if fault is None else responder.fault(fault)
 
     def ask() -> None:
         waiting.cancel()
-        if record.process is None:
+        if responder.timer is not None:
+            responder.timer.cancel()
+        if record.process is None or wanted not in (None, record.incarnation):
             reason = record.last_exit or "noproc"
             responder.fail(
                 NoProcessError(f"{record.id!r} is {record.state}: it has no process to ask", id=record.id, reason=reason)
@@ -114,12 +121,14 @@ def module_op(node: Node, args: Args, responder: Responder) -> None:
             record.process.request(op, args.get("args") or {}, timeout_s, answer)
 
     def settled() -> bool:
-        return record.gone or record.spec.supervisor is not None or (record.process is not None and record.process.serving)
+        if record.gone or record.spec.supervisor is not None or wanted is not None:
+            return True
+        return bool(args.get("now")) if record.process is None else record.process.serving
 
     # As a call does, this waits for an incarnation that is on its way; its answer has a time-out of its own.
     waiting = Responder(responder.session, responder.request)
     responder.on_done = waiting.cancel
-    waiting.give_up_after(timeout_s, f"{record.id!r} is {record.state}: nobody could be asked {op!r} within {timeout_s} s")
+    responder.give_up_after(timeout_s, f"{record.id!r} is {record.state}: nobody could be asked {op!r} within {timeout_s} s")
     node.waiters.add(waiting, [record], settled, ask)
 
 
@@ -132,6 +141,7 @@ def unanswered(node: Node, args: Args, responder: Responder) -> None:
 
 
 MODULE_OPS: Final = frozenset(
-    {"metrics", "executions", "get_state", "replace_state", "suspend", "resume", "statistics", "ping", "stop"}
+    {"metrics", "executions", "statistics", "ping", "terminate", "reply"}
+    | {"get_state", "replace_state", "suspend", "resume", "status", "debug"}  # OTP's sys functions
 )
 MODULE_OP_TIMEOUT_S: Final = 5.0  # as OTP's sys functions

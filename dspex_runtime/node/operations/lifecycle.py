@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any
 
-from dspex_runtime.config import parse_child
 from dspex_runtime.core import events
-from dspex_runtime.errors import ConfigError, NoProcessError
-from dspex_runtime.node.operations.answers import Args, done, identity, started, supervisor_of, taken, tree_of
+from dspex_runtime.core.names import ROOT
+from dspex_runtime.errors import ConfigError, DspexError, NoProcessError
+from dspex_runtime.node.operations.adoption import adopted, path_of, spec_at
+from dspex_runtime.node.operations.answers import Args, done, erased, identity, started, taken, tree_of
 from dspex_runtime.node.session import Responder
 from dspex_runtime.node.waiting import wait_for
 from dspex_runtime.types import Kind
@@ -21,23 +22,34 @@ def start(node: Node, args: Args, responder: Responder) -> None:
     """Start a new child, or (a spec of just an id) one that was stopped, exited or failed."""
     spec = dict(args["spec"])
     if set(spec) == {"id"}:
-        tree_of(node).revive(node.registry.resolve(spec["id"]), started(node, responder))
+        _start_again(node, str(spec["id"]), responder)
         return
-    assert node.spec is not None
-    child = parse_child(spec, spec=node.spec)
     supervisor = args.get("supervisor")
-    full_id = child.id if supervisor in (None, "root") else f"{supervisor_of(node, supervisor).id}/{child.id}"
+    path = None if supervisor is None else path_of(node, supervisor)
+    full_id = f"{path}/{spec.get('id')}" if path else str(spec.get("id"))
     existing = node.registry.get(full_id)
-    if existing is not None:
-        if args.get("get_if_exists") and not existing.gone:
-            wait_for(node, [existing], "ready", None, responder, lambda: identity(node.registry.resolve(full_id)))
-            return
+    if existing is not None and args.get("get_if_exists") and not existing.gone:
+        wait_for(node, [existing], "ready", None, responder, lambda: identity(node.registry.resolve(full_id)))
+        return
+    child = adopted(node, spec, path, named=not args.get("unnamed"))
+    if existing is not None and (path is None or not spec_at(node, path).dynamic):
         raise taken(existing)
-    if supervisor is None:
+    if path is None:
         tree_of(node).start_alone(child, started(node, responder))
     else:
-        path = "" if supervisor == "root" else supervisor_of(node, supervisor).id
         tree_of(node).ask(path, lambda request: events.StartChildAsked(request, child), started(node, responder))
+
+
+def _start_again(node: Node, id: str, responder: Responder) -> None:
+    """Start what was stopped, exited or failed; the root supervisor, too."""
+    if id != ROOT:
+        tree_of(node).revive(node.registry.resolve(id), started(node, responder))
+        return
+
+    def answer(_: Any, error: DspexError | None) -> None:
+        responder.reply({"id": ROOT, "incarnation": 0, "kind": Kind.SUPERVISOR.value}) if error is None else responder.fail(error)
+
+    tree_of(node).revive_root(answer)
 
 
 def stop(node: Node, args: Args, responder: Responder) -> None:
@@ -75,8 +87,9 @@ def kill(node: Node, args: Args, responder: Responder) -> None:
 
 
 def delete(node: Node, args: Args, responder: Responder) -> None:
-    """Stop a child if it runs, then forget it."""
-    tree_of(node).delete(node.registry.resolve(args["id"]), done(responder))
+    """Stop a child if it runs, then forget it and remove its log."""
+    record = node.registry.resolve(args["id"])
+    tree_of(node).delete(record, erased(node, record.id, responder))
 
 
 def _signal(name: Any) -> signal.Signals:

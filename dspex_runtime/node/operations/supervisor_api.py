@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dspex_runtime.config import parse_child
 from dspex_runtime.core import events
 from dspex_runtime.errors import DspexError
-from dspex_runtime.node.operations.answers import Args, done, started, supervisor_of, taken, tree_of, value
+from dspex_runtime.node.operations.adoption import adopted, path_of
+from dspex_runtime.node.operations.answers import Args, done, erased, started, taken, tree_of, value
 from dspex_runtime.node.operations.childspec import as_dict
 from dspex_runtime.node.session import Responder
 from dspex_runtime.types import ChildId
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 
 def _path(node: Node, args: Args) -> str:
-    supervisor = args.get("supervisor") or "root"
-    return "" if supervisor == "root" else supervisor_of(node, supervisor).id
+    return path_of(node, args.get("supervisor"))
 
 
 def start_supervisor(node: Node, args: Args, responder: Responder) -> None:
@@ -30,10 +29,9 @@ def start_supervisor(node: Node, args: Args, responder: Responder) -> None:
 
 
 def start_child(node: Node, args: Args, responder: Responder) -> None:
-    """OTP start_child."""
-    assert node.spec is not None
-    child = parse_child(args["spec"], spec=node.spec)
+    """OTP start_child. A dynamic supervisor makes ids for children that have none, or one that is taken."""
     path = _path(node, args)
+    child = adopted(node, args["spec"], path)
     alone = node.registry.get(child.id) if path == "" else None
     if alone is not None and tree_of(node).owner(alone.id) is not tree_of(node).node_of(""):
         raise taken(alone)  # it shares the root's names and is not known to the root's supervisor
@@ -41,7 +39,11 @@ def start_child(node: Node, args: Args, responder: Responder) -> None:
 
 
 def terminate_child(node: Node, args: Args, responder: Responder) -> None:
-    """OTP terminate_child."""
+    """OTP terminate_child.
+
+    Of a dynamic supervisor's child, too: an id addresses it, also while its restart is due (Elixir: the old pid), and it is
+    forgotten with this.
+    """
     child = ChildId(args["id"])
     tree_of(node).ask(_path(node, args), lambda request: events.TerminateChildAsked(request, child), done(responder))
 
@@ -53,14 +55,21 @@ def restart_child(node: Node, args: Args, responder: Responder) -> None:
 
 
 def delete_child(node: Node, args: Args, responder: Responder) -> None:
-    """OTP delete_child."""
-    child = ChildId(args["id"])
-    tree_of(node).ask(_path(node, args), lambda request: events.DeleteChildAsked(request, child), done(responder))
+    """OTP delete_child; the child's log is removed."""
+    child, path = ChildId(args["id"]), _path(node, args)
+    answer = erased(node, f"{path}/{child}" if path else child, responder)
+    tree_of(node).ask(path, lambda request: events.DeleteChildAsked(request, child), answer)
 
 
 def which_children(node: Node, args: Args, responder: Responder) -> None:
     """OTP which_children."""
     tree_of(node).ask(_path(node, args), events.WhichChildrenAsked, value(responder))
+
+
+def which_child(node: Node, args: Args, responder: Responder) -> None:
+    """OTP which_child: the row of one child."""
+    child = ChildId(args["id"])
+    tree_of(node).ask(_path(node, args), lambda request: events.WhichChildAsked(request, child), value(responder))
 
 
 def count_children(node: Node, args: Args, responder: Responder) -> None:

@@ -28,6 +28,16 @@ WRITTEN: list[dict[str, Any]] = [
             "children": [{"id": "a", "server": "pkg.mod:Name"}, {"id": "h", "supervisor": {"children": []}}],
         },
     },
+    {"id": "p", "supervisor": {"dynamic": True, "max_children": 3, "extra_arguments": ["x", {"k": 1}]}},
+    {"id": "p", "supervisor": {"dynamic": True}},
+    {
+        "id": "s",
+        "restart": "transient",
+        "supervisor": {
+            "auto_shutdown": "all_significant",
+            "children": [{"id": "a", "server": "pkg.mod:Name", "restart": "temporary", "significant": True}],
+        },
+    },
 ]
 
 
@@ -38,7 +48,7 @@ def parse(data: dict[str, Any], folder: Path) -> ChildSpec:
 @pytest.mark.parametrize("written", WRITTEN)
 def test_what_is_read_back_makes_the_same_child(written: dict[str, Any], tmp_path: Path) -> None:
     spec = parse(written, tmp_path)
-    read = {key: value for key, value in as_dict(spec).items() if key not in ("type", "significant")}
+    read = {key: value for key, value in as_dict(spec).items() if key != "type"}
     assert parse(read, tmp_path) == spec
 
 
@@ -52,7 +62,7 @@ def test_every_default_is_filled_in(tmp_path: Path) -> None:
 
 
 def test_a_supervisor_shows_its_children(tmp_path: Path) -> None:
-    read = as_dict(parse(WRITTEN[-1], tmp_path))
+    read = as_dict(parse(WRITTEN[7], tmp_path))
     assert (read["type"], read["supervisor"]["strategy"]) == ("supervisor", "rest_for_one")
     assert [child["id"] for child in read["supervisor"]["children"]] == ["a", "h"]
 

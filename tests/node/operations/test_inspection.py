@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from dspex_runtime.errors import ConfigError, DspexError, NoProcessError
+from dspex_runtime.node import registry
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.faults import from_fault, to_fault
-from dspex_runtime.wire.messages import DOWN, FAULT, REPLY
+from dspex_runtime.wire.messages import FAULT, REPLY
 from helpers.fake_node import FakeNode, server
 
 
@@ -50,6 +51,19 @@ class TestInfo:
         )
         assert [info["id"] for info in runtime.owner.ask("modules", metadata=wanted)] == found
 
+    def test_of_a_supervisor_says_how_it_supervises(self, runtime: FakeNode) -> None:
+        runtime.boot({"id": "g", "supervisor": {"children": [server("a")], "max_restarts": 9}}, server("b"))
+        runtime.crash("g/a")
+        about = runtime.owner.ask("info", id="g")["supervisor"]
+        assert (about["strategy"], about["restarts_used"], about["max_restarts"], about["children"]) == ("one_for_one", 1, 9, 1)
+        assert runtime.owner.ask("info", id="b")["supervisor"] is None
+        assert runtime.owner.ask("tree")["children"][0]["supervisor"] == about
+
+    def test_of_the_root_is_that_of_a_supervisor(self, runtime: FakeNode) -> None:
+        about = runtime.boot(server("a"), max_restarts=7).owner.ask("info", id="root")
+        assert (about["id"], about["kind"], about["state"], about["pid"]) == ("root", "supervisor", "READY", os.getpid())
+        assert about["supervisor"]["max_restarts"] == runtime.owner.ask("tree")["supervisor"]["max_restarts"] == 7
+
     def test_of_the_tree_is_nested(self, runtime: FakeNode) -> None:
         runtime.boot({"id": "g", "supervisor": {"children": [server("a")]}})
         tree = runtime.owner.ask("tree")
@@ -64,6 +78,21 @@ class TestInfo:
         status = runtime.owner.ask("status")
         assert (status["modules"], status["ready"], status["state"], status["pid"]) == (2, 1, "running", os.getpid())
         assert (status["socket"], status["zygote_pid"]) == (runtime.node.socket_path, 42)
+        assert status["zygote_pids"] == {"servers": 42, "modules": 43}
+
+    def test_of_the_log_is_there_a_while_longer_than_its_child(self, runtime: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(registry, "KEPT_DEPARTED", 1)
+        runtime.boot(server("a", restart="temporary"), server("b", restart="temporary"))
+        folder = runtime.folder / "state" / "logs"
+        logs = [folder / name for name in ("a.log", "a.log.1", "a.log.3", "b.log")]
+        for log in logs:
+            log.touch()
+        runtime.crash("a")
+        assert runtime.owner.ask("log_path", id="a") == str(logs[0])
+        runtime.crash("b")
+        assert [log.exists() for log in logs] == [False, False, False, True]
+        with pytest.raises(NoProcessError):
+            runtime.owner.ask("log_path", id="a")
 
     def test_of_the_log_is_where_it_is(self, runtime: FakeNode) -> None:
         runtime.boot({"id": "g", "supervisor": {"children": [server("a")]}})
@@ -89,48 +118,6 @@ class TestExitOf:
         assert runtime.owner.ask("exit_of", id="a", incarnation=1) is None
 
 
-class TestMonitor:
-    """One notice for each monitor; at once where nothing runs."""
-
-    def test_tells_the_end_of_the_incarnation_that_was_there(self, runtime: FakeNode) -> None:
-        client = runtime.boot(server("a")).connect()
-        answer = client.ask("monitor", id="a")
-        assert (answer["id"], answer["incarnation"]) == ("a", 1)
-        runtime.crash("a")
-        runtime.crash("a")
-        assert client.heard() == [[DOWN, answer["ref"], "a", 1, "killed"]]
-
-    def test_of_a_supervisor_tells_its_end(self, runtime: FakeNode) -> None:
-        client = runtime.boot({"id": "g", "supervisor": {"children": []}}).connect()
-        ref = client.ask("monitor", id="g")["ref"]
-        client.begin("stop", id="g")
-        assert [DOWN, ref, "g", 1, "shutdown"] in client.heard()
-
-    def test_of_what_is_down_says_so_after_its_answer(self, runtime: FakeNode) -> None:
-        backoff = {"initial": 20}
-        group = {"id": "g", "backoff": backoff, "supervisor": {"max_restarts": 0, "children": [server("x")]}}
-        client = runtime.boot(server("a"), server("b", backoff=backoff), group, max_restarts=10).connect()
-        client.begin("stop", id="a")
-        for id in ("b", "b", "g/x", "g/x"):
-            runtime.crash(id)
-        assert (runtime.shown()["b"], runtime.shown()["g"]) == ("BACKOFF", "BACKOFF")
-        client.heard()
-        for id in ("a", "b", "g"):
-            number = client.begin("monitor", id=id)
-            answer, down = client.heard()
-            assert answer[:2] == [REPLY, number]
-            assert down == [DOWN, answer[2]["ref"], id, answer[2]["incarnation"], "noproc"]
-
-    def test_that_is_ended_tells_nothing(self, runtime: FakeNode) -> None:
-        client = runtime.boot(server("a")).connect()
-        ref = client.ask("monitor", id="a")["ref"]
-        assert runtime.connect().ask("demonitor", ref=ref) is False
-        assert client.ask("demonitor", ref=ref) is True
-        assert client.ask("demonitor", ref=ref) is False
-        runtime.crash("a")
-        assert client.heard() == []
-
-
 class TestModuleOp:
     """A question to the module itself goes to its control thread."""
 
@@ -153,7 +140,7 @@ class TestModuleOp:
         assert isinstance(from_fault(fault), KeyError)
 
     def test_that_there_is_not_is_refused_with_those_there_are(self, runtime: FakeNode) -> None:
-        with pytest.raises(DspexError, match="unknown module operation 'assign'; there are executions, get_state"):
+        with pytest.raises(DspexError, match="unknown module operation 'assign'; there are debug, executions"):
             runtime.boot(server("a")).owner.ask("module_op", id="a", op="assign")
 
     def test_needs_a_process(self, runtime: FakeNode) -> None:
@@ -163,6 +150,26 @@ class TestModuleOp:
         with pytest.raises(NoProcessError, match="'a' is STOPPED: it has no process to ask") as caught:
             runtime.owner.ask("module_op", id="a", op="metrics")
         assert caught.value.reason == "shutdown"
+
+    def test_about_one_incarnation_goes_to_it_or_to_nobody(self, runtime: FakeNode) -> None:
+        client = runtime.boot(server("a"), max_restarts=10).connect()
+        client.begin("module_op", id="a", op="reply", incarnation=1)
+        assert runtime.process("a").requests[0][0] == "reply"
+        runtime.crash("a")
+        client.heard()
+        with pytest.raises(NoProcessError):
+            client.ask("module_op", id="a", op="reply", incarnation=1)
+
+    def test_that_is_for_now_does_not_wait_for_an_incarnation_that_is_on_its_way(self, runtime: FakeNode) -> None:
+        backoff = {"initial": 20}
+        client = runtime.boot(server("a", backoff=backoff), max_restarts=10).connect()
+        for _ in range(2):
+            runtime.crash("a")
+        client.heard()
+        with pytest.raises(NoProcessError, match="it has no process to ask"):
+            client.ask("module_op", id="a", op="terminate", now=True)
+        client.begin("module_op", id="a", op="get_state")
+        assert client.heard() == []
 
 
 class TestUnanswered:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -23,6 +23,26 @@ def late(client: Client, op: str, /, **args: Any) -> Any:
     if answer[0] == FAULT:
         raise from_fault(answer[2])
     return answer[2]
+
+
+@pytest.mark.parametrize("id", ["g/a", "g"])
+def test_the_log_of_a_deleted_child_goes_with_it(runtime: FakeNode, id: str) -> None:
+    runtime.boot(GROUP)
+    log = runtime.node.log_path("g/a")
+    log.touch()
+    late(runtime.owner, "delete", id=id)
+    assert not log.exists()
+    with pytest.raises(NoProcessError):
+        runtime.owner.ask("log_path", id="g/a")
+
+
+def test_the_log_of_one_that_ended_is_kept(runtime: FakeNode) -> None:
+    runtime.boot(server("a", restart="temporary"))
+    log = runtime.node.log_path("a")
+    log.touch()
+    runtime.crash("a")
+    assert runtime.owner.ask("log_path", id="a") == str(log)
+    assert log.exists()
 
 
 class TestStart:
@@ -176,3 +196,165 @@ class TestDelete:
         assert late(runtime.owner, "delete", id="a") is None
         assert runtime.shown() == {"b": "READY"}
         assert late(runtime.owner, "start", spec=server("a"))["incarnation"] == 2
+
+
+POOL: dict[str, Any] = {"id": "pool", "supervisor": {"dynamic": True, "max_restarts": 1}}
+
+
+def add(runtime: FakeNode, id: str = "w", **keys: Any) -> str:
+    """Start a child of the dynamic supervisor; return its full id."""
+    full_id: str = late(runtime.owner, "start", spec=server(id, **keys), supervisor="pool")["id"]
+    return full_id
+
+
+class TestDynamic:
+    """A dynamic supervisor's children: started without an id, gone when they end (otp-semantics §1.11)."""
+
+    def test_start_makes_an_id_where_there_is_none_or_it_is_taken(self, runtime: FakeNode) -> None:
+        runtime.boot(POOL)
+        assert [add(runtime) for _ in range(2)] == ["pool/w", "pool/w#1"]
+        answer = late(runtime.owner, "start", spec=server("made-up"), supervisor="pool", unnamed=True)
+        assert answer["id"] == "pool/name#1"
+
+    def test_start_gets_what_exists_when_it_is_asked_to(self, runtime: FakeNode) -> None:
+        runtime.boot(POOL)
+        add(runtime)
+        answer = late(runtime.owner, "start", spec=server("w"), supervisor="pool", get_if_exists=True)
+        assert (answer["id"], answer["incarnation"]) == ("pool/w", 1)
+        assert late(runtime.owner, "start", spec=server("x"), supervisor="pool", get_if_exists=True)["id"] == "pool/x"
+
+    def test_start_over_the_limit_is_refused(self, runtime: FakeNode) -> None:
+        runtime.boot({"id": "pool", "supervisor": {"dynamic": True, "max_children": 1}})
+        add(runtime)
+        with pytest.raises(SupervisorError, match="max_children is 1") as caught:
+            add(runtime)
+        assert caught.value.code == "max_children"
+
+    @pytest.mark.parametrize("op", ["stop", "delete"])
+    def test_what_is_stopped_is_forgotten_and_its_id_is_free(self, runtime: FakeNode, op: str) -> None:
+        runtime.boot(POOL)
+        assert late(runtime.owner, op, id=add(runtime)) is None
+        assert runtime.shown() == {"pool": "READY"}
+        with pytest.raises(NoProcessError):
+            runtime.owner.ask("start", spec={"id": "pool/w"})
+        assert add(runtime) == "pool/w"
+        assert runtime.node.registry.resolve("w").incarnation == 2
+
+    def test_restart_keeps_it(self, runtime: FakeNode) -> None:
+        runtime.boot(POOL)
+        answer = late(runtime.owner, "restart", id=add(runtime))
+        assert answer == {"id": "pool/w", "incarnation": 2, "kind": "server"}
+
+    def test_kill_is_a_crash(self, runtime: FakeNode) -> None:
+        runtime.boot(POOL)
+        runtime.owner.ask("kill", id=add(runtime))
+        assert runtime.process("pool/w").signals == [signal.SIGKILL]
+        runtime.crash("pool/w")
+        assert runtime.node.registry.resolve("w").restarts == 1
+
+    @pytest.mark.parametrize("op", ["restart", "stop"])
+    def test_1_5_a_dynamic_supervisor_that_starts_anew_has_lost_its_children(self, runtime: FakeNode, op: str) -> None:
+        runtime.boot(POOL)
+        add(runtime)
+        late(runtime.owner, op, id="pool")
+        assert runtime.shown() == {"pool": "READY" if op == "restart" else "STOPPED"}
+        assert runtime.owner.ask("exit_of", id="pool/w", incarnation=1) == "shutdown"
+
+    def test_1_5_one_that_gave_up_shows_what_it_stopped_until_it_starts_anew(self, runtime: FakeNode) -> None:
+        runtime.boot(POOL | {"restart": "transient"})
+        add(runtime)
+        add(runtime, "v")
+        for _ in range(2):
+            runtime.crash("pool/w")
+        assert runtime.shown() == {"pool": "FAILED", "pool/w": "FAILED", "pool/v": "FAILED"}
+        with pytest.raises(NoProcessError, match="'pool/v' was added to its supervisor while that ran and is forgotten"):
+            late(runtime.owner, "start", spec={"id": "v"})
+        assert runtime.shown() == {"pool": "READY"}
+
+    def test_1_5_a_permanent_one_is_restarted_empty(self, runtime: FakeNode) -> None:
+        runtime.boot(POOL)
+        add(runtime)
+        for _ in range(2):
+            runtime.crash("pool/w")
+        assert runtime.shown() == {"pool": "READY"}
+        assert runtime.node.registry.resolve("pool").incarnation == 2
+
+
+class TestAutoShutdown:
+    """A supervisor that ends because significant children did has EXITED, not FAILED (otp-semantics §1.9)."""
+
+    GROUP: ClassVar[dict[str, Any]] = {
+        "id": "g",
+        "restart": "transient",
+        "supervisor": {
+            "auto_shutdown": "any_significant",
+            "children": [server("a", restart="transient", significant=True), server("b")],
+        },
+    }
+
+    def end(self, runtime: FakeNode, id: str, reason: Any = "normal") -> None:
+        runtime.process(id).end(reason)
+        runtime.turn()
+
+    def events(self, runtime: FakeNode, type: str) -> list[Any]:
+        return [event["id"] for event in runtime.node.reports.events if event["type"] == type]
+
+    def test_1_9_a_supervisor_that_shut_itself_down_is_shown_as_exited(self, runtime: FakeNode) -> None:
+        runtime.boot(self.GROUP, server("c"))
+        self.end(runtime, "g/a")
+        assert runtime.shown() == {"g": "EXITED", "g/a": "EXITED", "g/b": "STOPPED", "c": "READY"}
+        assert runtime.node.registry.resolve("g").last_exit == "shutdown"
+        assert (self.events(runtime, "auto_shutdown"), self.events(runtime, "gave_up")) == (["g"], [])
+
+    def test_1_9_a_crash_of_a_significant_transient_child_is_a_restart(self, runtime: FakeNode) -> None:
+        runtime.boot(self.GROUP)
+        self.end(runtime, "g/a", "killed")
+        assert runtime.shown() == {"g": "READY", "g/a": "READY", "g/b": "READY"}
+
+    def test_it_is_started_again_like_everything_that_is_down(self, runtime: FakeNode) -> None:
+        runtime.boot(self.GROUP)
+        self.end(runtime, "g/a")
+        assert late(runtime.owner, "start", spec={"id": "b"})["id"] == "g/b"
+        assert runtime.shown() == {"g": "READY", "g/a": "READY", "g/b": "READY"}
+
+    def test_1_9_a_permanent_supervisor_is_restarted(self, runtime: FakeNode) -> None:
+        runtime.boot(self.GROUP | {"restart": "permanent"})
+        self.end(runtime, "g/a")
+        assert runtime.shown() == {"g": "READY", "g/a": "READY", "g/b": "READY"}
+        assert runtime.node.registry.resolve("g").restarts == 1
+
+    def test_1_9_it_propagates_upward_through_significant_supervisors_to_the_root(self, runtime: FakeNode) -> None:
+        runtime.boot(self.GROUP | {"significant": True}, server("c"), auto_shutdown="all_significant")
+        self.end(runtime, "g/a")
+        assert runtime.shown() == {"g": "EXITED", "g/a": "EXITED", "g/b": "STOPPED", "c": "STOPPED"}
+        assert self.events(runtime, "auto_shutdown") == ["g", "root"]
+        assert runtime.owner.ask("tree")["state"] == "EXITED"
+        assert runtime.node.state == "running"  # it stays, to be looked at
+
+    @pytest.mark.parametrize("id", ["root", "c", "g/b"])
+    def test_a_root_that_shut_itself_down_can_be_started_again(self, runtime: FakeNode, id: str) -> None:
+        runtime.boot(self.GROUP | {"significant": True}, server("c"), auto_shutdown="all_significant")
+        self.end(runtime, "g/a")
+        assert late(runtime.owner, "start", spec={"id": id})["id"] == id
+        assert runtime.shown() == {"g": "READY", "g/a": "READY", "g/b": "READY", "c": "READY"}
+        assert runtime.owner.ask("tree")["state"] == "READY"
+
+
+class TestRoot:
+    """The root supervisor is brought back by its name, or with any of its children."""
+
+    def test_one_that_runs_is_not_started(self, runtime: FakeNode) -> None:
+        with pytest.raises(SupervisorError, match="the root supervisor is running") as caught:
+            runtime.boot().owner.ask("start", spec={"id": "root"})
+        assert caught.value.code == "already_started"
+
+    def test_1_5_one_that_gave_up_comes_back_without_the_children_added_to_it(self, runtime: FakeNode) -> None:
+        runtime.boot(server("a"), max_restarts=0)
+        late(runtime.owner, "start", spec=server("alone"))
+        late(runtime.owner, "start", spec=server("added"), supervisor="root")
+        late(runtime.owner, "start", spec={"id": "group", "supervisor": {"children": [server("b")]}}, supervisor="root")
+        runtime.crash("a")
+        assert runtime.shown() == {"a": "FAILED", "alone": "READY", "added": "FAILED", "group": "FAILED", "group/b": "FAILED"}
+        answer = late(runtime.owner, "start", spec={"id": "root"})
+        assert answer == {"id": "root", "incarnation": 0, "kind": "supervisor"}
+        assert runtime.shown() == {"a": "READY", "alone": "READY"}

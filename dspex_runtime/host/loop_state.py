@@ -1,0 +1,197 @@
+"""What all threads of a module process share: the lock, the mailbox, what runs, and why it is to end.
+
+Owns the state and the rules that keep it whole; touched under `lock` only. Here is what whoever serves a request tells the
+loop, on any thread; what the parent asks is in `loop_control`, who reads and runs what next in `server_loop`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dspex_runtime.core.child_spec import LaunchSpec
+from dspex_runtime.exit_reason import ExitReason
+from dspex_runtime.host.calls import Calls
+from dspex_runtime.host.channels import DataChannels
+from dspex_runtime.host.deferred import Deferred
+from dspex_runtime.host.hosted import Hosted
+from dspex_runtime.host.idempotency import Answers
+from dspex_runtime.host.intake import Intake
+from dspex_runtime.host.mailbox import Mailbox, Request
+from dspex_runtime.host.tally import Tally
+from dspex_runtime.host.timers import Timers
+from dspex_runtime.osproc.board import Slot
+from dspex_runtime.wire.codec import Codec
+
+Owed = tuple[Request, Any]  # a reply to be sent between terminate() and the exit
+
+
+class LoopState:
+    """The state of one module process's loop.
+
+    Args:
+        on_max_calls: Called once, under the lock, with the number of calls.
+        on_idle: Called under the lock when the last running call of a drain ended.
+        on_end: Called on a thread that is not the main one when user code ended the process there; does not return.
+    """
+
+    def __init__(
+        self,
+        hosted: Hosted,
+        launch: LaunchSpec,
+        channels: DataChannels,
+        slot: Slot,
+        codec: Codec,
+        *,
+        id: str,
+        incarnation: int,
+        on_max_calls: Callable[[int], None],
+        on_idle: Callable[[], None],
+        on_end: Callable[[ExitReason, Owed | None], None],
+    ) -> None:
+        self.lock = threading.Lock()
+        self.mailbox = Mailbox(launch.limits.mailbox)
+        self.tally = Tally(slot)
+        self.answers = Answers(codec, hosted.idempotent_methods())
+        self.deferred = Deferred()
+        self._concurrency = 1 if hosted.serial else launch.concurrency
+        self.calls = Calls(self, hosted, codec, id=id, incarnation=incarnation, alone=self._concurrency == 1)
+        self.intake = Intake(self, ordered=hosted.serial)
+        self.parent_waits: Callable[[], threading.Event | None] = lambda: None  # see `turns.Turns.unserved`
+        self.channels = channels
+        self.refusing = False  # give back whatever has not begun
+        self.in_flight_async = 0
+        self._timers = Timers()
+        self._idle_due: float | None = None  # when a server is told that nothing has come (its plain time-out)
+        self._max_calls = launch.limits.max_calls
+        self._on_max_calls, self._on_idle, self._on_end = on_max_calls, on_idle, on_end
+        self._main = threading.get_ident()
+        self._on_main: deque[Callable[[], None]] = deque()
+        self._resumed = threading.Condition(self.lock)
+        self._special = False  # something other than requests may have to be seen to
+        self._suspended = False
+        self._threads = 1
+        self._reading = False
+        self._followers = 0
+        self._streams = 0
+        self._answering = 0  # calls that ended on another thread than the main one and whose answer is not out yet
+        self._stopping: ExitReason | None = None
+        self._over = False  # leave the loop, whatever runs
+        self._ended: tuple[ExitReason, Owed | None] | None = None
+
+    def counts(self) -> dict[str, Any]:
+        """Return what is running, queued, begun and ended now."""
+        with self.lock:
+            return {
+                "running": len(self.tally.running) + self._answering, "queued": self._queued(), "begun": self.tally.begun,
+                "ended": self.tally.metrics.count, "clients": len(self.channels.peers), "threads": self._threads,
+                "suspended": self._suspended, "draining": self.refusing,
+            }  # fmt: skip
+
+    # -- for whoever serves a request, on any thread
+
+    def ended(self, request: Request, error: str | None) -> bool:
+        """Note that a request ended; True: this thread has to say so when it has sent the answer (`answered`).
+
+        Without that the main thread, seeing nothing run any more, could end the process before the answer is out.
+        """
+        with self.lock:
+            if not self.tally.end(request, error):
+                return False
+            if request.id and request.peer is not None:
+                request.peer.running.pop(request.id, None)
+            if request.handed_over:
+                self.in_flight_async -= 1
+            if threading.get_ident() == self._main:
+                if self.refusing and not self.tally.running:
+                    self._on_idle()
+                return False
+            self._answering += 1
+            return True
+
+    def answered(self) -> None:
+        """Note that an answer is out; see `ended`."""
+        with self.lock:
+            self._answering -= 1
+            if self.refusing and not self._answering and not self.tally.running:
+                self._on_idle()
+                self._wake_all()
+
+    def hand_over(self, request: Request) -> None:
+        """Note that a request goes on without a call thread."""
+        with self.lock:
+            request.handed_over = True
+            self.in_flight_async += 1
+
+    def lost(self, request: Request) -> None:
+        """A request left unbegun or unanswered: let one of those that wait for its key be the first."""
+        with self.lock:
+            self.mailbox.lost.append(request)
+            self._settle_queue(None)
+            self._wake_all()
+
+    def amend(self, error: str) -> None:
+        """Note that the request just ended failed after all."""
+        with self.lock:
+            self.tally.amend(error)
+
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        """While a stream runs, its credit is read without delay."""
+        with self.lock:
+            self._streams += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._streams -= 1
+
+    def end(self, reason: ExitReason, owed: Owed | None = None) -> None:
+        """User code ended the process. On the main thread the loop returns; on another one this does not."""
+        with self.lock:
+            if self._ended is None:
+                self._ended = (reason, owed)
+            self._wake_all()
+        if threading.get_ident() != self._main:
+            self._on_end(reason, owed)
+
+    def idle_after(self, due: float) -> None:
+        """Tell the server at `due` (time.monotonic() seconds) that nothing has come, unless a message comes first."""
+        with self.lock:
+            self._idle_due = due
+            self._special = True
+
+    # -- the queue, under the lock
+
+    def _queued(self) -> int:
+        return len(self.mailbox) - self.mailbox.errands
+
+    def _settle_queue(self, taken: Request | None) -> None:
+        """After the mailbox changed: tell those who wait, stamp its length, wake or start a thread for what is left."""
+        if self.mailbox.lost:
+            self.intake.accept_again()
+        queued = self._queued()
+        self.tally.queued(queued)
+        self.intake.announce(taken)
+        if queued and not self._suspended:
+            self._find_thread()
+
+    def _find_thread(self) -> None:
+        """See that somebody runs what is queued."""
+        raise NotImplementedError
+
+    def _wake_all(self) -> None:
+        self._special = True
+        self.channels.wake_reader()
+        self.channels.wake_followers(self._followers)
+        self._resumed.notify_all()
+
+    def _give_back(self) -> None:
+        self.refusing = True
+        for request in self.mailbox.take_calls():
+            if request.peer is not None:
+                request.peer.give_back(request.id)
+        self.tally.queued(self._queued())

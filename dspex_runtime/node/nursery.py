@@ -1,0 +1,288 @@
+"""One zygote and the processes that it has made ready: hands each start one, in the order they were asked for.
+
+A start takes a spare when one is idle, else the next fork. The zygote is replaced when it dies (after a growing delay when it
+keeps dying); what it had forked is then its keeper's to reap. Knows nothing of modules that have their process: those are
+the keeper's.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from dspex_runtime.errors import StartError
+from dspex_runtime.node.event_loop import EventLoop, Timer
+from dspex_runtime.node.module_process import ModuleProcess
+from dspex_runtime.node.peer import Peer
+from dspex_runtime.node.spares import Pool, Spare
+from dspex_runtime.osproc.warmth import Warmth
+from dspex_runtime.osproc.zygote_client import Zygote
+from dspex_runtime.wire.messages import Message
+
+log = logging.getLogger(__name__)
+
+RESPAWN_DELAYS_S: Final = (0.0, 0.1, 0.5, 2.0, 10.0)  # before the nth replacement of a zygote that never got ready
+MAX_FORKS_AHEAD: Final = 8  # forks asked for and not yet there; more only lengthens the zygote's queue
+REFILL_AFTER_S: Final = 0.02  # spares are refilled when no start has waited for this long
+
+
+class Keeper(Protocol):
+    """Whom a nursery works for."""
+
+    def assign(self, process: ModuleProcess, spare: Spare) -> None:
+        """Take the process that a start was waiting for."""
+
+    def exited(self, pid: int, status: int) -> None:
+        """Hear of the end of an assigned process; it is acknowledged on return."""
+
+    def orphaned(self, pids: set[int]) -> None:
+        """Take over the reaping of these: their zygote is gone."""
+
+    def refused(self, nursery: Nursery, error: StartError) -> None:
+        """Hear why there is no zygote and will be none."""
+
+    def report(self, type: str, **facts: Any) -> None:
+        """Publish an event."""
+
+
+class Nursery:
+    """See the module docstring. `refusal` is why it serves nobody: its zygote's imports failed."""
+
+    def __init__(
+        self, loop: EventLoop, keeper: Keeper, *, name: str, warmth: Warmth, spares: int, spawn: Callable[[], Zygote]
+    ) -> None:
+        """Prepare; `open` starts the zygote.
+
+        Args:
+            loop: Of the runtime process.
+            keeper: Gets the processes and their ends.
+            name: Whom it serves, for reports.
+            warmth: Of its spares.
+            spares: How many to keep.
+            spawn: Starts a zygote; may raise OSError.
+        """
+        self.name = name
+        self.refusal: StartError | None = None
+        self._loop = loop
+        self._keeper = keeper
+        self._spawn = spawn
+        self._warm = Pool(warmth, spares)
+        self._cold = Pool(Warmth.COLD, 0)  #: forked for starts that wait or are announced; none is kept in store
+        self._waiting: deque[ModuleProcess] = deque()
+        self._ahead = 0  #: starts announced and not yet made
+        self._children: set[int] = set()
+        self._zygote: Zygote | None = None
+        self._ending: int | None = None  #: the zygote that was closed, until it is collected
+        self._peer: Peer | None = None
+        self._ready = False
+        self._was_ready = False
+        self._failures = 0
+        self._closing = False
+        self._refill_timer: Timer | None = None
+
+    @property
+    def zygote_pid(self) -> int | None:
+        """The living zygote's pid."""
+        return self._zygote.pid if self._zygote else None
+
+    # -- the zygote -------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Start the zygote; starts that are asked for meanwhile wait for it.
+
+        Raises:
+            OSError: It could not be started.
+        """
+        self._zygote = self._spawn()
+        self._peer = Peer(self._loop, self._zygote.sock, self._message, self._lost)
+
+    def _message(self, peer: Peer, message: Message) -> None:
+        match message:
+            case ["forked", int(pid), int(warmth)]:
+                self._forked(peer, pid, self._pool(warmth))
+            case ["exited", int(pid), int(status)]:
+                self._exited(pid, status)
+                peer.send(["reap", pid])
+            case ["ready", dict() as info]:
+                self._ready = self._was_ready = True
+                self._failures = 0
+                self._keeper.report("zygote_ready", serves=self.name, **info)
+                self._ask_forks()
+                self._refill_later()
+            case ["failed", dict() as why]:
+                self._preload_failed(why)
+            case ["fork_failed", str(text), int(warmth)]:
+                self._fork_failed(text, self._pool(warmth))
+            case _:
+                log.error("illegal message from the zygote: %r", message)
+
+    def _pool(self, warmth: int) -> Pool:
+        return self._cold if warmth == Warmth.COLD else self._warm
+
+    def _preload_failed(self, why: dict[str, Any]) -> None:
+        message, traceback = str(why.get("message")), str(why.get("traceback") or "")
+        self._keeper.report("zygote_failed", serves=self.name, message=message)
+        if self._was_ready:
+            return  # it worked before: what is missing now may come back
+        self.refusal = StartError(message, remote_traceback=traceback or None, reason=("error", "PreloadError", message, traceback))
+        self._keeper.refused(self, self.refusal)
+        self._refuse_waiting()
+
+    def _refuse_waiting(self) -> None:
+        while self._waiting and self.refusal is not None:
+            self._waiting.popleft().never_forked(str(self.refusal), self.refusal)
+
+    def _lost(self, _peer: Peer, error: Exception | None) -> None:
+        zygote, self._zygote, self._peer, self._ready = self._zygote, None, None, False
+        if zygote is None:
+            return
+        if error is not None:
+            log.error("zygote: %s", error)
+        os.kill(zygote.pid, signal.SIGKILL)  # its socket closed: it is gone, or of no use; this makes the wait short
+        os.waitpid(zygote.pid, 0)
+        if self._closing or self.refusal is not None:
+            return
+        modules = len(self._children) - len(self._warm) - len(self._cold)
+        self._warm.clear()
+        self._cold.clear()
+        children, self._children = self._children, set()
+        self._keeper.orphaned(children)
+        delay_s = self._reopen_later()
+        self._keeper.report("zygote_lost", serves=self.name, pid=zygote.pid, modules=modules, again_in_s=delay_s)
+
+    def _reopen_later(self) -> float:
+        delay_s = RESPAWN_DELAYS_S[min(self._failures, len(RESPAWN_DELAYS_S) - 1)]
+        self._failures += 1
+        self._loop.call_later(delay_s, self._reopen)
+        return delay_s
+
+    def _reopen(self) -> None:
+        if self._closing or self._zygote is not None:
+            return
+        try:
+            self.open()
+        except OSError as exc:
+            self._keeper.report("zygote_failed", serves=self.name, message=f"cannot start a zygote: {exc}")
+            self._reopen_later()
+
+    # -- starting ---------------------------------------------------------------------------------------------------
+
+    @property
+    def waited_for(self) -> bool:
+        """Whether a start waits for a process."""
+        return bool(self._waiting)
+
+    def start(self, process: ModuleProcess) -> None:
+        """Have `process` assigned an OS process, now or when the zygote has made one; refused if there will be none."""
+        spare = self._warm.take() or self._cold.take()
+        if spare is not None:
+            self._keeper.assign(process, spare)
+            self._refill_later()
+        else:
+            self._waiting.append(process)
+            self._refuse_waiting()
+        self._ask_forks()
+
+    def expect(self, starts: int) -> None:
+        """Know how many starts will follow one after another: forks are made ahead of them, on another core."""
+        more = starts > self._ahead
+        self._ahead = starts
+        if more:
+            self._ask_forks()
+        elif not starts:
+            self._cold.trim(0)
+
+    def abandon(self, process: ModuleProcess) -> bool:
+        """Forget a start that still waits for a process; False if it does not."""
+        if process not in self._waiting:
+            return False
+        self._waiting.remove(process)
+        return True
+
+    def _ask_forks(self) -> None:
+        if not self._ready or self._peer is None:
+            return
+        # Whoever waits gets a cold fork: a rehearsal pays only while nobody waits for it.
+        coming = max(0, self._ahead - len(self._cold))
+        wanted = min(len(self._waiting) + coming, MAX_FORKS_AHEAD)
+        # In a burst half of them at a time: the zygote forks in a row what it is asked in one message, and a row costs it
+        # half the pages, and its children those that it would have written in between.
+        if wanted > self._cold.asked and (wanted < MAX_FORKS_AHEAD or self._cold.asked <= MAX_FORKS_AHEAD // 2):
+            self._ask(self._cold, wanted - self._cold.asked)
+
+    def _ask(self, pool: Pool, n: int) -> None:
+        assert self._peer is not None
+        pool.asked += n
+        self._peer.send(["fork", n, int(pool.warmth)])
+
+    def _refill_later(self) -> None:
+        if self._refill_timer is None or self._refill_timer.callback is None:
+            self._refill_timer = self._loop.call_later(REFILL_AFTER_S, self._refill)
+
+    def _refill(self) -> None:
+        if not self._ready or self._peer is None or self._closing:
+            return
+        if self._waiting or self._ahead:
+            self._refill_later()  # a tree is coming up: its starts go first
+            return
+        if self._warm.missing:
+            self._ask(self._warm, self._warm.missing)
+
+    def _forked(self, peer: Peer, pid: int, pool: Pool) -> None:
+        fd = peer.take_fd()
+        pool.arrived()
+        if fd is None:
+            peer.close(RuntimeError("the zygote sent a fork without its control pipe"))
+            return
+        self._children.add(pid)
+        spare = Spare(pid, socket.socket(fileno=fd))
+        if self._waiting:
+            self._keeper.assign(self._waiting.popleft(), spare)
+            self._ask_forks()
+        else:
+            pool.put(spare)
+            self._cold.trim(self._ahead)
+        self._refill_later()
+
+    def _fork_failed(self, text: str, pool: Pool) -> None:
+        pool.arrived()
+        self._keeper.report("fork_failed", message=text)
+        if self._waiting:
+            self._waiting.popleft().never_forked(text)
+        self._ask_forks()
+
+    # -- ending -----------------------------------------------------------------------------------------------------
+
+    def _exited(self, pid: int, status: int) -> None:
+        self._children.discard(pid)
+        if self._warm.lost(pid) or self._cold.lost(pid):
+            self._refill_later()
+        self._keeper.exited(pid, status)
+
+    def close(self) -> None:
+        """Ask spares and the zygote to end; it kills whatever descendant is left. `collect` waits for it."""
+        self._closing = True
+        if self._refill_timer is not None:
+            self._refill_timer.cancel()
+        while self._waiting:
+            self._waiting.popleft().never_forked("the runtime is stopping")
+        self._warm.clear()
+        self._cold.clear()
+        if self._peer is not None and self._zygote is not None:
+            if not self._ready:
+                os.kill(self._zygote.pid, signal.SIGKILL)  # still importing; it has no children
+            zygote, self._zygote = self._zygote, None
+            self._peer.send(["quit"])
+            self._peer.close()
+            self._ending = zygote.pid
+
+    def collect(self) -> None:
+        """Wait until the zygote that was closed is gone."""
+        if self._ending is not None:
+            os.waitpid(self._ending, 0)
+            self._ending = None

@@ -1,0 +1,58 @@
+"""A child's spec as a client sends it, made ready for the supervisor that is to have it: checked against it, and with an id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from dspex_runtime.config import parse_child
+from dspex_runtime.config.names import id_from_target, is_id
+from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
+from dspex_runtime.node.operations.answers import supervisor_of, tree_of
+
+if TYPE_CHECKING:
+    from dspex_runtime.node.node import Node
+
+
+def path_of(node: Node, supervisor: str | None) -> str:
+    """Return the path of a supervisor as clients name it: "" is the root."""
+    return "" if supervisor in (None, "root") else supervisor_of(node, str(supervisor)).id
+
+
+def spec_at(node: Node, path: str) -> SupervisorSpec:
+    """Return the spec of the supervisor at a path, running or not."""
+    assert node.spec is not None
+    record = node.registry.get(path) if path else None
+    return record.spec.supervisor if record is not None and record.spec.supervisor is not None else node.spec.tree
+
+
+def adopted(node: Node, given: Mapping[str, Any], path: str | None, *, named: bool = True) -> ChildSpec:
+    """Return the spec of a new child of the supervisor at `path`.
+
+    Under a dynamic supervisor an id may be left out, and one that is taken is no mistake.
+
+    Args:
+        node: The runtime.
+        given: The YAML's keys of a child.
+        path: Of its supervisor; None for a supervisor of its own.
+        named: Whether the id is its user's; another one is replaced where ids may be left out.
+
+    Raises:
+        ConfigError: Anything in it is wrong, or does not go with this supervisor (OTP's bad combinations).
+    """
+    assert node.spec is not None
+    under = None if path is None else spec_at(node, path)
+    if under is None or not under.dynamic or not isinstance(given, Mapping):
+        return parse_child(given, spec=node.spec, under=under)
+    named = named and given.get("id") is not None
+    wanted = str(given["id"]) if named else _name(given)
+    child = parse_child(given if named else {**given, "id": wanted if is_id(wanted) else "child"}, spec=node.spec, under=under)
+    supervisor = tree_of(node).node_of(path or "")
+    return child if supervisor is None else replace(child, id=supervisor.free_id(wanted, named=named))
+
+
+def _name(given: Mapping[str, Any]) -> str:
+    """Return what `rt.start` would call it: its class in lower snake case."""
+    target = next((given[kind] for kind in ("module", "server") if isinstance(given.get(kind), str)), "supervisor")
+    return id_from_target(target)
