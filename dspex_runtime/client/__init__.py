@@ -1,8 +1,9 @@
 """What users hold: Runtime and references, synchronous and asyncio. Talks to the runtime and the modules; runs in neither.
 
-connection  the control socket            channel_pool, mux  direct pipes: one thread each, one loop each
-ops         operations, written once      calls, stream, async_calls, requests  what goes over the pipes
-runtime, ref, aio  the public classes     spawn, address, target  how a runtime is started and found, and what it starts
+connection, incoming, downs   the control socket         channel_pool, mux, mux_links  direct pipes: one thread each, one loop each
+asking, *_ops, naming         operations, written once   calls, stream, async_calls    what goes over the pipes
+requests, collection          sent now, awaited later    spawn, address, target        how one is started and found, what it starts
+runtime, ref, aio, async_ref  the public classes
 """
 
 from dspex_runtime.client.runtime import Monitor as Monitor

@@ -1,32 +1,27 @@
-"""The asyncio client: awaitable twins of everything in `runtime` and `ref`, made from the same operations.
-
-Calls of one loop share one pipe per module, many in flight; cancelling a task cancels its call in the module.
-"""
+"""The asyncio client, `dx.aio`: awaitable twins of everything in `runtime` and `ref`, made from the same operations."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence
-from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from dspex_runtime.client import address, alarm_ops, naming, ops, ref_ops
-from dspex_runtime.client import ref as sync_ref
-from dspex_runtime.client.async_calls import AsyncStream, acall, acast
-from dspex_runtime.client.async_requests import Request, Requests
+from dspex_runtime.client import address, alarm_ops, inspection_ops, lifecycle_ops, naming, signal_ops, supervisor_ops
+from dspex_runtime.client.async_ref import ModuleRef, ServerRef
+from dspex_runtime.client.async_request import Request
+from dspex_runtime.client.async_requests import Requests
 from dspex_runtime.client.boot_config import boot_config
-from dspex_runtime.client.connection import OnProgress
 from dspex_runtime.client.deadline import SERVER_CALL_TIMEOUT_S
 from dspex_runtime.client.events import Event, EventFeed
 from dspex_runtime.client.ids import Child, Via
+from dspex_runtime.client.incoming import OnProgress
 from dspex_runtime.client.logs import POLL_S, LogFollower, last_lines
 from dspex_runtime.client.monitor import Monitoring
 from dspex_runtime.client.proxies import module_proxy
-from dspex_runtime.client.ref import MODULE_CALL, Ref
-from dspex_runtime.client.requests import call_arguments
-from dspex_runtime.client.runtime import RuntimeCore
+from dspex_runtime.client.ref import Ref
+from dspex_runtime.client.runtime_core import RuntimeCore
 from dspex_runtime.client.session import Session
 from dspex_runtime.client.steps import arun, awaitable
 from dspex_runtime.client.via import AsyncNamedRef, named_proxy
@@ -37,71 +32,6 @@ if TYPE_CHECKING:
     from dspex_runtime.modules.proxy import ModuleProxy
 
 __all__ = ["Events", "ModuleRef", "Monitor", "Request", "Requests", "Runtime", "ServerRef", "connect"]
-
-
-class AsyncRef(Ref):
-    """What both kinds of awaitable reference share."""
-
-    __slots__ = ()
-
-    info = awaitable(ref_ops.info)  # type: ignore[assignment]  # the awaitable twin
-
-
-class ModuleRef(AsyncRef):
-    """A module, for tasks; see `ref.ModuleRef`."""
-
-    __slots__ = ()
-
-    async def call(self, method: str = MODULE_CALL, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
-        """Call a public method and return its value; cancelling the task cancels the call."""
-        return await acall(self.session, self.id, method, args, kwargs, timeout)
-
-    async def cast(self, method: str = MODULE_CALL, /, *args: Any, **kwargs: Any) -> None:
-        """Call a method and want no answer."""
-        await acast(self.session, self.id, method, args, kwargs)
-
-    def stream(self, method: str | None = None, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> AsyncStream:
-        """Call a method that yields and return an async iterator over its items; closing it early cancels the call."""
-        return AsyncStream(self.session, self.id, method or MODULE_CALL, args, kwargs, timeout)
-
-    metrics = awaitable(ref_ops.metrics)
-    executions = awaitable(ref_ops.executions)
-
-
-class ServerRef(AsyncRef):
-    """A GenServer, for tasks; see `ref.ServerRef`."""
-
-    __slots__ = ()
-
-    async def call(self, request: Any, timeout: float | None = SERVER_CALL_TIMEOUT_S) -> Any:
-        """Send a request to handle_call and return its reply; `timeout` None waits for ever."""
-        return await acall(self.session, self.id, "$call", (request,), {}, inf if timeout is None else timeout)
-
-    async def cast(self, request: Any) -> None:
-        """Send a request to handle_cast."""
-        await acast(self.session, self.id, "$cast", (request,), {})
-
-    async def info_message(self, message: Any) -> None:
-        """Send a message to handle_info."""
-        await acast(self.session, self.id, "$info", (message,), {})
-
-    def send_request(self, request: Any) -> Request:
-        """Send a request to handle_call and return at once; needs a running loop."""
-        return Request.sending(self.session, self.id, "$call", (request,), {}, inf)
-
-    stop = awaitable(ref_ops.stop)
-    get_state = awaitable(ref_ops.get_state)
-    replace_state = awaitable(ref_ops.replace_state)
-    get_status = awaitable(ref_ops.get_status)
-    suspend = awaitable(ref_ops.suspend)
-    resume = awaitable(ref_ops.resume)
-    statistics = awaitable(ref_ops.statistics)
-    trace = awaitable(ref_ops.trace)
-    log = awaitable(ref_ops.log)
-    log_to_file = awaitable(ref_ops.log_to_file)
-    install = awaitable(ref_ops.install)
-    remove = awaitable(ref_ops.remove)
-    no_debug = awaitable(ref_ops.no_debug)
 
 
 class Monitor(Monitoring):
@@ -185,29 +115,29 @@ class Runtime(RuntimeCore):
             case _:
                 return id
 
-    start = awaitable(ops.start)
-    stop = awaitable(ops.stop)
-    restart = awaitable(ops.restart)
-    kill = awaitable(ops.kill)
-    delete = awaitable(ops.delete)
-    shutdown = awaitable(ops.shutdown)
-    info = awaitable(ops.info)
-    modules = awaitable(ops.modules)
-    tree = awaitable(ops.tree)
-    status = awaitable(ops.status)
-    wait = awaitable(ops.wait)
-    log_path = awaitable(ops.log_path)
-    start_supervisor = awaitable(ops.start_supervisor)
-    start_child = awaitable(ops.start_child)
-    terminate_child = awaitable(ops.terminate_child)
-    restart_child = awaitable(ops.restart_child)
-    delete_child = awaitable(ops.delete_child)
-    which_child = awaitable(ops.which_child)
-    which_children = awaitable(ops.which_children)
-    count_children = awaitable(ops.count_children)
-    get_childspec = awaitable(ops.get_childspec)
-    unlink = awaitable(ops.unlink)
-    exit = awaitable(ops.exit)
+    start = awaitable(lifecycle_ops.start)
+    stop = awaitable(lifecycle_ops.stop)
+    restart = awaitable(lifecycle_ops.restart)
+    kill = awaitable(lifecycle_ops.kill)
+    delete = awaitable(lifecycle_ops.delete)
+    shutdown = awaitable(lifecycle_ops.shutdown)
+    info = awaitable(inspection_ops.info)
+    modules = awaitable(inspection_ops.modules)
+    tree = awaitable(inspection_ops.tree)
+    status = awaitable(inspection_ops.status)
+    wait = awaitable(inspection_ops.wait)
+    log_path = awaitable(inspection_ops.log_path)
+    start_supervisor = awaitable(supervisor_ops.start_supervisor)
+    start_child = awaitable(supervisor_ops.start_child)
+    terminate_child = awaitable(supervisor_ops.terminate_child)
+    restart_child = awaitable(supervisor_ops.restart_child)
+    delete_child = awaitable(supervisor_ops.delete_child)
+    which_child = awaitable(supervisor_ops.which_child)
+    which_children = awaitable(supervisor_ops.which_children)
+    count_children = awaitable(supervisor_ops.count_children)
+    get_childspec = awaitable(supervisor_ops.get_childspec)
+    unlink = awaitable(signal_ops.unlink)
+    exit = awaitable(signal_ops.exit)
     register = awaitable(naming.register)
     unregister = awaitable(naming.unregister)
     update_value = awaitable(naming.update_value)
@@ -225,23 +155,23 @@ class Runtime(RuntimeCore):
         """Return a module as a `dspy.Module`, to be awaited with `acall`. Imports dspy."""
         if isinstance(id, Via):
             return named_proxy(self.session, id)
-        return module_proxy(self.session, await arun(ops.identify(self, id, "module")))
+        return module_proxy(self.session, await arun(inspection_ops.identify(self, id, "module")))
 
     async def ref(self, id: Child | Via) -> ModuleRef:
         """Return an awaitable reference to a module; imports no dspy."""
         if isinstance(id, Via):
             return AsyncNamedRef(self.session, id, "module")  # type: ignore[return-value]
-        return ModuleRef(self.session, await arun(ops.identify(self, id, "module")))
+        return ModuleRef(self.session, await arun(inspection_ops.identify(self, id, "module")))
 
     async def server(self, id: Child | Via) -> ServerRef:
         """Return an awaitable reference to a GenServer."""
         if isinstance(id, Via):
             return AsyncNamedRef(self.session, id, "server")  # type: ignore[return-value]
-        return ServerRef(self.session, await arun(ops.identify(self, id, "server")))
+        return ServerRef(self.session, await arun(inspection_ops.identify(self, id, "server")))
 
     async def monitor(self, id: Child) -> Monitor:
         """Watch the running incarnation of a child: a module, a server or a supervisor, "root" too."""
-        return Monitor(self.session, *await arun(ops.monitored(self, id)))
+        return Monitor(self.session, *await arun(signal_ops.monitored(self, id)))
 
     async def demonitor(self, monitor: Monitor, flush: bool = False) -> bool:
         """Watch no longer; True when it was still active. With `flush` a notice that came, not yet waited for, is dropped too."""
@@ -257,7 +187,7 @@ class Runtime(RuntimeCore):
 
     async def link(self, a: Child, b: Child | None = None) -> Monitor | None:
         """Link two children, or one with this client; see `runtime.Runtime.link`."""
-        link = await arun(ops.linked(self, a, b))
+        link = await arun(signal_ops.linked(self, a, b))
         return None if link is None else Monitor(self.session, *link)
 
     def lock(self, key: Any, timeout: float | None = None) -> naming.AsyncLock:
@@ -294,12 +224,7 @@ class Runtime(RuntimeCore):
         kinds: dict[str, str] = {}
         for call in calls:
             label, target, inputs = call if len(call) == 3 else (None, *call)
-            callee = await arun(ops.callee(self, target, kinds))
-            if isinstance(callee, sync_ref.ServerRef | ServerRef):
-                requests.send(ServerRef(self.session, callee.id), inputs, label)
-            else:
-                args, kwargs = call_arguments(inputs)
-                requests.call(callee, MODULE_CALL, *args, label=label, **kwargs)
+            requests.add(await arun(inspection_ops.callee(self, target, kinds)), inputs, label)
         async for label, result in requests:
             yield label, result
 

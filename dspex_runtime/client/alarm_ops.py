@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dspex_runtime.client.ops import QUICK_S, Client, ask
+from dspex_runtime.client.asking import QUICK_S, Client, ask
 from dspex_runtime.client.steps import Steps
 from dspex_runtime.client.values import as_received, as_sent
 from dspex_runtime.core.alarms import Alarm

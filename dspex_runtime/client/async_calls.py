@@ -14,7 +14,8 @@ from dspex_runtime.client.channel_pool import ChannelPool
 from dspex_runtime.client.deadline import deadline_after
 from dspex_runtime.client.exits import process_down
 from dspex_runtime.client.itself import refuse_itself, sent_to_itself
-from dspex_runtime.client.mux import MuxLink, MuxRequest, Turn
+from dspex_runtime.client.mux import MuxLink, MuxRequest
+from dspex_runtime.client.mux_links import Turn
 from dspex_runtime.client.session import Session
 from dspex_runtime.client.steps import arun
 from dspex_runtime.client.stream import CREDIT_ITEMS

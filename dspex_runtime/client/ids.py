@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from dspex_runtime.client.asking import QUICK_S, ask
 from dspex_runtime.client.session import Session
-from dspex_runtime.client.steps import Await, Steps
+from dspex_runtime.client.steps import Steps
 from dspex_runtime.core.keys import show, typed
-from dspex_runtime.errors import ConfigError, NoProcessError, RuntimeUnreachableError, SupervisorError
+from dspex_runtime.errors import ConfigError, NoProcessError, SupervisorError
 from dspex_runtime.host.ids import Child, id_of, is_named, of_proxy
 
 __all__ = ["Child", "Via", "child_id", "holder", "looked_up"]
-
-ANSWER_S = 30.0  # the runtime answers from memory
 
 
 class Via:
@@ -46,12 +45,7 @@ def holder(session: Session, via: Via, kind: str | None = None) -> Steps[str]:
         ConfigError: It is of another kind.
         RegistryError: "duplicate_key": the key names no single process.
     """
-    try:
-        found = yield Await(session.connection.request("whereis", {"key": via.key}), ANSWER_S)
-    except TimeoutError as exc:
-        if type(exc) is not TimeoutError:
-            raise
-        raise RuntimeUnreachableError(f"the runtime has not answered 'whereis' for {ANSWER_S:g} s") from None
+    found = yield from ask(session, "whereis", {"key": via.key}, QUICK_S)
     if found is None:
         raise NoProcessError(f"nobody is registered under key {show(via.key)}")
     if kind not in (None, found["kind"]):

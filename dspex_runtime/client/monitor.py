@@ -1,11 +1,10 @@
-"""A monitor, or this client's side of a link: one incarnation of one child is watched, its end is told once."""
+"""A monitor, or this client's side of a link: one incarnation of one child is watched, its end is told once. Owns its notice."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from dspex_runtime.client.ops import awaited_down, demonitored
+from dspex_runtime.client.downs import Notice
 from dspex_runtime.client.session import Session
+from dspex_runtime.client.signal_ops import awaited_down, demonitored
 from dspex_runtime.client.steps import Steps
 from dspex_runtime.types import Down
 
@@ -16,10 +15,10 @@ class Monitoring:
     Of a link, ending it removes the link, when no other `Monitor` of the same link is left.
     """
 
-    def __init__(self, session: Session, id: str, ref: int) -> None:
+    def __init__(self, session: Session, id: str, notice: Notice) -> None:
         self.id = id
         self._session = session
-        self._ref: int | None = ref
+        self._notice: Notice | None = notice
         self._down: Down | None = None
 
     def __repr__(self) -> str:
@@ -31,19 +30,18 @@ class Monitoring:
         Raises:
             RuntimeUnreachableError: The runtime is gone, and with it whoever would tell.
         """
-        if self._down is None and self._ref is not None:
-            self._down = yield from awaited_down(self._session, self._ref, timeout)
+        if self._down is None and (notice := self._notice) is not None:
+            self._down = yield from awaited_down(self._session, notice, timeout)
         return self._down
 
     def ending(self, *, flush: bool) -> Steps[bool]:
         """Watch no longer; True when it was still active. A notice that came before stays to be waited for, unless flushed."""
-        ref, self._ref = self._ref, None
+        notice, self._notice = self._notice, None
         active = False
-        if ref is not None:
-            came: Any = self._session.connection.down(ref)
-            active = yield from demonitored(self._session, ref)
-            if came.done() and came.exception() is None:
-                self._down = came.result()
+        if notice is not None:
+            active = yield from demonitored(self._session, notice.ref)
+            if notice.down.done() and notice.down.exception() is None:
+                self._down = notice.down.result()
         if flush:
             self._down = None
         return active

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 from dspex_runtime.client.async_calls import acast
-from dspex_runtime.client.async_requests import Request as AsyncRequest
+from dspex_runtime.client.async_ref import ServerRef as AsyncServerRef
 from dspex_runtime.client.async_requests import Requests as AsyncRequests
 from dspex_runtime.client.ref import Ref, ServerRef
 from dspex_runtime.client.request import SENT_WITHIN_S
@@ -38,8 +38,7 @@ async def amulti_call(
 ) -> tuple[list[tuple[str, Any]], list[str]]:
     """`multi_call` for tasks."""
     requests = AsyncRequests(timeout)
-    left_s = requests.left_s()
-    sent = [requests.add(AsyncRequest.sending(session, id, "$call", (request,), {}, left_s)) for id in _ids(session, targets)]
+    sent = [requests.send(AsyncServerRef(session, id), request) for id in _ids(session, targets)]
     async for _ in requests:
         pass
     return [(one.id, one.outcome()) for one in sent if one.answered], [one.id for one in sent if not one.answered]

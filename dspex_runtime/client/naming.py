@@ -1,4 +1,4 @@
-"""The registry of names and the locks, for clients: each operation written once, as `ops` has the others.
+"""The registry of names and the locks, for clients: each operation written once, as `*_ops` have the others.
 
 A client has no name of its own: it speaks for the process it names, and holds locks itself, until its connection ends.
 """
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from dspex_runtime.client.asking import QUICK_S, Client, ask, module_info
 from dspex_runtime.client.ids import Child, looked_up
-from dspex_runtime.client.ops import QUICK_S, Client, ask, module_info
 from dspex_runtime.client.session import Session
 from dspex_runtime.client.steps import Steps, arun, run
 from dspex_runtime.client.values import as_received, as_sent

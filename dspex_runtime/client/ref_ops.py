@@ -1,4 +1,4 @@
-"""Every operation of a reference that is no call, written once, as `ops` has those of a runtime."""
+"""Every operation of a reference that is no call, written once, as the other `*_ops` have those of a runtime."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Protocol
 
+from dspex_runtime.client.asking import QUICK_S, ask, module_info
 from dspex_runtime.client.deadline import caller_deadline, remaining_s
 from dspex_runtime.client.itself import is_itself, refuse_itself
-from dspex_runtime.client.ops import QUICK_S, ask, awaited_down, module_info
 from dspex_runtime.client.session import Session
+from dspex_runtime.client.signal_ops import awaited_down, told_of
 from dspex_runtime.client.steps import Steps
 from dspex_runtime.client.target import pickled
 from dspex_runtime.client.values import as_received, as_sent
@@ -187,17 +188,16 @@ def stop(self: Reference, reason: ExitReason = "normal", timeout: float | None =
     if is_itself(session.socket_path, self.id):
         refuse_itself(self.id)
     start = monotonic()
-    monitor = yield from ask(session, "monitor", {"id": self.id}, QUICK_S)
-    ref = int(monitor["ref"])
+    notice = yield from told_of(session, "monitor", {"id": self.id})
     try:
         try:
             yield from _module_op(self, "terminate", {"reason": reason}, timeout, now=True)
         except BusyError:
             pass  # it does not answer, it ends; if it did not, the monitor has nothing to tell
         left_s = None if timeout is None else max(0.0, start + timeout - monotonic())
-        down = yield from awaited_down(session, ref, left_s)
+        down = yield from awaited_down(session, notice, left_s)
     finally:
-        session.connection.demonitor(ref)
+        session.connection.demonitor(notice.ref)
     if down is None:
         raise CallTimeoutError(f"{self.id!r} has not stopped after {timeout} s", id=self.id)
     if down.reason != reason:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dspex_runtime.client.ops import ask
+from dspex_runtime.client.asking import ask
 from dspex_runtime.client.session import session_at
 from dspex_runtime.client.steps import run
 from dspex_runtime.client.values import as_sent

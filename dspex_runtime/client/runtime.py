@@ -1,4 +1,7 @@
-"""What users hold: a running tree, started here or attached to. Every operation's body is in `ops`; this only waits for it."""
+"""What users hold: a running tree, started here or attached to.
+
+Every operation's body is in `*_ops` and `naming`, written once for this and for `aio`; a runtime only waits for it.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from dspex_runtime.client import address, alarm_ops, naming, ops, spawn
+from dspex_runtime.client import address, alarm_ops, inspection_ops, lifecycle_ops, naming, signal_ops, supervisor_ops
 from dspex_runtime.client.boot_config import boot_config
-from dspex_runtime.client.connection import OnProgress
 from dspex_runtime.client.deadline import SERVER_CALL_TIMEOUT_S
 from dspex_runtime.client.events import Events
 from dspex_runtime.client.ids import Child, Via
+from dspex_runtime.client.incoming import OnProgress
 from dspex_runtime.client.logs import POLL_S, LogFollower, last_lines
 from dspex_runtime.client.monitor import Monitoring
 from dspex_runtime.client.proxies import module_proxy
 from dspex_runtime.client.ref import ModuleRef, Ref, ServerRef
+from dspex_runtime.client.runtime_core import RuntimeCore
 from dspex_runtime.client.session import Session
 from dspex_runtime.client.steps import Pause, Steps, blocking, run
 from dspex_runtime.client.via import named, named_proxy
 from dspex_runtime.core.keys import show
-from dspex_runtime.errors import ConfigError, RuntimeUnreachableError
+from dspex_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from dspex_runtime.modules.proxy import ModuleProxy
@@ -37,71 +41,6 @@ class Monitor(Monitoring):
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         run(self.ending(flush=True))
-
-
-class RuntimeCore:
-    """What the synchronous and the asyncio runtime share: the session, the process where it was started here, the end."""
-
-    _session: Session | None = None
-    _process: spawn.RuntimeProcess | None = None
-    _detached = False
-    name: str = ""
-    socket: str = ""
-    pid: int | None = None
-    state_dir: str = ""
-
-    @property
-    def session(self) -> Session:
-        """The connection."""
-        if self._session is None:
-            raise RuntimeUnreachableError("this runtime was not started, or it was closed")
-        return self._session
-
-    def starting(self, config: dict[str, Any], *, detach: bool, on_progress: OnProgress | None) -> Steps[None]:
-        """Start the background runtime and take it over."""
-        self._detached = detach
-        self._session, self._process = yield from spawn.booting(config, detach=detach, on_progress=on_progress)
-        yield from self._describe()
-
-    def attaching(self, path: str, *, plain: bool) -> Steps[None]:
-        """Connect to one that runs."""
-        self._session = yield from address.opening(path, plain=plain)
-        yield from self._describe()
-
-    def _describe(self) -> Steps[None]:
-        facts = yield from ops.ask(self.session, "status", {}, ops.QUICK_S)
-        self.name, self.socket, self.pid, self.state_dir = facts["name"], facts["socket"], facts["pid"], facts["state_dir"]
-
-    def ending(self) -> Steps[None]:
-        """Close; where this process owns the runtime, stop the tree and wait until the process is gone."""
-        session, process = self._session, self._process
-        self._process = None
-        if session is None:
-            return
-        if process is None or self._detached or process.reason is not None:
-            session.close()
-            return
-        try:
-            yield from _stopped(session, process)
-        except BaseException:
-            process.kill()  # a second Ctrl-C, or a cancelled task: nothing of the tree may outlive its owner
-            raise
-        finally:
-            session.close()
-
-    def __repr__(self) -> str:
-        state = "not started" if self._session is None else "closed" if self._session.connection.closed else f"pid {self.pid}"
-        return f"<{type(self).__name__} {self.name!r} {state}>"
-
-
-def _stopped(session: Session, process: spawn.RuntimeProcess) -> Steps[None]:
-    if not session.connection.closed:
-        try:
-            yield from ops.ask(session, "shutdown", {})
-        except RuntimeUnreachableError:
-            pass  # it ended meanwhile
-    session.close()
-    yield from process.ended()
 
 
 class Runtime(RuntimeCore):
@@ -149,29 +88,29 @@ class Runtime(RuntimeCore):
     def _proxy(self, id: str) -> ModuleProxy | ModuleRef:
         return ModuleRef(self.session, id) if self.session.plain else module_proxy(self.session, id)
 
-    start = blocking(ops.start)
-    stop = blocking(ops.stop)
-    restart = blocking(ops.restart)
-    kill = blocking(ops.kill)
-    delete = blocking(ops.delete)
-    shutdown = blocking(ops.shutdown)
-    info = blocking(ops.info)
-    modules = blocking(ops.modules)
-    tree = blocking(ops.tree)
-    status = blocking(ops.status)
-    wait = blocking(ops.wait)
-    log_path = blocking(ops.log_path)
-    start_supervisor = blocking(ops.start_supervisor)
-    start_child = blocking(ops.start_child)
-    terminate_child = blocking(ops.terminate_child)
-    restart_child = blocking(ops.restart_child)
-    delete_child = blocking(ops.delete_child)
-    which_child = blocking(ops.which_child)
-    which_children = blocking(ops.which_children)
-    count_children = blocking(ops.count_children)
-    get_childspec = blocking(ops.get_childspec)
-    unlink = blocking(ops.unlink)
-    exit = blocking(ops.exit)
+    start = blocking(lifecycle_ops.start)
+    stop = blocking(lifecycle_ops.stop)
+    restart = blocking(lifecycle_ops.restart)
+    kill = blocking(lifecycle_ops.kill)
+    delete = blocking(lifecycle_ops.delete)
+    shutdown = blocking(lifecycle_ops.shutdown)
+    info = blocking(inspection_ops.info)
+    modules = blocking(inspection_ops.modules)
+    tree = blocking(inspection_ops.tree)
+    status = blocking(inspection_ops.status)
+    wait = blocking(inspection_ops.wait)
+    log_path = blocking(inspection_ops.log_path)
+    start_supervisor = blocking(supervisor_ops.start_supervisor)
+    start_child = blocking(supervisor_ops.start_child)
+    terminate_child = blocking(supervisor_ops.terminate_child)
+    restart_child = blocking(supervisor_ops.restart_child)
+    delete_child = blocking(supervisor_ops.delete_child)
+    which_child = blocking(supervisor_ops.which_child)
+    which_children = blocking(supervisor_ops.which_children)
+    count_children = blocking(supervisor_ops.count_children)
+    get_childspec = blocking(supervisor_ops.get_childspec)
+    unlink = blocking(signal_ops.unlink)
+    exit = blocking(signal_ops.exit)
     register = blocking(naming.register)
     unregister = blocking(naming.unregister)
     update_value = blocking(naming.update_value)
@@ -188,23 +127,23 @@ class Runtime(RuntimeCore):
         """Return a module as a `dspy.Module`; valid across restarts. Imports dspy."""
         if isinstance(id, Via):
             return named_proxy(self.session, id)
-        return module_proxy(self.session, run(ops.identify(self, id, "module")))
+        return module_proxy(self.session, run(inspection_ops.identify(self, id, "module")))
 
     def ref(self, id: Child | Via) -> ModuleRef:
         """Return a module without importing dspy: what `rt.module(id).dx` is."""
         if isinstance(id, Via):
             return named(self.session, id, "module")  # type: ignore[no-any-return]
-        return ModuleRef(self.session, run(ops.identify(self, id, "module")))
+        return ModuleRef(self.session, run(inspection_ops.identify(self, id, "module")))
 
     def server(self, id: Child | Via) -> ServerRef:
         """Return a GenServer; valid across restarts."""
         if isinstance(id, Via):
             return named(self.session, id, "server")  # type: ignore[no-any-return]
-        return ServerRef(self.session, run(ops.identify(self, id, "server")))
+        return ServerRef(self.session, run(inspection_ops.identify(self, id, "server")))
 
     def monitor(self, id: Child) -> Monitor:
         """Watch the running incarnation of a child: a module, a server or a supervisor, "root" too."""
-        return Monitor(self.session, *run(ops.monitored(self, id)))
+        return Monitor(self.session, *run(signal_ops.monitored(self, id)))
 
     def demonitor(self, monitor: Monitor, flush: bool = False) -> bool:
         """Watch no longer; True when it was still active. With `flush` a notice that came, not yet waited for, is dropped too."""
@@ -224,7 +163,7 @@ class Runtime(RuntimeCore):
         A client gets the signal as the notice of the `Monitor` returned here, whatever the reason. When the client ends, the child
         gets "normal" if this object was closed, else ("error", "ClientLost", ...). What is not there ends at once with "noproc".
         """
-        link = run(ops.linked(self, a, b))
+        link = run(signal_ops.linked(self, a, b))
         return None if link is None else Monitor(self.session, *link)
 
     def lock(self, key: Any, timeout: float | None = None) -> naming.Lock:
@@ -270,7 +209,7 @@ class Runtime(RuntimeCore):
         kinds: dict[str, str] = {}
         for call in calls:
             label, target, inputs = call if len(call) == 3 else (None, *call)
-            requests.add(run(ops.callee(self, target, kinds)), inputs, label)
+            requests.add(run(inspection_ops.callee(self, target, kinds)), inputs, label)
         return iter(requests)
 
     def multi_call(

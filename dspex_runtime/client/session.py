@@ -16,7 +16,8 @@ from dspex_runtime.wire.codec import Codec
 
 if TYPE_CHECKING:
     from dspex_runtime.client.background_loop import BackgroundLoop
-    from dspex_runtime.client.mux import MuxLink, MuxLinks
+    from dspex_runtime.client.mux import MuxLink
+    from dspex_runtime.client.mux_links import MuxLinks
 
 SWEEP_EVERY: Final = 64  # ids, after which idle pipes to modules that have ended are looked for
 
@@ -84,7 +85,7 @@ class Session:
         recent = self._recent_mux
         if recent is not None and recent.loop is loop:
             return recent
-        from dspex_runtime.client.mux import MuxLinks
+        from dspex_runtime.client.mux_links import MuxLinks
 
         with self._lock:
             links = self._muxes.get(loop)

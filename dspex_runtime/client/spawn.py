@@ -15,7 +15,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
-from dspex_runtime.client.connection import ControlConnection, OnProgress
+from dspex_runtime.client.connection import ControlConnection
+from dspex_runtime.client.incoming import OnProgress
 from dspex_runtime.client.session import Session
 from dspex_runtime.client.steps import Await, Pause, Steps
 from dspex_runtime.client.target import caller_path

@@ -11,7 +11,7 @@ from dspex_runtime.client.session import Session, session_at
 from dspex_runtime.client.steps import Steps, arun, run
 
 if TYPE_CHECKING:
-    from dspex_runtime.client.async_requests import Request
+    from dspex_runtime.client.async_request import Request
     from dspex_runtime.modules.proxy import ModuleProxy
 
 __all__ = ["AsyncNamedRef", "NamedRef", "Via", "named", "named_proxy"]
@@ -98,7 +98,7 @@ class AsyncNamedRef(_Named):
 
     def send_request(self, request: Any) -> Request:
         """Send a request to handle_call and return at once; needs a running loop."""
-        from dspex_runtime.client.async_requests import Request
+        from dspex_runtime.client.async_request import Request
 
         return Request(repr(self.via), self.__getattr__("call")(request, timeout=None))
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from dspex_runtime.client import ref
 from dspex_runtime.client.aio import ModuleRef, Request, Requests, ServerRef
+from dspex_runtime.client.via import AsyncNamedRef, Via
 from dspex_runtime.errors import CallTimeoutError, ConfigError, NoProcessError, UnserialisableError
 from dspex_runtime.wire.messages import CALL, CANCEL, REPLY
 from tests.client.test_requests import holding
@@ -108,7 +110,29 @@ def test_at_the_deadline_iteration_gives_what_is_unanswered_as_time_outs(runtime
     results = run(session, main())
     release.set()
     assert results["in time"] == "y"
-    assert isinstance(results["late"], CallTimeoutError)
+    with pytest.raises(CallTimeoutError, match=r"'slow' did not answer within 0\.2\d* s"):
+        raise results["late"]
+
+
+def test_a_request_or_a_target_and_its_inputs_is_added(runtime: Any, session: Any, module: Any) -> None:
+    runtime.start("c", module())
+
+    async def main() -> dict[Any, Any]:
+        requests = Requests(timeout=20)
+        sent = requests.add(ServerRef(session, "c").send_request("sent"), label="sent")
+        with pytest.raises(ConfigError, match="already"):
+            requests.add(sent, label="again")
+        with pytest.raises(ConfigError, match="takes no inputs"):
+            requests.add(sent, "inputs")
+        for wrong in (ServerRef(session, "c"), AsyncNamedRef(session, Via("k"), "server")):
+            with pytest.raises(ConfigError, match="and its inputs"):
+                requests.add(wrong)
+        for cls in (ServerRef, ref.ServerRef, ModuleRef, ref.ModuleRef):
+            requests.add(cls(session, "c"), ["inputs"], label=cls)
+        return {label: response async for label, response in requests}
+
+    servers = {ServerRef: ["inputs"], ref.ServerRef: ["inputs"]}
+    assert run(session, main()) == {"sent": "sent", **servers, ModuleRef: "inputs", ref.ModuleRef: "inputs"}
 
 
 class TestOrder:

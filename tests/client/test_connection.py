@@ -10,8 +10,7 @@ import pytest
 
 from dspex_runtime.client.connection import ControlConnection
 from dspex_runtime.errors import ConfigError, ProtocolError, RuntimeUnreachableError
-from dspex_runtime.types import Down
-from dspex_runtime.wire.messages import BYE, CANCEL, DOWN, EVENT, HELLO, REFUSED
+from dspex_runtime.wire.messages import BYE, CANCEL, EVENT, HELLO, REFUSED
 
 
 @pytest.fixture
@@ -69,13 +68,6 @@ def test_closing_says_goodbye_and_forgetting_does_not(runtime: Any, connection: 
     assert runtime.asked.count([BYE, 0, "normal"]) == 1
 
 
-def test_whoever_waits_for_a_notice_that_is_no_longer_wanted_gets_none(runtime: Any, connection: Any) -> None:
-    runtime.handlers["demonitor"] = lambda args: True
-    waiting = connection.down(5)
-    assert connection.demonitor(5).result(20) is True
-    assert waiting.result(20) is None
-
-
 def test_a_request_given_up_is_cancelled_at_the_runtime_and_its_late_answer_dropped(runtime: Any, connection: Any) -> None:
     future = connection.request("never", {})
     number = runtime.heard(lambda message: message[2:3] == ["never"])[1]
@@ -89,9 +81,10 @@ def test_a_request_given_up_is_cancelled_at_the_runtime_and_its_late_answer_drop
 def test_every_pending_request_fails_when_the_runtime_goes(runtime: Any, connection: Any) -> None:
     futures = [connection.request("never", {}) for _ in range(5)]
     subscription = connection.subscribe("events", {})
-    down = connection.down(3)
+    with connection.downs.expecting() as claim:
+        notice = claim(3)
     runtime.hang_up()
-    for future in [*futures, down]:
+    for future in [*futures, notice.down]:
         with pytest.raises(RuntimeUnreachableError):
             future.result(20)
     subscription.wait(20)
@@ -106,20 +99,6 @@ def test_a_message_that_is_none_ends_the_connection_and_says_so(runtime: Any, co
     runtime.push(99, "nonsense")
     with pytest.raises(ProtocolError, match="nonsense"):
         future.result(20)
-
-
-def test_a_notice_may_come_before_anybody_asked_for_it(runtime: Any, connection: Any) -> None:
-    connection.open().result(20)
-    runtime.push(DOWN, 5, "qa", 2, "killed")
-    assert connection.down(5).result(20) == Down("qa", 2, "killed")
-    assert connection.down(5).result(20) == Down("qa", 2, "killed")
-
-
-def test_a_notice_may_come_after(runtime: Any, connection: Any) -> None:
-    connection.open().result(20)
-    future = connection.down(6)
-    runtime.push(DOWN, 6, "qa", 2, ("exit_status", 3))
-    assert future.result(20).reason == ("exit_status", 3)
 
 
 def test_events_come_in_order_and_end_with_bye(runtime: Any, connection: Any) -> None:

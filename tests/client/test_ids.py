@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dspex_runtime.client import naming, ops
+from dspex_runtime.client import inspection_ops, lifecycle_ops, naming, signal_ops, supervisor_ops
 from dspex_runtime.client.ids import child_id, looked_up
 from dspex_runtime.client.ref import ModuleRef, ServerRef
 from dspex_runtime.client.steps import run
@@ -16,23 +16,23 @@ from helpers.asking_client import Client
 
 INFO = {"id": "g/a", "kind": "server", "state": "READY"}
 OPERATIONS: dict[str, Any] = {
-    "start": lambda client, ref: ops.start(client, ref),
-    "stop": ops.stop,
-    "restart": ops.restart,
-    "kill": ops.kill,
-    "delete": ops.delete,
-    "info": ops.info,
-    "wait": ops.wait,
-    "log_path": ops.log_path,
-    "monitor": ops.monitored,
-    "link": lambda client, ref: ops.linked(client, ref, ref),
-    "unlink": lambda client, ref: ops.unlink(client, ref, ref),
-    "exit": ops.exit,
+    "start": lambda client, ref: lifecycle_ops.start(client, ref),
+    "stop": lifecycle_ops.stop,
+    "restart": lifecycle_ops.restart,
+    "kill": lifecycle_ops.kill,
+    "delete": lifecycle_ops.delete,
+    "info": inspection_ops.info,
+    "wait": inspection_ops.wait,
+    "log_path": inspection_ops.log_path,
+    "monitor": signal_ops.monitored,
+    "link": lambda client, ref: signal_ops.linked(client, ref, ref),
+    "unlink": lambda client, ref: signal_ops.unlink(client, ref, ref),
+    "exit": signal_ops.exit,
     "register": lambda client, ref: naming.register(client, "k", ref),
     "unregister": lambda client, ref: naming.unregister(client, "k", ref),
     "keys": naming.keys,
     **{
-        name: lambda client, ref, name=name: getattr(ops, name)(client, "g", ref)
+        name: lambda client, ref, name=name: getattr(supervisor_ops, name)(client, "g", ref)
         for name in ("terminate_child", "restart_child", "delete_child", "which_child", "get_childspec")
     },
 }

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from dspex_runtime.client import aio, ops
+from dspex_runtime.client import aio
 from dspex_runtime.client.ref import ModuleRef, ServerRef
 from dspex_runtime.client.session import session_at
+from dspex_runtime.client.signal_ops import exit
 from dspex_runtime.client.steps import run
 from dspex_runtime.errors import ConfigError, RuntimeUnreachableError
 
@@ -101,5 +102,5 @@ def test_2_7_exit_with_any_other_term_is_an_error(runtime: Any, session: Any) ->
     runtime.handlers["exit"] = lambda args: asked.append(args["reason"])
     client: Any = SimpleNamespace(session=session)
     for reason in ("kill", "custom", "killed"):
-        run(ops.exit(client, "qa", reason))
+        run(exit(client, "qa", reason))
     assert asked == ["kill", ("error", "Exit", "custom", ""), ("error", "Exit", "killed", "")]

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from dspex_runtime.client.collection import call_arguments
 from dspex_runtime.client.ref import ModuleRef, ServerRef
-from dspex_runtime.client.requests import Requests, call_arguments
+from dspex_runtime.client.requests import Requests
 from dspex_runtime.errors import CallTimeoutError, ConfigError, NoProcessError, RuntimeUnreachableError
 from dspex_runtime.wire.messages import BEGUN, CALL, CANCEL, REPLY
 

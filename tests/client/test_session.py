@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dspex_runtime.client.ref import ModuleRef
-from dspex_runtime.client.requests import Request
+from dspex_runtime.client.request import Request
 from dspex_runtime.client.session import session_at
 from dspex_runtime.errors import RuntimeUnreachableError
 from helpers.waiting import wait_until

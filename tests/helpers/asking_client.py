@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import Any, cast
 
+from dspex_runtime.client.downs import Downs
 from dspex_runtime.client.session import Session
 from dspex_runtime.client.values import client_codec
 from dspex_runtime.wire.codec import Codec
@@ -17,6 +18,7 @@ class Connection:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.hints: list[str] = []
         self.answers: list[Any] = []
+        self.downs = Downs()
 
     def request(self, op: str, args: dict[str, Any]) -> Future[Any]:
         self.asked.append((op, cast(list[Any], Codec().unpack(Codec().pack([args])))[0]))

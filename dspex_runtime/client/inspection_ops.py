@@ -1,0 +1,89 @@
+"""What there is, what it is and what state it is in: nothing here changes the tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from dspex_runtime.client.asking import QUICK_S, Client, ask, module_info
+from dspex_runtime.client.ids import Child, looked_up
+from dspex_runtime.client.itself import own_kind
+from dspex_runtime.client.steps import Steps
+from dspex_runtime.errors import ConfigError, NoProcessError
+from dspex_runtime.host.ids import id_of, of_proxy
+from dspex_runtime.types import ModuleInfo
+
+
+def info(self: Client, id: Child) -> Steps[ModuleInfo]:
+    """Return one child.
+
+    Raises:
+        NoProcessError: No child has that id; says which are near.
+    """
+    return module_info((yield from ask(self.session, "info", {"id": (yield from looked_up(self.session, id))}, QUICK_S)))
+
+
+def modules(self: Client, /, **metadata: Any) -> Steps[list[ModuleInfo]]:
+    """Return all children whose metadata has every given value."""
+    return [module_info(data) for data in (yield from ask(self.session, "modules", {"metadata": metadata}, QUICK_S))]
+
+
+def tree(self: Client) -> Steps[dict[str, Any]]:
+    """Return the supervision tree as nested dicts."""
+    facts: dict[str, Any] = yield from ask(self.session, "tree", {}, QUICK_S)
+    return facts
+
+
+def status(self: Client) -> Steps[dict[str, Any]]:
+    """Return facts about the runtime itself: name, pid, version, state, started_at, socket, state_dir, modules, ready."""
+    facts: dict[str, Any] = yield from ask(self.session, "status", {}, QUICK_S)
+    return facts
+
+
+def wait(self: Client, ids: Child | Iterable[Child], state: str = "ready", timeout: float | None = 30) -> Steps[dict[str, str]]:
+    """Wait until all the children are in a state; returns the states.
+
+    Raises:
+        CallTimeoutError: They are not, after `timeout`.
+        NoProcessError: One is down for good and will not become ready.
+    """
+    given = ids if isinstance(ids, Iterable) and not isinstance(ids, str) else [ids]
+    wanted: list[str] = []
+    for id in given:
+        full_id = yield from looked_up(self.session, id)
+        wanted.append(full_id)
+    states: dict[str, str] = yield from ask(self.session, "wait", {"ids": wanted, "state": state, "timeout": timeout})
+    return states
+
+
+def log_path(self: Client, id: Child) -> Steps[str]:
+    """Return the path of a child's log file."""
+    path: str = yield from ask(self.session, "log_path", {"id": (yield from looked_up(self.session, id))}, QUICK_S)
+    return path
+
+
+def identify(self: Client, id: Child, *kinds: str) -> Steps[str]:
+    """Return the full id of a child, after making sure that it is of one of the kinds."""
+    found = yield from ask(self.session, "info", {"id": (yield from looked_up(self.session, id))}, QUICK_S)
+    kind = own_kind(self.session.socket_path, found["id"]) or found["kind"]
+    if kind not in kinds:
+        right = {"server": "rt.server(id)", "module": "rt.module(id)"}.get(kind, "rt.which_children(id)")
+        raise ConfigError(f"{found['id']!r} is a {kind}, not a {kinds[0]}", id=found["id"], hint=f"use {right}")
+    return str(found["id"])
+
+
+def callee(self: Client, target: Any, kinds: dict[str, str]) -> Steps[Any]:
+    """Return a reference to what is to be called; of ids that are not in `kinds` yet the runtime is asked what they are."""
+    from dspex_runtime.client.ref import ModuleRef, Ref, ServerRef
+
+    reference = of_proxy(target)
+    if isinstance(reference, Ref):
+        id_of(reference, self.session.socket_path)
+        return reference
+    id = yield from looked_up(self.session, target)
+    if id not in kinds:
+        try:
+            kinds[id] = (yield from ask(self.session, "info", {"id": id}, QUICK_S))["kind"]
+        except NoProcessError:
+            kinds[id] = "module"  # the call says it, under its label
+    return (ServerRef if kinds[id] == "server" else ModuleRef)(self.session, id)
