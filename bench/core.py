@@ -20,7 +20,8 @@ from bench.harness import Report, in_unit
 from dspex_runtime.core import events as ev
 from dspex_runtime.core import instructions as do
 from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
-from dspex_runtime.core.machine import Machine, machine_for
+from dspex_runtime.core.machine import Machine
+from dspex_runtime.core.machine_kinds import machine_for
 from dspex_runtime.core.operation import Phase
 from dspex_runtime.types import AutoShutdown, ChildId, Incarnation, Kind, RestartType
 

@@ -1,7 +1,7 @@
 """A dynamic supervisor's state, and what it decides about restarts and about its own end.
 
-Owns the table, the window and the work in progress; the event handlers beside it (`dynamic_children`, `dynamic_requests`)
-work on it. A child that is not running and not about to be restarted is forgotten: there is no restart_child.
+Owns the work in progress; the event handlers beside it (`dynamic_children`, `dynamic_requests`) work on it. A child that is
+not running and not about to be restarted is forgotten: there is no restart_child.
 
 Source: Elixir's DynamicSupervisor, maybe_restart_child, restart_child, terminate_children.
 """
@@ -12,23 +12,19 @@ from collections import deque
 from collections.abc import Callable
 
 from dspex_runtime.core import answers, reports
-from dspex_runtime.core.backoff import delay_s
 from dspex_runtime.core.child_spec import SupervisorSpec
-from dspex_runtime.core.child_table import ChildTable, Life, Record
+from dspex_runtime.core.child_table import Life, Record
 from dspex_runtime.core.dynamic_work import Job, Work
 from dspex_runtime.core.events import Request, TimerKind
 from dspex_runtime.core.instructions import ChildDeleted, Err, Exited, Ok
 from dspex_runtime.core.operation import Retry
-from dspex_runtime.core.outbox import Outbox
 from dspex_runtime.core.restart_policy import Verdict, is_clean_dynamic_stop, is_reported, verdict
-from dspex_runtime.core.starting import Starter
-from dspex_runtime.core.termination import Terminator
-from dspex_runtime.core.window import RestartWindow
+from dspex_runtime.core.supervision_state import SupervisionState
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.types import ChildId, Incarnation, State
 
 
-class DynamicSupervision:
+class DynamicSupervision(SupervisionState):
     """Everything one dynamic supervisor knows. Used only from inside one `DynamicMachine.handle`.
 
     Attributes:
@@ -41,23 +37,13 @@ class DynamicSupervision:
     def __init__(
         self, spec: SupervisorSpec, *, next_incarnation: Callable[[ChildId], Incarnation], random: Callable[[], float]
     ) -> None:
-        self.spec = spec
-        self.table = ChildTable()
-        self.out = Outbox()
+        super().__init__(spec, next_incarnation=next_incarnation, random=random, is_clean=is_clean_dynamic_stop)
         self.work: dict[ChildId, Work] = {}
         self.turns: deque[Request | Retry] = deque()
         self.ending: Exited | None = None
         self.leaving: set[ChildId] = set()
         self.done = False
-        self.starter = Starter(self.out, next_incarnation)
-        self.terminator = Terminator(self.out, is_clean=is_clean_dynamic_stop)
         self._settle = State.STOPPED
-        self._window = RestartWindow(spec.max_restarts, spec.max_seconds)
-        self._random = random
-
-    def restarts_within(self, now: float) -> int:
-        """Return how much of the restart budget is used."""
-        return self._window.within(now)
 
     def start(self, record: Record, work: Work, now: float) -> None:
         """Start a child that has no process."""
@@ -106,15 +92,11 @@ class DynamicSupervision:
 
     def restart(self, record: Record, now: float) -> None:
         """Count a restart and begin it, or its back-off; give up when it is one too many."""
-        if not self._window.record(now):
-            self.out.emit(reports.gave_up(record, self._window))
-            record.life = Life.UNDEFINED
-            self.out.mark(record, State.FAILED, reason=record.last_exit)
+        after_s = self.count_restart(record, now)
+        if after_s is None:
             self.finish(Exited("shutdown", gave_up=True), State.FAILED, now)
             return
         record.life = Life.RESTARTING
-        record.attempts += 1
-        after_s = delay_s(record.spec.backoff, record.attempts, self._random)
         if after_s > 0:
             self.starter.delay(record, after_s, now)
         else:

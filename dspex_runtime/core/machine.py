@@ -1,58 +1,123 @@
-"""What the two kinds of supervisor machines have in common, and which one a spec asks for. Decides nothing else."""
+"""The frame of a supervisor's decisions: `handle(event, now) -> list[Instruction]`, the same for both kinds.
+
+Owns the order of one `handle`: note the event, give it to whoever it is for, then go on as far as can be. Never reads a clock,
+never does I/O, never starts a thread; never decides anything by itself: that is `supervisor_machine` and `dynamic_machine`.
+Which one a spec asks for: `machine_kinds`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
 
-from dspex_runtime.core.child_spec import SupervisorSpec
+from dspex_runtime.core import invariants
+from dspex_runtime.core.child_events import ChildEvents
 from dspex_runtime.core.child_table import ChildView
-from dspex_runtime.core.dynamic_machine import DynamicMachine
-from dspex_runtime.core.events import Event
+from dspex_runtime.core.events import (
+    Boot,
+    ChildExited,
+    ChildIgnored,
+    ChildReady,
+    Event,
+    Request,
+    ShutdownRequested,
+    StartFailed,
+    TimerFired,
+)
 from dspex_runtime.core.instructions import Instruction
 from dspex_runtime.core.operation import Phase
-from dspex_runtime.core.supervisor_machine import SupervisorMachine
-from dspex_runtime.types import ChildId, Incarnation
+from dspex_runtime.core.supervision_state import SupervisionState
+from dspex_runtime.exit_reason import ExitReason
+from dspex_runtime.types import ChildId
 
 
-class Machine(Protocol):
-    """A supervisor without its processes: every decision comes out of `handle`."""
+class Machine(ABC):
+    """A supervisor without its processes. `handle` is the only mutator; every request is answered exactly once."""
 
-    spec: SupervisorSpec
+    _supervision: SupervisionState
+
+    def __init__(self, supervision: SupervisionState, child_events: ChildEvents[Any]) -> None:
+        self.spec = supervision.spec
+        self._supervision = supervision
+        self._child_events = child_events
+        self._story = invariants.Story()
+        self._booted = False
 
     @property
     def children(self) -> tuple[ChildView, ...]:
-        """Return the children in start order."""
+        """Return the children in start order. Cost: proportional to their number."""
+        return self._supervision.table.views()
+
+    def child(self, child_id: ChildId) -> ChildView | None:
+        """Return one child, or None. Cost: constant."""
+        return self._supervision.table.view(child_id)
 
     @property
+    @abstractmethod
     def phase(self) -> Phase:
         """Return what the supervisor is doing."""
 
-    def child(self, child_id: ChildId) -> ChildView | None:
-        """Return one child, or None."""
-
     def restarts_within(self, now: float) -> int:
         """Return how many restarts of the last `max_seconds` count towards `max_restarts`."""
+        return self._supervision.restarts_within(now)
 
     def validate(self) -> None:
-        """Raise InvariantError when the machine contradicts itself."""
+        """Check every invariant.
+
+        Raises:
+            InvariantError: One does not hold; the text tells the story of the latest events.
+
+        Cost: proportional to the number of children.
+        """
+        invariants.check(self._problems(), self._supervision.table, self._story)
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
-        """Take in one event and return what is to be done about it, in order."""
+        """Take in one event and return what is to be done about it, in order.
 
+        Args:
+            event: A fact or a request; facts about a past incarnation are ignored.
+            now: Monotonic seconds, never less than at the event before.
 
-def machine_for(
-    spec: SupervisorSpec, *, next_incarnation: Callable[[ChildId], Incarnation], random: Callable[[], float]
-) -> Machine:
-    """Return the machine for a spec: a `DynamicMachine` for a dynamic one, else a `SupervisorMachine`.
+        Cost: constant, but for sweeps, the end of the supervisor and queries (the number of children they are about).
+        """
+        self._story.add(now, event)
+        match event:
+            case Boot():
+                if not self._booted:
+                    self._boot()
+                self._booted = True
+            case ChildReady():
+                self._child_events.ready(event, now)
+            case ChildIgnored():
+                self._child_events.ignored(event, now)
+            case StartFailed() | ChildExited():
+                self._child_events.ended(event, now)
+            case TimerFired():
+                self._child_events.timer(event.timer, now)
+            case ShutdownRequested():
+                self._shut_down(event.reason, now)
+            case _:
+                self._accept(event)
+        self._advance(now)
+        return self._supervision.out.take()
 
-    Args:
-        spec: What to supervise, and how.
-        next_incarnation: Called once for each start; must never return the same number twice for an id.
-        random: Uniform in [0, 1), for the jitter of back-off.
+    @abstractmethod
+    def _boot(self) -> None:
+        """The first boot; it may have been told to shut down before."""
 
-    Raises:
-        ValueError: The spec contradicts itself; whoever made it should have refused it.
-    """
-    kind = DynamicMachine if spec.dynamic else SupervisorMachine
-    return kind(spec, next_incarnation=next_incarnation, random=random)
+    @abstractmethod
+    def _shut_down(self, reason: ExitReason, now: float) -> None:
+        """Begin to end, unless it has begun already."""
+
+    @abstractmethod
+    def _accept(self, request: Request) -> None:
+        """Queue a request, or refuse it at once."""
+
+    @abstractmethod
+    def _advance(self, now: float) -> None:
+        """Go on with what was queued until an event has to be waited for."""
+
+    @abstractmethod
+    def _problems(self) -> Iterator[str]:
+        """Yield a text for every invariant that does not hold."""

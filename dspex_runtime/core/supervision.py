@@ -1,6 +1,7 @@
 """A supervisor's state, and its decisions about restarts: when, with whom, after what delay, and when to give up.
 
-Owns the table, the window, the queue and the runner; the event handlers beside it (`child_events`, `requests`) work on it.
+Owns the queue and the runner; the event handlers beside it (`static_children`, `requests`) work on it. Never entered by two
+events at once; what both kinds of supervisor have is `supervision_state`'s.
 
 Source: supervisor.erl do_restart, restart/2, add_restart.
 """
@@ -11,49 +12,31 @@ from collections import deque
 from collections.abc import Callable
 
 from dspex_runtime.core import answers, reports
-from dspex_runtime.core.backoff import delay_s
 from dspex_runtime.core.child_spec import SupervisorSpec
-from dspex_runtime.core.child_table import ChildTable, Life, Record
+from dspex_runtime.core.child_table import Life, Record
 from dspex_runtime.core.events import TimerKind
 from dspex_runtime.core.instructions import BootFailed, Exited
 from dspex_runtime.core.operation import Died, Due, Internal, Operation, Purpose, Queued, Retry
-from dspex_runtime.core.outbox import Outbox
 from dspex_runtime.core.restart_policy import Verdict, is_reported, verdict
 from dspex_runtime.core.runner import Runner
 from dspex_runtime.core.significance import Significance
-from dspex_runtime.core.starting import Starter
 from dspex_runtime.core.strategy import plan
-from dspex_runtime.core.termination import Terminator
-from dspex_runtime.core.window import RestartWindow
+from dspex_runtime.core.supervision_state import SupervisionState
 from dspex_runtime.types import ChildId, Incarnation, State, Strategy
 
 
-class Supervision:
+class Supervision(SupervisionState):
     """Everything one supervisor knows. Used only from inside one `SupervisorMachine.handle`."""
 
     def __init__(
-        self,
-        spec: SupervisorSpec,
-        *,
-        next_incarnation: Callable[[ChildId], Incarnation],
-        random: Callable[[], float],
+        self, spec: SupervisorSpec, *, next_incarnation: Callable[[ChildId], Incarnation], random: Callable[[], float]
     ) -> None:
-        self.spec = spec
-        self.table = ChildTable()
+        super().__init__(spec, next_incarnation=next_incarnation, random=random)
         for child in spec.children:
             self.table.add(child)
-        self.out = Outbox()
         self.queue: deque[Queued] = deque()
-        self.starter = Starter(self.out, next_incarnation)
-        self.terminator = Terminator(self.out)
         self._significance = Significance(spec.auto_shutdown, self.table)
         self.runner = Runner(spec.strategy, self.table, self.out, self.starter, self.terminator, self._significance)
-        self._window = RestartWindow(spec.max_restarts, spec.max_seconds)
-        self._random = random
-
-    def restarts_within(self, now: float) -> int:
-        """Return how much of the restart budget is used."""
-        return self._window.within(now)
 
     def take(self, item: Internal, now: float) -> None:
         """Handle the end of a child, or a restart that is due, now that its turn has come; stale ones do nothing."""
@@ -129,11 +112,8 @@ class Supervision:
 
     def _restart(self, record: Record, now: float) -> None:
         """Count a restart; give up when it is one too many."""
-        if self._window.record(now):
-            record.attempts += 1
-            self.begin_restart(record, now, after_s=delay_s(record.spec.backoff, record.attempts, self._random))
-            return
-        self.out.emit(reports.gave_up(record, self._window))
-        record.life = Life.UNDEFINED
-        self.out.mark(record, State.FAILED, reason=record.last_exit)
-        self.finish(Exited("shutdown", gave_up=True), State.FAILED)
+        after_s = self.count_restart(record, now)
+        if after_s is None:
+            self.finish(Exited("shutdown", gave_up=True), State.FAILED)
+        else:
+            self.begin_restart(record, now, after_s=after_s)

@@ -1,8 +1,8 @@
 """One supervisor's decisions: `handle(event, now) -> list[Instruction]`.
 
 Never reads a clock, never does I/O, never starts a thread; never looks inside a nested supervisor, which is a child like
-others. The parts: `supervision` (state, restart decisions), `runner` (the operation in progress), `child_events` and `requests`
-(the handlers), `invariants`.
+others. The parts: `supervision` (state, restart decisions), `runner` (the operation in progress), `static_children` and `requests`
+(the handlers), `invariants`; the frame is `machine`'s.
 
 OTP's supervisor, and serial like it: while it starts or sweeps, requests and the ends of other children wait in order.
 Different by design: start time-outs, back-off (`backoff=None` is OTP's), `CycleChildAsked`, and a float restart window.
@@ -13,34 +13,23 @@ Source: supervisor.erl; DESIGN §4.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from dspex_runtime.core import invariants
-from dspex_runtime.core.child_events import ChildEvents
 from dspex_runtime.core.child_spec import SupervisorSpec
-from dspex_runtime.core.child_table import ChildView
-from dspex_runtime.core.events import (
-    Boot,
-    ChildExited,
-    ChildIgnored,
-    ChildReady,
-    Event,
-    ShutdownRequested,
-    StartFailed,
-    TimerFired,
-)
-from dspex_runtime.core.instructions import Exited, Instruction
+from dspex_runtime.core.events import Request
+from dspex_runtime.core.instructions import Exited
+from dspex_runtime.core.machine import Machine
 from dspex_runtime.core.operation import Died, Due, Operation, Phase, Purpose, Retry
 from dspex_runtime.core.requests import Requests
+from dspex_runtime.core.static_children import StaticChildren
 from dspex_runtime.core.supervision import Supervision
+from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.types import ChildId, Incarnation, State
 
 
-class SupervisorMachine:
-    """A supervisor without its processes.
-
-    `handle` is the only mutator. Every request is answered exactly once; the last instruction of a machine is `Exited`
-    or `BootFailed`.
+class SupervisorMachine(Machine):
+    """A supervisor with a strategy; its last instruction is `Exited` or `BootFailed`.
 
     Args:
         spec: Strategy, restart budget, children in start order (ids unique).
@@ -51,28 +40,14 @@ class SupervisorMachine:
         ValueError: Two children of the spec have the same id.
     """
 
+    _supervision: Supervision
+
     def __init__(
-        self,
-        spec: SupervisorSpec,
-        *,
-        next_incarnation: Callable[[ChildId], Incarnation],
-        random: Callable[[], float],
+        self, spec: SupervisorSpec, *, next_incarnation: Callable[[ChildId], Incarnation], random: Callable[[], float]
     ) -> None:
-        self.spec = spec
-        self._supervision = Supervision(spec, next_incarnation=next_incarnation, random=random)
-        self._child_events = ChildEvents(self._supervision)
-        self._requests = Requests(self._supervision)
-        self._story = invariants.Story()
-        self._booted = False
-
-    @property
-    def children(self) -> tuple[ChildView, ...]:
-        """Return the children in start order. Cost: proportional to their number."""
-        return self._supervision.table.views()
-
-    def child(self, child_id: ChildId) -> ChildView | None:
-        """Return one child, or None. Cost: constant."""
-        return self._supervision.table.view(child_id)
+        supervision = Supervision(spec, next_incarnation=next_incarnation, random=random)
+        super().__init__(supervision, StaticChildren(supervision))
+        self._requests = Requests(supervision)
 
     @property
     def phase(self) -> Phase:
@@ -88,63 +63,18 @@ class SupervisorMachine:
             case _:
                 return Phase.SWEEPING if operation.stopping is not None else Phase.STARTING
 
-    def restarts_within(self, now: float) -> int:
-        """Return how many restarts of the last `max_seconds` count towards `max_restarts`."""
-        return self._supervision.restarts_within(now)
-
-    def validate(self) -> None:
-        """Check every invariant.
-
-        Raises:
-            InvariantError: One does not hold; the text tells the story of the latest events.
-
-        Cost: proportional to the number of children.
-        """
-        sup = self._supervision
-        found = invariants.problems(
-            sup.table,
-            sup.runner.operation,
-            sup.queue if self._booted else (),
-            sup.out.armed,
-            done=sup.runner.done,
-        )
-        invariants.check(found, sup.table, self._story)
-
-    def handle(self, event: Event, now: float) -> list[Instruction]:
-        """Take in one event and return what is to be done about it, in order.
-
-        Args:
-            event: A fact or a request; facts about a past incarnation are ignored.
-            now: Monotonic seconds, never less than at the event before.
-
-        Cost: constant, but for sweeps and queries (the number of children they are about).
-        """
-        self._story.add(now, event)
-        sup = self._supervision
-        match event:
-            case Boot():
-                self._boot()
-            case ChildReady():
-                self._child_events.ready(event, now)
-            case ChildIgnored():
-                self._child_events.ignored(event, now)
-            case StartFailed() | ChildExited():
-                self._child_events.ended(event, now)
-            case TimerFired():
-                self._child_events.timer(event.timer)
-            case ShutdownRequested():
-                if not sup.runner.done and not sup.runner.is_finishing:
-                    sup.finish(Exited(event.reason), State.STOPPED)
-            case _:
-                self._requests.accept(event)
-        self._advance(now)
-        return sup.out.take()
-
     def _boot(self) -> None:
         runner = self._supervision.runner
-        if not self._booted and not runner.done:
+        if not runner.done:
             runner.operation = Operation(Purpose.BOOT, to_start=deque(self._supervision.table.ids()))
-        self._booted = True
+
+    def _shut_down(self, reason: ExitReason, now: float) -> None:  # noqa: ARG002 (its children are stopped one by one)
+        runner = self._supervision.runner
+        if not runner.done and not runner.is_finishing:
+            self._supervision.finish(Exited(reason), State.STOPPED)
+
+    def _accept(self, request: Request) -> None:
+        self._requests.accept(request)
 
     def _advance(self, now: float) -> None:
         """Go on until the operation waits for an event, and the head of the queue for the operation."""
@@ -159,3 +89,8 @@ class SupervisorMachine:
                 sup.take(item, now)
             else:
                 self._requests.serve(item, now)
+
+    def _problems(self) -> Iterator[str]:
+        sup = self._supervision
+        queue = sup.queue if self._booted else ()
+        return invariants.problems(sup.table, sup.runner.operation, queue, sup.out.armed, done=sup.runner.done)

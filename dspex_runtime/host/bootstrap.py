@@ -22,11 +22,12 @@ from dspex_runtime.host.assignment import Assignment, from_message
 from dspex_runtime.host.behaviours import GenServer
 from dspex_runtime.host.causes import fault_reason
 from dspex_runtime.host.channels import DataChannels
-from dspex_runtime.host.control import Control, ignore_interrupts, stop_on_sigterm
+from dspex_runtime.host.control import Control
 from dspex_runtime.host.ending import Ending
 from dspex_runtime.host.genserver import ServerHost
 from dspex_runtime.host.hosted import Hosted
 from dspex_runtime.host.logs import ProcessLog, install
+from dspex_runtime.host.os_signals import ignore_interrupts, stop_on_sigterm
 from dspex_runtime.host.own_mail import OwnMail
 from dspex_runtime.host.prefault import rehearse_in_zygote, warm_up
 from dspex_runtime.host.server_loop import ServerLoop

@@ -1,7 +1,7 @@
 """What arrives on data channels: every frame of a client becomes a queued request, a refusal, or news for one that runs.
 
-A client may have several pipes (its threads, its event loops), and what one thread of it sends over two of them is to run in
-the order in which it was sent: see `Intake.look`.
+Owns the reading, not the order: a client may have several pipes (its threads, its event loops), and what one thread of it sends
+over two of them is to run in the order in which it was sent: see `Intake.look` and `send_order`.
 
 Runs on whichever thread reads at the moment, always under the loop's lock. Runs no user code.
 """
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dspex_runtime.errors import ProtocolError
 from dspex_runtime.host.mailbox import Request
 from dspex_runtime.host.peer import Peer
+from dspex_runtime.host.send_order import SendOrder
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import UndecodableError
 
@@ -26,17 +27,6 @@ log = logging.getLogger("dspex_runtime.host")
 
 # How often what is left of a message that had come in part is read on: more bytes than a pipe holds.
 MAX_READS_OF_A_PIPE: Final = 16
-
-
-class Sender:
-    """One client: how many pipes of it are open, the highest number it has used, and whether a request of it is early."""
-
-    __slots__ = ("early", "last", "pipes")
-
-    def __init__(self) -> None:
-        self.early = False
-        self.last = 0
-        self.pipes = 0
 
 
 class Intake:
@@ -50,8 +40,7 @@ class Intake:
     def __init__(self, loop: LoopState, *, ordered: bool = False) -> None:
         self._loop = loop
         self._ordered = ordered
-        self._senders: dict[str, Sender] = {}
-        self.early: list[Request] = []  # `Request.early`, those that may be queued still
+        self.order = SendOrder()
         self.fresh: list[Request] = []  # queued by the read in progress, not yet announced as waiting; `Request.fresh` says so
 
     def read(self, peers: list[Peer]) -> None:
@@ -77,21 +66,10 @@ class Intake:
             if not cut or not self._ordered:
                 break
             looked = [peer for peer in self._loop.channels.ready() if peer in cut]
-        if not _in_order(self.early):
-            self._loop.mailbox.put_in_order(self.early)
-        for request in settled:
-            request.early = False
-            self._note_early(request, early=False)
-        if self.early:
-            self.early = [request for request in self.early if request.early]
-            for request in self.early:
-                self._note_early(request, early=True)
+        if not self.order.is_kept():
+            self._loop.mailbox.put_in_order(self.order.early)
+        self.order.settle(settled)
         return bool(ready)
-
-    def _note_early(self, request: Request, *, early: bool) -> None:
-        sender = self._senders.get(request.peer.client) if request.peer is not None else None
-        if sender is not None:
-            sender.early = early
 
     def _read_once(self, peer: Peer) -> bool:
         """Read one channel; True when it holds more that the kernel does not know of."""
@@ -144,7 +122,7 @@ class Intake:
                 raise _illegal(method, args, kwargs)
             request = Request(peer, id, method, args, kwargs, deadline, key, credit)
             if self._ordered:
-                self._place(peer, request)
+                self.order.place(peer, request)
             self.accept(request)
         elif not peer.greeted:
             self._greet(peer, message)
@@ -155,7 +133,7 @@ class Intake:
             request = Request(peer, 0, method, args, kwargs)
             request.number = number
             if self._ordered:
-                self._place(peer, request)
+                self.order.place(peer, request)
             self.accept(request)
         elif kind == m.CANCEL:
             _, id = message
@@ -180,19 +158,7 @@ class Intake:
         peer.mux = bool(hello.get("mux", peer.mux))
         peer.client = str(hello.get("client") or peer.client)
         if self._ordered:
-            peer.sender = self._senders.setdefault(peer.client, Sender())
-            peer.sender.pipes += 1
-
-    def _place(self, peer: Peer, request: Request) -> None:
-        """Say whether something that was sent before a request may still be on its way.
-
-        It may where its client has more pipes than this one, of which one may be so new that it is not watched yet: then
-        a number is missing. And what comes behind an early one has to wait for that.
-        """
-        sender, number = peer.sender, request.number
-        if sender is not None and number:
-            request.early = sender.early = sender.early or sender.pipes > 1 or number != sender.last + 1
-            sender.last = max(sender.last, number)
+            self.order.joined(peer)
 
     def accept(self, request: Request) -> None:
         """Queue a request, or answer at once why not."""
@@ -215,7 +181,7 @@ class Intake:
         request.fresh = True
         self.fresh.append(request)
         if request.early:
-            self.early.append(request)
+            self.order.early.append(request)
 
     def accept_again(self) -> None:
         """The first request of a key left unbegun: let one of those who wait for the same key be the first."""
@@ -249,23 +215,7 @@ class Intake:
         self._loop.deferred.client_gone(peer)
         for id in tuple(peer.running):
             self._cancel(peer, id)
-        sender, peer.sender = peer.sender, None
-        if sender is not None:
-            sender.pipes -= 1
-            if not sender.pipes:
-                self._senders.pop(peer.client, None)
-
-
-def _in_order(requests: list[Request]) -> bool:
-    """Return whether each client's numbers rise."""
-    last: dict[str, int] = {}
-    for request in requests:
-        if request.number and request.peer is not None:
-            client = request.peer.client
-            if request.number < last.get(client, 0):
-                return False
-            last[client] = request.number
-    return True
+        self.order.left(peer)
 
 
 def _illegal(method: Any, args: Any, kwargs: Any) -> ProtocolError:

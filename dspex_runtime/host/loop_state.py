@@ -7,6 +7,7 @@ loop, on any thread; what the parent asks is in `loop_control`, who reads and ru
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from dspex_runtime.wire.codec import Codec
 Owed = tuple[Request, Any]  # a reply to be sent between terminate() and the exit
 
 
-class LoopState:
+class LoopState(ABC):
     """The state of one module process's loop.
 
     Args:
@@ -179,9 +180,9 @@ class LoopState:
         if queued and not self._suspended:
             self._find_thread()
 
+    @abstractmethod
     def _find_thread(self) -> None:
         """See that somebody runs what is queued."""
-        raise NotImplementedError
 
     def _wake_all(self) -> None:
         self._special = True

@@ -10,8 +10,8 @@ from dspex_runtime.osproc.channel import Channel
 from dspex_runtime.wire import messages as m
 
 if TYPE_CHECKING:
-    from dspex_runtime.host.intake import Sender
     from dspex_runtime.host.mailbox import Request
+    from dspex_runtime.host.send_order import Sender
 
 # A client that reads nothing for this long (stopped, swapped out) loses its channel: it must not hold up the module for
 # everybody else. Bounded by this, not by the call's deadline, which may be an hour away.

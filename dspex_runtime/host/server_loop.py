@@ -62,7 +62,7 @@ class ServerLoop(ControlledLoop):
                     self.channels.arm(0)
                     self._resumed.wait()
                 elif mailbox:
-                    if self.intake.early and mailbox.is_early():
+                    if self.intake.order.early and mailbox.is_early():
                         self._look()
                     elif (request := mailbox.take(time.monotonic())) is not None:
                         self._begin(request)
@@ -166,7 +166,7 @@ class ServerLoop(ControlledLoop):
 
     def _look(self) -> None:
         """See that nothing that was sent before what is the first in the queue is still on its way."""
-        early = list(self.intake.early)
+        early = list(self.intake.order.early)
         served = self.parent_waits()
         if served is not None:  # a pipe, perhaps, that we do not watch yet
             self.calls.flush()

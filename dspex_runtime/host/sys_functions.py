@@ -46,30 +46,34 @@ class SysFunctions:
     def serve(self, op: str, args: dict[str, Any], answer: Answer) -> None:
         """Carry out one of SYS_OPS; `answer` is called with what gives the answer, now or on the main thread."""
         loop, hosted = self._loop, self._hosted
+
+        def serve_on_main() -> None:
+            answer(lambda: _shielded(op, lambda: self._between_callbacks(op, args)))
+
         match op:
             case "reply":
                 answer(lambda: self._reply(args["number"], args["value"]))
-                return
             case "resume":
                 answer(lambda: loop.suspend(False))
-                return
             case "suspend" if not hosted.serial:  # calls that run on go on; a module has no "between two callbacks"
                 answer(lambda: loop.suspend(True))
-                return
-            case "suspend":
-                function: Callable[[], Any] = lambda: loop.suspend(True)  # noqa: E731
-            case "get_state":
-                function = hosted.get_state
-            case "replace_state":
-                function = lambda: self._replace_state(_function(args["function"]))  # noqa: E731
-            case "status":
-                function = self._status
+            case _ if hosted.serial:
+                loop.run_behind(str(args.get("client", "")), serve_on_main)
             case _:
-                function = lambda: self._debug(str(args["command"]), args)  # noqa: E731
-        if hosted.serial:
-            loop.run_behind(str(args.get("client", "")), lambda: answer(lambda: _shielded(op, function)))
-        else:
-            loop.run_on_main(lambda: answer(lambda: _shielded(op, function)))
+                loop.run_on_main(serve_on_main)
+
+    def _between_callbacks(self, op: str, args: dict[str, Any]) -> Any:
+        match op:
+            case "suspend":
+                return self._loop.suspend(True)
+            case "get_state":
+                return self._hosted.get_state()
+            case "replace_state":
+                return self._replace_state(_function(args["function"]))
+            case "status":
+                return self._status()
+            case _:
+                return self._debug(str(args["command"]), args)
 
     def _status(self) -> dict[str, Any]:
         counts = self._loop.counts()

@@ -1,7 +1,8 @@
 """Whether the control thread has something of the parent's left to do; whoever must not get ahead of that waits for it here.
 
 A new pipe of a client is announced on the control pipe. Its client may have written to it, and then to an older pipe, before
-the control thread has seen the announcement.
+the control thread has seen the announcement. Owns who waits; never reads the pipe and never blocks: whoever waits does so on
+the event it was given, under no lock of this file.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class Turns:
 
     def __init__(self, fileno: int, wake: Callable[[], None]) -> None:
         self._wake = wake
+        self._lock = threading.Lock()  # of what follows: the control thread takes what a call thread adds to
         self._poller = select.poll()
         self._poller.register(fileno, select.POLLIN)
         self._busy = True  # until it waits for the first time
@@ -29,22 +31,26 @@ class Turns:
 
     def unserved(self) -> threading.Event | None:
         """Return what is set when everything that had come from the parent is served; None: it is. One thread at a time."""
-        # In this order: the flag goes up before the pipe is read.
-        if not self._poller.poll(0) and not self._busy:
-            return None
-        served = threading.Event()
-        self._waiting.append(served)
+        readable = bool(self._poller.poll(0))  # before the flag is looked at: it goes up before the pipe is read
+        with self._lock:
+            if not readable and not self._busy:
+                return None
+            served = threading.Event()
+            self._waiting.append(served)
         self._wake()
         return served
 
     def begin(self) -> bool:
         """The control thread's wait is over; it has read nothing yet. True when it has to look into the pipe for somebody."""
-        self._busy = True
-        self._due, self._waiting = self._waiting, []
-        return bool(self._due)
+        with self._lock:
+            self._busy = True
+            self._due, self._waiting = self._waiting, []
+            return bool(self._due)
 
     def end(self) -> None:
         """The control thread has served what had come, and waits now."""
-        self._busy = False
-        for served in self._due:
+        with self._lock:
+            self._busy = False
+            due, self._due = self._due, []
+        for served in due:
             served.set()

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from dspex_runtime.core.child_spec import ChildSpec
 from dspex_runtime.exit_reason import is_abnormal
-from dspex_runtime.node.module_process import Ending, ModuleProcess
+from dspex_runtime.node.ending import Ending
+from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.node.reports import Reports
 from dspex_runtime.types import Kind
 

@@ -1,4 +1,8 @@
-"""What a supervisor machine decided, done: processes started and ended, timers set, states shown, answers given."""
+"""What a supervisor machine decided, done: processes started and ended, timers set, states shown, answers given.
+
+Owns nothing that outlives an instruction but the parts that it hands them to. Never decides anything, and never ends what no
+machine has asked it to: that is `killing`.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,18 @@ from typing import TYPE_CHECKING, Any, assert_never
 from dspex_runtime.core import events as ev
 from dspex_runtime.core import instructions as do
 from dspex_runtime.core.child_spec import ChildSpec
-from dspex_runtime.core.names import ROOT
 from dspex_runtime.errors import DspexError, StartError, SupervisorError
 from dspex_runtime.exit_reason import ExitReason
+from dspex_runtime.node.ending import Ending
 from dspex_runtime.node.error_reports import ErrorReports
 from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.handing_on import is_tellable
+from dspex_runtime.node.killing import Killing
 from dspex_runtime.node.launcher import Launcher
-from dspex_runtime.node.module_process import Ending, ModuleProcess
+from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.node.naming import Naming
-from dspex_runtime.node.registry import Record, Registry
+from dspex_runtime.node.outcomes import Outcomes
+from dspex_runtime.node.registry import Registry
 from dspex_runtime.node.relations import Relations
 from dspex_runtime.node.reports import Reports
 from dspex_runtime.node.states import States
@@ -52,7 +58,8 @@ class Executor:
         self._naming = naming
         self.states = States(supervision, registry, reports)
         self._errors = ErrorReports(reports)
-        self.ended: dict[str, SupervisorNode] = {}  #: roots that gave up or shut themselves down, by key
+        self.outcomes = Outcomes(supervision, registry, reports, relations, self.states)
+        self.killing = Killing(supervision, loop, launcher, reports, self.outcomes)
 
     def execute(self, node: SupervisorNode, instructions: Sequence[do.Instruction]) -> None:
         """Carry out what `node`'s machine answered to one event, in order."""
@@ -79,11 +86,11 @@ class Executor:
                     if node.key.startswith("@"):  # it was there for this child alone
                         self._supervision.deliver(node, ev.ShutdownRequested("normal"))
                 case do.Booted():
-                    self._booted(node)
+                    self.outcomes.booted(node)
                 case do.BootFailed(child, reason, error):
-                    self._boot_failed(node, child, reason, error)
+                    self.outcomes.boot_failed(node, child, reason, error)
                 case do.Exited():
-                    self._exited(node, instruction)
+                    self.outcomes.exited(node, instruction)
                 case _:
                     assert_never(instruction)
 
@@ -117,7 +124,7 @@ class Executor:
             self._ended(node, process, ending)
 
         launched = node.launched(spec)
-        record.process = ModuleProcess(
+        record.process = process = ModuleProcess(
             self._loop,
             id=full_id,
             incarnation=incarnation,
@@ -127,10 +134,12 @@ class Executor:
             on_event=self._errors.event,
             on_request=self._relations.asked,
         )
-        self._launcher.start(record.process)
+        node.processes[process] = None
+        self._launcher.start(process)
 
     def _ended(self, node: SupervisorNode, process: ModuleProcess, ending: Ending) -> None:
         """Free what it held, tell who watches and who is linked, then let the supervisor decide: in this order (§2.7)."""
+        node.processes.pop(process, None)
         record = self._registry.get(process.id)
         stopping = node.killed_because is not None or (record is not None and record.state is State.STOPPING)
         self._errors.ended(process, ending, expected=stopping)
@@ -144,7 +153,7 @@ class Executor:
 
     def _tell_supervisor(self, node: SupervisorNode, process: ModuleProcess, ending: Ending) -> None:
         if node.killed_because is not None:
-            self._killed_one(node)
+            self.killing.lost_one(node)
             return
         child, incarnation = process.spec.id, Incarnation(process.incarnation)
         if ending.ignored:
@@ -197,7 +206,7 @@ class Executor:
     def _kill(self, node: SupervisorNode, child: ChildId, reason: ExitReason) -> None:
         below = self._supervision.node_of(node.full_id(child))
         if below is not None:
-            self._kill_supervisor(below, reason)
+            self.killing.kill_supervisor(below, reason)
             return
         process = self._process(node, child)
         if process is not None:
@@ -207,111 +216,6 @@ class Executor:
     def _process(self, node: SupervisorNode, child: ChildId) -> ModuleProcess | None:
         record = self._registry.get(node.full_id(child))
         return record.process if record is not None else None
-
-    # -- exit signals -----------------------------------------------------------------------------------------------
-
-    def end(self, record: Record, reason: ExitReason, sender: str) -> None:
-        """End a process in order because of a signal; to its supervisor it is a process that ended with that reason."""
-        process = record.process
-        assert process is not None
-        shutdown = process.spec.shutdown
-        if shutdown.brutal:
-            self.kill(record, reason, sender)
-            return
-        self._reports.emit("exit_signal", record.id, incarnation=record.incarnation, reason=reason, sender=sender)
-        process.stop(shutdown, reason)
-        self._launcher.abandon(process)
-        if shutdown.timeout_s is not None:
-            self._loop.call_later(shutdown.timeout_s, lambda: process.kill("killed"))
-
-    def kill(self, record: Record, reason: ExitReason, sender: str) -> None:
-        """End a process, or a supervisor with all that is below it, at once because of a signal."""
-        self._reports.emit("exit_signal", record.id, incarnation=record.incarnation, reason=reason, sender=sender)
-        below = self._supervision.node_of(record.id)
-        if below is not None:
-            if below.killed_because is None:
-                self._kill_supervisor(below, reason)
-        elif record.process is not None:
-            record.process.kill(reason)
-            self._launcher.abandon(record.process)
-
-    # -- killing a supervisor: no order, no goodbye, and its end is told when everything below is dead ----------------
-
-    def _kill_supervisor(self, node: SupervisorNode, reason: ExitReason) -> None:
-        node.killed_because = reason
-        for timer in node.timers.values():
-            timer.cancel()
-        for below in self._supervision.below(node):
-            self._kill_supervisor(below, reason)
-        for process in self._processes_of(node):
-            process.kill("killed")
-            self._launcher.abandon(process)
-        self._killed_one(node)
-
-    def _processes_of(self, node: SupervisorNode) -> list[ModuleProcess]:
-        return [r.process for r in self._registry if r.process is not None and r.id.rpartition("/")[0] == node.path]
-
-    def _killed_one(self, node: SupervisorNode) -> None:
-        """Something under a killed supervisor is gone: when it was the last, so is the supervisor."""
-        if node.closed or node.killed_because is None or self._processes_of(node) or self._supervision.below(node):
-            return
-        self._supervision.close_node(node)
-        if node.spec.dynamic:
-            self.states.forget(node.path)
-        self.states.killed(node)
-        self._down(node, node.killed_because)
-        parent = node.parent
-        assert parent is not None  # only a child is ever killed
-        if parent.killed_because is not None:
-            self._killed_one(parent)
-        else:
-            self._supervision.deliver(parent, ev.ChildExited(node.child_id, Incarnation(node.incarnation), node.killed_because))
-
-    # -- the supervisor itself --------------------------------------------------------------------------------------
-
-    def _booted(self, node: SupervisorNode) -> None:
-        self.ended.pop(node.key, None)
-        self._supervision.announce(node, 0)
-        booted, node.booted = node.booted, None
-        if booted is not None:
-            booted(None)
-
-    def _boot_failed(self, node: SupervisorNode, child: ChildId, reason: ExitReason, error: dict[str, Any] | None) -> None:
-        booted, node.booted = node.booted, None
-        self._supervision.close_node(node)
-        self._down(node, reason)
-        if booted is not None:
-            booted(_start_error(node.full_id(child), reason, error))
-
-    def _exited(self, node: SupervisorNode, exited: do.Exited) -> None:
-        booted, node.booted = node.booted, None
-        self._supervision.close_node(node)
-        parent = node.parent
-        if exited.gave_up:
-            self._reports.emit("gave_up", _title(node), max_restarts=node.spec.max_restarts)
-        elif node.spec.dynamic and parent is not None:
-            self.states.forget(node.path)  # nothing brings them back; what gave up stays visible until it is started again
-        if exited.auto_shutdown:
-            self._reports.emit("auto_shutdown", _title(node), auto_shutdown=node.spec.auto_shutdown.value)
-        self._down(node, exited.reason, gave_up=exited.gave_up)
-        if parent is None:
-            node.ending = exited
-            if exited.gave_up or exited.auto_shutdown:
-                self.ended[node.key] = node
-            node.exited(exited.gave_up)
-        else:
-            child, incarnation = node.child_id, Incarnation(node.incarnation)
-            if booted is not None:  # stopped before it was up
-                self._supervision.deliver(parent, ev.StartFailed(child, incarnation, exited.reason, None))
-            else:
-                self._supervision.deliver(parent, ev.ChildExited(child, incarnation, exited.reason))
-
-    def _down(self, node: SupervisorNode, reason: ExitReason, *, gave_up: bool = False) -> None:
-        record = self._registry.get(node.path)
-        if record is not None:
-            record.exited(node.incarnation, reason)
-            record.gave_up = gave_up
-        self._relations.ended(node.path or node.key or ROOT, node.incarnation, reason)
 
     # -- telling ----------------------------------------------------------------------------------------------------
 
@@ -343,23 +247,10 @@ class Executor:
                 self._supervision.answer(request, None, _error(node, result))
 
 
-def _title(node: SupervisorNode) -> str:
-    """Return what events call a supervisor; one of a child alone goes by the child's id."""
-    return node.path or node.key.removeprefix("@") or "root"
-
-
 def _error(node: SupervisorNode, err: do.Err) -> DspexError:
     if err.code == "start_failed":
-        return _start_error(node.full_id(err.child_id or ChildId("")), err.reason or "noproc", err.error)
+        return start_error(node.full_id(err.child_id or ChildId("")), err.reason or "noproc", err.error)
     return SupervisorError(err.code, err.message, id=node.path or None)
-
-
-def _start_error(full_id: str, reason: ExitReason, error: dict[str, Any] | None) -> StartError:
-    if error is not None and error.get("class") == "StartError":  # of a child further down: it says more than we could
-        inner = DspexError.from_wire(error)
-        assert isinstance(inner, StartError)
-        return inner
-    return start_error(full_id, reason, error)
 
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:

@@ -130,11 +130,12 @@ class Linking:
 
     def _signal(self, receiver: ProcessId, sender: Endpoint, reason: ExitReason, taken: Callable[[], None] | None = None) -> None:
         """`taken`: it is no link's signal, and who sent it waits."""
-        record, tree = self._registry.get(receiver.id), self._tree()
-        if record is None or tree is None or record.incarnation != receiver.incarnation or not tree.alive(record):
+        living = self._living(receiver)
+        if living is None:
             if taken is not None:
                 taken()
             return
+        record, tree = living
         who = sender if isinstance(sender, ProcessId) else ProcessId(sender.label, 0)
         launch = record.spec.launch
         trap_exit = launch is None or launch.trap_exit
@@ -160,10 +161,17 @@ class Linking:
         """Return whether an endpoint lives; whoever has a connection does."""
         if not isinstance(endpoint, ProcessId):
             return True
-        record, tree = self._registry.get(endpoint.id), self._tree()
         if endpoint.id == ROOT:
+            tree = self._tree()
             return tree is not None and 0 < endpoint.incarnation == tree.root()
-        return record is not None and tree is not None and record.incarnation == endpoint.incarnation and tree.alive(record)
+        return self._living(endpoint) is not None
+
+    def _living(self, process: ProcessId) -> tuple[Record, Tree] | None:
+        """Return the record of an incarnation that lives, and the tree that it lives in; the root has none."""
+        record, tree = self._registry.get(process.id), self._tree()
+        if record is None or tree is None or record.incarnation != process.incarnation or not tree.alive(record):
+            return None
+        return record, tree
 
     def _take_refs(self, session: Session, other: ProcessId) -> list[int]:
         of_session = self._refs.get(session, {})

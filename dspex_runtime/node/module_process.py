@@ -2,7 +2,7 @@
 
 Life: a fork from the zygote is assigned -> READY (and the readiness call) or FAULT -> ... -> exit status from the zygote.
 `on_end` is called exactly once, after everything the process had sent was handled: pipe end is not death, death is not pipe
-end. The exit reason is, in this order: why we killed it, its own BYE frame, the wait status.
+end. Never decides what follows from its end, and never reaps: the zygote does. Which reason it ended for: `ending`.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dspex_runtime import exit_reason
 from dspex_runtime.core.child_spec import ChildSpec, LaunchSpec, Shutdown
 from dspex_runtime.core.keys import show
 from dspex_runtime.core.launch_map import to_map
-from dspex_runtime.errors import BusyError, StartError
+from dspex_runtime.errors import StartError
 from dspex_runtime.exit_reason import ExitReason
-from dspex_runtime.node.event_loop import EventLoop, Timer
+from dspex_runtime.node.control_requests import Answer, ControlRequests
+from dspex_runtime.node.ending import Ending, reason_of
+from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.handing_on import told
 from dspex_runtime.node.peer import PLAIN, Peer
 from dspex_runtime.types import Kind
@@ -29,26 +30,6 @@ from dspex_runtime.wire.faults import to_fault
 from dspex_runtime.wire.messages import BYE, CANCEL, CHANNEL, CONTROL, EVENT, FAULT, READY, REPLY, Message
 
 CONTROL_LOST_GRACE_S: Final = 2.0  # a process that closed its control pipe is on its way out, or is broken and is killed
-
-_WHY_SILENT: Final = "it is still in a callback, C code holds its GIL, or it is stopped"
-
-Answer = Callable[[Any, dict[str, Any] | None], None]  # (value, fault)
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a process ended; `ready` says whether it had become ready before."""
-
-    reason: ExitReason
-    ready: bool
-    ignored: bool
-    fault: dict[str, Any] | None
-
-
-@dataclass(slots=True)
-class _Pending:
-    answer: Answer
-    timer: Timer | None
 
 
 class ModuleProcess:
@@ -92,8 +73,7 @@ class ModuleProcess:
         self._fault: dict[str, Any] | None = None
         self._kill_reason: ExitReason | None = None
         self._mail: list[Any] = []  #: messages for it from before it had a process
-        self._requests: dict[int, _Pending] = {}
-        self._next_request = 1
+        self._requests = ControlRequests(loop, id, self._to_fault)
 
     @property
     def launch(self) -> LaunchSpec:
@@ -134,10 +114,7 @@ class ModuleProcess:
             case [int(kind), 0, dict() as fault] if kind == FAULT:
                 self._fault = fault
             case [int(kind), int(request), value] if kind in (REPLY, FAULT):
-                pending = self._requests.pop(request, None)
-                if pending is not None:
-                    _cancel(pending.timer)
-                    pending.answer(*((value, None) if kind == REPLY else (None, value)))
+                self._requests.answered(request, *((value, None) if kind == REPLY else (None, value)))
             case [int(kind), 0, dict() as event] if kind == EVENT:
                 self._on_event(self, event)
             case [int(kind), 0, reason] if kind == BYE and exit_reason.is_exit_reason(reason):
@@ -217,19 +194,9 @@ class ModuleProcess:
     def request(self, op: str, args: dict[str, Any], timeout_s: float | None, answer: Answer) -> None:
         """Ask the control thread something; `answer` gets the value or a fault, exactly once (BusyError on time-out)."""
         if self._peer is None or self._peer.closed:
-            answer(None, self._to_fault(BusyError(f"{self.id!r} has no control pipe", id=self.id)))
+            self._requests.refuse("has no control pipe", answer)
             return
-        number = self._next_request
-        self._next_request += 1
-        timer = None if timeout_s is None else self._loop.call_later(timeout_s, lambda: self._unanswered(number, op, timeout_s))
-        self._requests[number] = _Pending(answer, timer)
-        self._peer.send([CONTROL, number, op, args])
-
-    def _unanswered(self, number: int, op: str, timeout_s: float) -> None:
-        pending = self._requests.pop(number, None)
-        if pending is not None:
-            message = f"{self.id!r} did not answer {op!r} within {timeout_s:g} s: {_WHY_SILENT}"
-            pending.answer(None, self._to_fault(BusyError(message, id=self.id)))
+        self._peer.send([CONTROL, self._requests.add(op, timeout_s, answer), op, args])
 
     # -- ending -----------------------------------------------------------------------------------------------------
 
@@ -285,14 +252,10 @@ class ModuleProcess:
         self._ended = True
         if self._peer is not None:
             self._peer.close()
-        for pending in self._requests.values():
-            _cancel(pending.timer)
-        answers = [pending.answer for pending in self._requests.values()]
-        self._requests.clear()
-        gone = self._to_fault(BusyError(f"{self.id!r} ended before it answered", id=self.id))
-        for answer in answers:
-            answer(None, gone)
-        self._on_end(self, Ending(self._reason(wait_status), self._ready, self._ignored, self._fault))
+        self._requests.close()
+        start_fault = None if self._ready else self._fault
+        reason = reason_of(wait_status, bye=self._bye, kill_reason=self._kill_reason, start_fault=start_fault)
+        self._on_end(self, Ending(reason, self._ready, self._ignored, self._fault))
 
     def never_forked(self, message: str, error: StartError | None = None) -> None:
         """No process could be had for it: ends as a failed start, with `error` if the zygote itself did not start."""
@@ -305,24 +268,3 @@ class ModuleProcess:
 
     def _to_fault(self, error: Exception) -> dict[str, Any]:
         return to_fault(error, id=self.id, incarnation=self.incarnation, codec=PLAIN)
-
-    def _reason(self, wait_status: int) -> ExitReason:
-        by_status = exit_reason.from_wait_status(wait_status)
-        if self._bye is not None and by_status != "killed":
-            return self._bye
-        if self._kill_reason is not None:
-            return self._kill_reason  # also when it went by itself a moment before the signal
-        if self._bye is not None:
-            return self._bye
-        if self._fault is not None and not self._ready:
-            return _fault_reason(self._fault)
-        return by_status
-
-
-def _fault_reason(fault: dict[str, Any]) -> ExitReason:
-    return ("error", str(fault.get("type", "Exception")), str(fault.get("message", "")), str(fault.get("traceback", "")))
-
-
-def _cancel(timer: Timer | None) -> None:
-    if timer is not None:
-        timer.cancel()

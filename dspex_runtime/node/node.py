@@ -28,6 +28,7 @@ from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.node import operations
 from dspex_runtime.node.broker import Broker
 from dspex_runtime.node.event_loop import EventLoop
+from dspex_runtime.node.front_door import FrontDoor
 from dspex_runtime.node.launcher import Launcher
 from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.node.module_session import ModuleSession
@@ -41,7 +42,7 @@ from dspex_runtime.node.session import Responder, Session, send_fault
 from dspex_runtime.node.supervision import Supervision
 from dspex_runtime.node.waiting import Waiters
 from dspex_runtime.node.watchdog import Watchdog, metrics
-from dspex_runtime.osproc import lifeline, limits, rendezvous
+from dspex_runtime.osproc import lifeline, limits
 from dspex_runtime.osproc.board import Board
 from dspex_runtime.osproc.subreaper import set_subreaper
 from dspex_runtime.version import VERSION
@@ -50,7 +51,6 @@ log = logging.getLogger(__name__)
 
 LOG_MAX_BYTES: Final = 10 * 2**20  # a module's log file is rotated at this size ...
 LOG_KEEP: Final = 3  # ... and so many old ones are kept
-ACCEPT_PAUSE_S: Final = 0.2  # when no descriptor is left for a new client
 
 
 class Node:
@@ -78,9 +78,7 @@ class Node:
         self.watchdog: Watchdog | None = None
         self.board: Board | None = None
         self.state_dir = Path()
-        self.socket_path = ""
-        self._claim: rendezvous.Claim | None = None
-        self._listener: socket.socket | None = None
+        self._door = FrontDoor(self.loop, self._accept)
         self._lifeline: tuple[int, int] | None = None
         self._temporary_state = False
         self._cwd = "/"
@@ -90,6 +88,11 @@ class Node:
         self._accept(boot, owner=True)
         self.registry.on_change += [self.broker.changed, self.waiters.changed]
         self.registry.on_forgotten.append(self._remove_logs)
+
+    @property
+    def socket_path(self) -> str:
+        """Where clients find this runtime; "" before it has its name."""
+        return self._door.path
 
     def run(self) -> int:
         """Serve until the tree has stopped. Returns 0, or 1 when it never came up."""
@@ -113,13 +116,12 @@ class Node:
         try:
             spec = self.spec = parse(args["config"])
             self.name = spec.name
-            self._claim = rendezvous.claim(spec.name)
-            self.socket_path = str(self._claim.path)
+            self._door.claim(spec.name)
             self._cwd = spec.base_dir
             self._open_directories(spec)
             limits.raise_nofile()
             self._open_machinery(spec, [str(entry) for entry in args.get("sys_path") or ()])
-            self._listener = rendezvous.listen(self._claim)
+            self._door.open()
         except DspexError as exc:
             self._boot_failed(exc)
             return
@@ -127,8 +129,6 @@ class Node:
             hint = "`dspex doctor` shows what this machine allows"
             self._boot_failed(StartError(f"the runtime could not start: {exc}", hint=hint))
             return
-        self._listener.setblocking(False)  # a client that is gone before it is accepted must not block the loop
-        self.loop.watch(self._listener.fileno(), self._accept_ready)
         self.reports.follow(responder.session.peer, 0, None, list)
         assert self.supervision is not None
         self.supervision.boot(spec.tree, self._tree_booted, self._root_exited)
@@ -137,8 +137,7 @@ class Node:
         if spec.state_dir is None:
             self.state_dir = Path(tempfile.mkdtemp(prefix=f"dspex-{spec.name}-"))
             self._temporary_state = True
-            assert self._claim is not None
-            self._claim.takes_along(self.state_dir)
+            self._door.takes_along(self.state_dir)
         else:
             self.state_dir = Path(spec.state_dir)
         try:
@@ -225,24 +224,6 @@ class Node:
 
     # -- clients ----------------------------------------------------------------------------------------------------
 
-    def _accept_ready(self) -> None:
-        assert self._listener is not None
-        try:
-            sock, _ = self._listener.accept()
-        except BlockingIOError:
-            return
-        except OSError as exc:
-            log.error("cannot accept a client: %s", exc)
-            # Level-triggered: without a pause the loop would spin on a connection that it cannot take.
-            self.loop.forget(self._listener.fileno())
-            self.loop.call_later(ACCEPT_PAUSE_S, self._accept_again)
-            return
-        self._accept(sock)
-
-    def _accept_again(self) -> None:
-        if self._listener is not None:
-            self.loop.watch(self._listener.fileno(), self._accept_ready)
-
     def _accept(self, sock: socket.socket, *, owner: bool = False) -> None:
         def peer_of(session: Session) -> Peer:
             return Peer(self.loop, sock, session.message, session.closed)
@@ -280,7 +261,7 @@ class Node:
         figures = metrics(self.board, process.slot) if self.board is not None and process is not None else {}
         if process is not None and process.boot_s is not None:
             figures["boot_ms"] = process.boot_s * 1e3
-        supervisor = self.supervision.facts(record) if self.supervision is not None else None
+        supervisor = self.supervision.view.facts(record) if self.supervision is not None else None
         return record.info(figures).as_dict() | {"supervisor": supervisor}
 
     def snapshot(self) -> list[Event]:
@@ -320,13 +301,7 @@ class Node:
         self.loop.call_soon(self.loop.stop)
 
     def _leave_rendezvous(self) -> None:
-        if self._listener is not None:
-            self.loop.forget(self._listener.fileno())
-            self._listener.close()
-            self._listener = None
-        if self._claim is not None:
-            self._claim.release()
-            self._claim = None
+        self._door.close()
         if self._temporary_state:
             shutil.rmtree(self.state_dir, ignore_errors=True)
 

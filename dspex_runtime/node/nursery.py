@@ -1,15 +1,12 @@
 """One zygote and the processes that it has made ready: hands each start one, in the order they were asked for.
 
-A start takes a spare when one is idle, else the next fork. The zygote is replaced when it dies (after a growing delay when it
-keeps dying); what it had forked is then its keeper's to reap. Knows nothing of modules that have their process: those are
-the keeper's.
+A start takes a spare when one is idle, else the next fork. The zygote is replaced when it dies (`zygote_life`); what it had
+forked is then its keeper's to reap. Knows nothing of modules that have their process: those are the keeper's.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -20,13 +17,13 @@ from dspex_runtime.node.event_loop import EventLoop, Timer
 from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.node.peer import Peer
 from dspex_runtime.node.spares import Pool, Spare
+from dspex_runtime.node.zygote_life import ZygoteLife
 from dspex_runtime.osproc.warmth import Warmth
 from dspex_runtime.osproc.zygote_client import Zygote
 from dspex_runtime.wire.messages import Message
 
 log = logging.getLogger(__name__)
 
-RESPAWN_DELAYS_S: Final = (0.0, 0.1, 0.5, 2.0, 10.0)  # before the nth replacement of a zygote that never got ready
 MAX_FORKS_AHEAD: Final = 8  # forks asked for and not yet there; more only lengthens the zygote's queue
 REFILL_AFTER_S: Final = 0.02  # spares are refilled when no start has waited for this long
 
@@ -70,25 +67,19 @@ class Nursery:
         self.refusal: StartError | None = None
         self._loop = loop
         self._keeper = keeper
-        self._spawn = spawn
         self._warm = Pool(warmth, spares)
         self._cold = Pool(Warmth.COLD, 0)  #: forked for starts that wait or are announced; none is kept in store
         self._waiting: deque[ModuleProcess] = deque()
         self._ahead = 0  #: starts announced and not yet made
         self._children: set[int] = set()
-        self._zygote: Zygote | None = None
-        self._ending: int | None = None  #: the zygote that was closed, until it is collected
-        self._peer: Peer | None = None
-        self._ready = False
-        self._was_ready = False
-        self._failures = 0
+        self._zygote = ZygoteLife(loop, spawn, on_message=self._message, on_lost=self._zygote_lost, on_failed=self._zygote_failed)
         self._closing = False
         self._refill_timer: Timer | None = None
 
     @property
     def zygote_pid(self) -> int | None:
         """The living zygote's pid."""
-        return self._zygote.pid if self._zygote else None
+        return self._zygote.pid
 
     # -- the zygote -------------------------------------------------------------------------------------------------
 
@@ -98,8 +89,7 @@ class Nursery:
         Raises:
             OSError: It could not be started.
         """
-        self._zygote = self._spawn()
-        self._peer = Peer(self._loop, self._zygote.sock, self._message, self._lost)
+        self._zygote.open()
 
     def _message(self, peer: Peer, message: Message) -> None:
         match message:
@@ -109,8 +99,7 @@ class Nursery:
                 self._exited(pid, status)
                 peer.send(["reap", pid])
             case ["ready", dict() as info]:
-                self._ready = self._was_ready = True
-                self._failures = 0
+                self._zygote.became_ready()
                 self._keeper.report("zygote_ready", serves=self.name, **info)
                 self._ask_forks()
                 self._refill_later()
@@ -127,7 +116,7 @@ class Nursery:
     def _preload_failed(self, why: dict[str, Any]) -> None:
         message, traceback = str(why.get("message")), str(why.get("traceback") or "")
         self._keeper.report("zygote_failed", serves=self.name, message=message)
-        if self._was_ready:
+        if self._zygote.was_ready:
             return  # it worked before: what is missing now may come back
         self.refusal = StartError(message, remote_traceback=traceback or None, reason=("error", "PreloadError", message, traceback))
         self._keeper.refused(self, self.refusal)
@@ -137,38 +126,19 @@ class Nursery:
         while self._waiting and self.refusal is not None:
             self._waiting.popleft().never_forked(str(self.refusal), self.refusal)
 
-    def _lost(self, _peer: Peer, error: Exception | None) -> None:
-        zygote, self._zygote, self._peer, self._ready = self._zygote, None, None, False
-        if zygote is None:
-            return
-        if error is not None:
-            log.error("zygote: %s", error)
-        os.kill(zygote.pid, signal.SIGKILL)  # its socket closed: it is gone, or of no use; this makes the wait short
-        os.waitpid(zygote.pid, 0)
-        if self._closing or self.refusal is not None:
+    def _zygote_lost(self, pid: int) -> None:
+        if self.refusal is not None:
             return
         modules = len(self._children) - len(self._warm) - len(self._cold)
         self._warm.clear()
         self._cold.clear()
         children, self._children = self._children, set()
         self._keeper.orphaned(children)
-        delay_s = self._reopen_later()
-        self._keeper.report("zygote_lost", serves=self.name, pid=zygote.pid, modules=modules, again_in_s=delay_s)
+        delay_s = self._zygote.reopen_later()
+        self._keeper.report("zygote_lost", serves=self.name, pid=pid, modules=modules, again_in_s=delay_s)
 
-    def _reopen_later(self) -> float:
-        delay_s = RESPAWN_DELAYS_S[min(self._failures, len(RESPAWN_DELAYS_S) - 1)]
-        self._failures += 1
-        self._loop.call_later(delay_s, self._reopen)
-        return delay_s
-
-    def _reopen(self) -> None:
-        if self._closing or self._zygote is not None:
-            return
-        try:
-            self.open()
-        except OSError as exc:
-            self._keeper.report("zygote_failed", serves=self.name, message=f"cannot start a zygote: {exc}")
-            self._reopen_later()
+    def _zygote_failed(self, text: str) -> None:
+        self._keeper.report("zygote_failed", serves=self.name, message=text)
 
     # -- starting ---------------------------------------------------------------------------------------------------
 
@@ -205,7 +175,7 @@ class Nursery:
         return True
 
     def _ask_forks(self) -> None:
-        if not self._ready or self._peer is None:
+        if not self._zygote.ready:
             return
         # Whoever waits gets a cold fork: a rehearsal pays only while nobody waits for it.
         coming = max(0, self._ahead - len(self._cold))
@@ -216,16 +186,15 @@ class Nursery:
             self._ask(self._cold, wanted - self._cold.asked)
 
     def _ask(self, pool: Pool, n: int) -> None:
-        assert self._peer is not None
         pool.asked += n
-        self._peer.send(["fork", n, int(pool.warmth)])
+        self._zygote.send(["fork", n, int(pool.warmth)])
 
     def _refill_later(self) -> None:
         if self._refill_timer is None or self._refill_timer.callback is None:
             self._refill_timer = self._loop.call_later(REFILL_AFTER_S, self._refill)
 
     def _refill(self) -> None:
-        if not self._ready or self._peer is None or self._closing:
+        if not self._zygote.ready or self._closing:
             return
         if self._waiting or self._ahead:
             self._refill_later()  # a tree is coming up: its starts go first
@@ -273,16 +242,8 @@ class Nursery:
             self._waiting.popleft().never_forked("the runtime is stopping")
         self._warm.clear()
         self._cold.clear()
-        if self._peer is not None and self._zygote is not None:
-            if not self._ready:
-                os.kill(self._zygote.pid, signal.SIGKILL)  # still importing; it has no children
-            zygote, self._zygote = self._zygote, None
-            self._peer.send(["quit"])
-            self._peer.close()
-            self._ending = zygote.pid
+        self._zygote.close()
 
     def collect(self) -> None:
         """Wait until the zygote that was closed is gone."""
-        if self._ending is not None:
-            os.waitpid(self._ending, 0)
-            self._ending = None
+        self._zygote.collect()

@@ -64,8 +64,10 @@ class States:
 
     def killed(self, node: SupervisorNode) -> None:
         """Show what was under a supervisor that was killed: its machine will not say it."""
-        for record in [r for r in self._registry if r.id.rpartition("/")[0] == node.path and not r.gone]:
-            self._set(record, State.STOPPING)
+        for child in node.machine.children:
+            record = self._registry.get(node.full_id(child.id))
+            if record is not None and not record.gone:
+                self._set(record, State.STOPPING)
 
     def forget(self, path: str, keep: frozenset[str] = frozenset(), *, itself: bool = False) -> None:
         """Forget what was below a child, but for what is under the ids in `keep`; with `itself` the child, too."""

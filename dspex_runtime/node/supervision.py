@@ -1,7 +1,8 @@
 """Supervisors at work: feeds every supervisor machine its events and carries its instructions out.
 
 Serial within a supervisor, concurrent across supervisors: each machine queues its own requests; this shell only delivers
-events, one at a time and in order, and never enters a machine while another is being handled.
+events, one at a time and in order, and never enters a machine while another is being handled. Owns the table of living
+supervisors and who waits for which answer.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from dspex_runtime.core import events as ev
 from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
-from dspex_runtime.errors import DspexError, NoProcessError, StartError, SupervisorError
+from dspex_runtime.errors import DspexError, NoProcessError, StartError
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.executor import Executor
@@ -21,7 +22,9 @@ from dspex_runtime.node.naming import Naming
 from dspex_runtime.node.registry import Record, Registry
 from dspex_runtime.node.relations import Relations
 from dspex_runtime.node.reports import Reports
-from dspex_runtime.node.supervisor_node import SupervisorNode, supervisor_facts
+from dspex_runtime.node.reviving import Reviving
+from dspex_runtime.node.supervisor_node import SupervisorNode
+from dspex_runtime.node.tree_view import TreeView
 from dspex_runtime.types import State
 
 Answer = Callable[[Any, DspexError | None], None]  # (value, error)
@@ -48,6 +51,8 @@ class Supervision:
         self._next_request = 0
         self._answers: dict[int, tuple[SupervisorNode, Answer]] = {}  #: by request, with who is to answer it
         self._executor = Executor(self, loop, registry, launcher, reports, relations, naming)
+        self.reviving = Reviving(self, registry, self._executor.outcomes, self._executor.states)
+        self.view = TreeView(self, registry, self._executor.outcomes, loop.now)
         self._stopping: Callable[[], None] | None = None
 
     # -- delivering -------------------------------------------------------------------------------------------------
@@ -80,6 +85,8 @@ class Supervision:
     def open_node(self, node: SupervisorNode) -> None:
         """Enter a supervisor into the table and boot it."""
         self._nodes[node.key] = node
+        if node.parent is not None:
+            node.parent.below[node] = None
         processes = sum(child.launch is not None for child in node.spec.children)
         self.announce(node, processes if processes > 1 else 0)
         self.deliver(node, ev.Boot())
@@ -93,6 +100,8 @@ class Supervision:
         """Forget a supervisor's machine; a late event for it is dropped."""
         node.close()
         self.announce(node, 0)
+        if node.parent is not None:
+            node.parent.below.pop(node, None)
         if self._nodes.get(node.key) is node:
             del self._nodes[node.key]
         # A machine answers all it was asked before it ends, unless it was killed or had not come to it.
@@ -105,10 +114,6 @@ class Supervision:
     def node_of(self, path: str) -> SupervisorNode | None:
         """Return the living supervisor with this full id."""
         return self._nodes.get(path)
-
-    def below(self, node: SupervisorNode) -> list[SupervisorNode]:
-        """Return the living supervisors directly under one."""
-        return [other for other in self._nodes.values() if other.parent is node]
 
     # -- roots ------------------------------------------------------------------------------------------------------
 
@@ -145,7 +150,7 @@ class Supervision:
     def owner(self, full_id: str) -> SupervisorNode | None:
         """Return the living supervisor of a child."""
         path, _, _ = full_id.rpartition("/")
-        if path or "@" + full_id in self._executor.ended:  # the root is no heir of a supervisor that gave up
+        if path or "@" + full_id in self._executor.outcomes.ended:  # the root is no heir of a supervisor that gave up
             return self._nodes.get(path or "@" + full_id)
         return self._nodes.get("@" + full_id) or self._nodes.get("")
 
@@ -196,50 +201,8 @@ class Supervision:
         self.terminate(record, terminated)
 
     def _forget(self, record: Record) -> None:
-        self._executor.ended.pop("@" + record.id, None)
+        self._executor.outcomes.ended.pop("@" + record.id, None)
         self._executor.states.forget(record.id, itself=True)
-
-    def revive(self, record: Record, answer: Answer) -> None:
-        """Start what was stopped, has exited or has failed; a failed supervisor above it is started instead."""
-        if self.owner(record.id) is not None:
-            self.ask_owner(record, lambda request: ev.RestartChildAsked(request, record.spec.id), answer)
-            return
-        path, _, _ = record.id.rpartition("/")
-        above = self._registry.get(path) if path else None
-        if above is not None:
-            self.revive(above, lambda _, error: self._revived(record, error, answer))
-            return
-        dead = self._executor.ended.get("@" + record.id) or self._executor.ended.get("")
-        if dead is None:
-            answer(None, NoProcessError(f"{record.id!r} has no supervisor to start it", id=record.id))
-            return
-        self._again(dead, lambda error: self._revived(record, error, answer))
-
-    def _revived(self, record: Record, error: DspexError | None, answer: Answer) -> None:
-        if error is None and self._registry.get(record.id) is None:
-            text = f"{record.id!r} was added to its supervisor while that ran and is forgotten; the supervisor runs again"
-            error = NoProcessError(text, id=record.id, hint="start it anew, with its spec")
-        answer(record.id if error is None else None, error)
-
-    def revive_root(self, answer: Answer) -> None:
-        """Start the root supervisor that gave up or shut itself down."""
-        dead = self._executor.ended.get("")
-        if dead is None:
-            answer(None, SupervisorError("already_started", "the root supervisor is running", id="root"))
-        else:
-            self._again(dead, lambda error: answer("root" if error is None else None, error))
-
-    def _again(self, dead: SupervisorNode, booted: Callable[[StartError | None], None]) -> None:
-        """Boot an ended root anew; children that were added to it are lost, as OTP's."""
-        if not dead.key:
-            kept = {str(child.id) for child in dead.spec.children}
-            for record in [r for r in self._registry if "/" not in r.id and r.id not in kept]:
-                if not self._is_alone(record.id):
-                    self._executor.states.forget(record.id, itself=True)
-        self.open_node(dead.again(booted))
-
-    def _is_alone(self, id: str) -> bool:
-        return "@" + id in self._nodes or "@" + id in self._executor.ended
 
     # -- exit signals (node.linking) ---------------------------------------------------------------------------------
 
@@ -254,59 +217,11 @@ class Supervision:
 
     def end(self, record: Record, reason: ExitReason, sender: str) -> None:
         """End a process in order with this reason."""
-        self._executor.end(record, reason, sender)
+        self._executor.killing.end(record, reason, sender)
 
     def kill(self, record: Record, reason: ExitReason, sender: str) -> None:
         """End a process or a supervisor at once."""
-        self._executor.kill(record, reason, sender)
-
-    # -- looking ----------------------------------------------------------------------------------------------------
-
-    def as_dict(self, info: Callable[[Record], dict[str, Any]], name: str) -> dict[str, Any]:
-        """Return the tree as nested maps; children started alone come last under the root."""
-        children: dict[str, list[dict[str, Any]]] = {}
-        entries: dict[str, dict[str, Any]] = {}
-        for record in self._registry:
-            entry = info(record)
-            if record.spec.supervisor is not None:
-                entry["strategy"] = record.spec.supervisor.strategy.value
-                entry["children"] = children.setdefault(record.id, [])
-            else:
-                entry["restart"] = record.spec.restart.value
-            entries[record.id] = entry
-        for full_id, entry in entries.items():
-            path, _, _ = full_id.rpartition("/")
-            children.setdefault(path, []).append(entry)
-        for path, below in children.items():
-            node = self._nodes.get(path)
-            if node is not None:  # the order of its starts; what is not its own stays where it was, behind
-                place = {node.full_id(child.id): number for number, child in enumerate(node.machine.children)}
-                below.sort(key=lambda entry: place.get(entry["id"], len(place)))
-        root = self.root_facts()
-        return {
-            "id": "root",
-            "name": name,
-            "kind": "supervisor",
-            "state": root["state"],
-            "strategy": root["supervisor"]["strategy"] if root["supervisor"] else "one_for_one",
-            "supervisor": root["supervisor"],
-            "children": children.get("", []),
-        }
-
-    def root_facts(self) -> dict[str, Any]:
-        """Return state and `supervisor` of the root supervisor, as `info` has them of the others."""
-        node = self._nodes.get("")
-        ended = self._executor.ended.get("")
-        failed = ended is None or ended.ending is None or ended.ending.gave_up
-        state = State.READY if node is not None else State.FAILED if failed else State.EXITED
-        shown = node or ended
-        facts = None if shown is None else supervisor_facts(shown.spec, node, self._loop.now())
-        return {"state": state.value, "incarnation": 0 if shown is None else shown.incarnation, "supervisor": facts}
-
-    def facts(self, record: Record) -> dict[str, Any] | None:
-        """Return how a supervisor supervises, None for another child."""
-        spec = record.spec.supervisor
-        return None if spec is None else supervisor_facts(spec, self._nodes.get(record.id), self._loop.now())
+        self._executor.killing.kill(record, reason, sender)
 
 
 def _not_running(path: str) -> NoProcessError:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.core import instructions as do
 from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
-from dspex_runtime.core.machine import machine_for
-from dspex_runtime.errors import StartError
+from dspex_runtime.core.machine_kinds import machine_for
+from dspex_runtime.errors import DspexError, StartError
 from dspex_runtime.exit_reason import ExitReason, describe
 from dspex_runtime.node.event_loop import Timer
 from dspex_runtime.node.registry import Registry
 from dspex_runtime.types import ChildId, Incarnation
+
+if TYPE_CHECKING:
+    from dspex_runtime.node.module_process import ModuleProcess
 
 Booted = Callable[[StartError | None], None]
 SupervisorExited = Callable[[bool], None]
@@ -50,6 +53,9 @@ class SupervisorNode:
         self.parent = parent
         self.child_id = child_id if child_id is not None else ChildId("")
         self.incarnation = incarnation
+        # Both in the order in which they were started. A dict, for a set has no order.
+        self.processes: dict[ModuleProcess, None] = {}  #: alive and directly under it, or waiting for a process
+        self.below: dict[SupervisorNode, None] = {}  #: supervisors alive and directly under it
         self.announced = 0  #: starts that the launcher expects of its boot
         self.timers: dict[Any, Timer] = {}
         self.closed = False
@@ -116,7 +122,11 @@ def supervisor_facts(spec: SupervisorSpec, node: SupervisorNode | None, now: flo
 
 
 def start_error(full_id: str, reason: ExitReason, fault: dict[str, Any] | None) -> StartError:
-    """Return the error for a child that did not become ready, with its own traceback."""
+    """Return the error for a child that did not become ready, with its own traceback; of one further down, that one's error."""
+    if fault is not None and fault.get("class") == "StartError":  # it says more than we could
+        inner = DspexError.from_wire(fault)
+        assert isinstance(inner, StartError)
+        return inner
     if isinstance(reason, tuple) and reason[:2] == ("error", _OURS):
         # The host refused (no such class, not hostable): the text is the whole story, the frames would be ours.
         return StartError(f"{full_id!r} did not start: {reason[2]}", id=full_id, reason=reason)

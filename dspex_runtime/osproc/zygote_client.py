@@ -10,7 +10,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -58,41 +59,46 @@ class Zygote:
         Raises:
             OSError: It could not be started; nothing is left open.
         """
+        search = [*filter(None, env.get("PYTHONPATH", "").split(os.pathsep)), *(sys.path if path is None else path)]
+        options = [f"--entry={entry}", *([f"--rehearsal={rehearsal}"] if rehearsal else [])]
+        options += [f"--path={os.path.abspath(folder)}" for folder in search] + [f"--preload={name}" for name in preload]
         ours, theirs = socket.socketpair()
-        fds = []
         try:
-            for fd in (theirs.fileno(), lifeline_fd, board_fd, log_fd):
-                # Above stdio, whatever the runtime has closed. One by one: those made before a failure are closed below.
-                fds.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3))  # noqa: PERF401
-            sock_fd, life_fd, memory_fd, output_fd = fds
-            search = [*filter(None, env.get("PYTHONPATH", "").split(os.pathsep)), *(sys.path if path is None else path)]
-            argv = [sys.executable, "-P", "-m", "dspex_runtime.osproc.zygote"]
-            argv += [f"--sock={sock_fd}", f"--lifeline={life_fd}", f"--board={memory_fd}", f"--entry={entry}"]
-            argv += [f"--rehearsal={rehearsal}"] if rehearsal else []
-            argv += [f"--path={os.path.abspath(folder)}" for folder in search] + [f"--preload={name}" for name in preload]
-            pid = os.posix_spawn(
-                sys.executable,
-                argv,
-                _environment(env),
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_DUP2, output_fd, 1),
-                    (os.POSIX_SPAWN_DUP2, output_fd, 2),
-                    # dup2 onto itself clears close-on-exec; the numbers are in argv.
-                    *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in (sock_fd, life_fd, memory_fd)),
-                ],
-                setsid=True,
-                setsigmask=(),
-                setsigdef=_DEFAULTS,
-            )
+            with theirs, _above_stdio(theirs.fileno(), lifeline_fd, board_fd, log_fd) as (sock, lifeline, board, log):
+                options += [f"--sock={sock}", f"--lifeline={lifeline}", f"--board={board}"]
+                return cls(_exec(options, _environment(env), keep=(sock, lifeline, board), output_fd=log), ours)
         except BaseException:
             ours.close()
             raise
-        finally:
-            theirs.close()
-            for fd in fds:
-                os.close(fd)
-        return cls(pid, ours)
+
+
+@contextmanager
+def _above_stdio(*fds: int) -> Iterator[list[int]]:
+    """Copies of descriptors, none of them 0, 1 or 2, whatever the runtime has closed; they are closed in the end."""
+    with ExitStack() as made:
+        copies = []
+        for fd in fds:
+            copies.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3))
+            made.callback(os.close, copies[-1])
+        yield copies
+
+
+def _exec(options: Sequence[str], environment: Mapping[str, str], *, keep: Sequence[int], output_fd: int) -> int:
+    """Start the zygote's program and return its pid; of our descriptors it gets `keep`, under the same numbers, and its output."""
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-P", "-m", "dspex_runtime.osproc.zygote", *options],
+        environment,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, output_fd, 1),
+            (os.POSIX_SPAWN_DUP2, output_fd, 2),
+            *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in keep),  # dup2 onto itself clears close-on-exec
+        ],
+        setsid=True,
+        setsigmask=(),
+        setsigdef=_DEFAULTS,
+    )
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:

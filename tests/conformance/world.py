@@ -13,7 +13,8 @@ from typing import Any, Final
 from dspex_runtime.core import events as ev
 from dspex_runtime.core import instructions as do
 from dspex_runtime.core.child_spec import BRUTAL_KILL, INFINITY, ChildSpec, Shutdown, SupervisorSpec
-from dspex_runtime.core.machine import Machine, machine_for
+from dspex_runtime.core.machine import Machine
+from dspex_runtime.core.machine_kinds import machine_for
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.types import AutoShutdown, ChildId, Incarnation, Kind, RestartType, Strategy
 

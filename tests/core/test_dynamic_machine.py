@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from core.world import World, child, children, dynamic, scripted
+from core.world import World, child, children, dynamic
 
 from dspex_runtime.core import events as ev
 from dspex_runtime.core.child_spec import SupervisorSpec
@@ -25,11 +25,6 @@ def test_1_11_it_boots_at_once_and_has_no_children() -> None:
     assert world.booted
     assert world.phase() == "running"
     assert world.machine.children == ()
-
-
-def test_a_second_boot_changes_nothing() -> None:
-    world = dynamic(children("a"))
-    assert world.machine.handle(ev.Boot(), 1.0) == []
 
 
 def test_requests_before_the_boot_are_answered_after_it() -> None:
@@ -152,11 +147,3 @@ def test_a_broken_machine_says_what_is_wrong_and_how_it_came_to_it(damage: Any, 
     with pytest.raises(InvariantError, match=text) as caught:
         world.machine.validate()
     assert "Boot()" in str(caught.value)
-
-
-def test_what_was_used_of_the_window_can_be_asked() -> None:
-    world = dynamic(children("ab"), max_restarts=3)
-    world.crash("a")
-    scripted(world, b="fail")
-    world.crash("b")
-    assert world.machine.restarts_within(world.now) == 3

@@ -58,11 +58,6 @@ def test_an_immediate_restart_goes_from_ready_to_starting() -> None:
     assert world.states["a"] == [State.STARTING, State.READY, State.STARTING, State.READY]
 
 
-def test_a_second_boot_changes_nothing() -> None:
-    world = World(children("ab")).boot()
-    assert world.machine.handle(ev.Boot(), 1.0) == []
-
-
 def test_a_supervisor_with_two_children_of_the_same_id_is_refused() -> None:
     with pytest.raises(ValueError, match="duplicate child id"):
         World(children("aa"))

@@ -12,7 +12,8 @@ from typing import Any
 from dspex_runtime.core import events as ev
 from dspex_runtime.core import instructions as do
 from dspex_runtime.core.child_spec import ChildSpec, Shutdown, SupervisorSpec
-from dspex_runtime.core.machine import Machine, machine_for
+from dspex_runtime.core.machine import Machine
+from dspex_runtime.core.machine_kinds import machine_for
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.types import AutoShutdown, ChildId, Incarnation, Kind, RestartType, State, Strategy
 

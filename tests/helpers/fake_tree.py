@@ -18,10 +18,12 @@ from dspex_runtime.core.child_spec import ChildSpec, LaunchSpec, Shutdown, Super
 from dspex_runtime.errors import DspexError
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.node import executor, naming
+from dspex_runtime.node.control_requests import Answer
+from dspex_runtime.node.ending import Ending
 from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.launcher import Launcher
 from dspex_runtime.node.linking import ProcessId
-from dspex_runtime.node.module_process import Answer, Ending, ModuleProcess
+from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.node.naming import Naming
 from dspex_runtime.node.registry import Record, Registry
 from dspex_runtime.node.relations import Relations

@@ -331,11 +331,11 @@ class TestOrder:
         one, other = connect(), connect()
         one.send(cast(2))
         other.channel.send(cast(1))
-        desk.intake.look(list(desk.intake.early))
+        desk.intake.look(list(desk.intake.order.early))
         assert [request.early for request in desk.mailbox._items] == [True, False]
-        assert not desk.intake.look(list(desk.intake.early))
+        assert not desk.intake.look(list(desk.intake.order.early))
         assert not desk.mailbox.is_early()
-        assert desk.intake.early == []
+        assert desk.intake.order.early == []
 
     def test_who_does_not_know_of_new_pipes_settles_nothing(self, desk: Desk, connect: Callable[..., Client]) -> None:
         client = connect()
@@ -355,13 +355,13 @@ class TestOrder:
         one.send([m.CANCEL, 1])
         one.channel.close()
         desk.intake.look()
-        assert [request.number for request in desk.intake.early] == [3]
+        assert [request.number for request in desk.intake.order.early] == [3]
 
     def test_a_client_with_one_pipe_is_never_early(self, desk: Desk, connect: Callable[..., Client]) -> None:
         client = connect()
         client.send(call(1), cast(2), cast(3))
         client.send(call(4))
-        assert desk.intake.early == []
+        assert desk.intake.order.early == []
         assert not desk.mailbox.is_early()
 
     def test_a_missing_number_may_be_on_a_pipe_that_is_not_watched_yet(self, desk: Desk, connect: Callable[..., Client]) -> None:
@@ -398,10 +398,10 @@ class TestOrder:
         other.channel.close()
         desk.intake.look()
         one.send(call(1))
-        assert desk.intake.early == []
+        assert desk.intake.order.early == []
         one.channel.close()
         desk.intake.look()
-        assert desk.intake._senders == {}
+        assert desk.intake.order._senders == {}
 
     def test_numbers_mean_nothing_where_requests_run_side_by_side(self, desk: Desk, connect: Callable[..., Client]) -> None:
         desk.intake = Intake(desk)  # type: ignore[arg-type]

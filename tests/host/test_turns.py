@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -70,3 +71,43 @@ def test_what_was_read_and_is_not_served_yet_is_waited_for(parent: Parent) -> No
 
 def test_before_its_first_wait_the_control_thread_counts_as_busy(parent: Parent) -> None:
     assert Turns(parent.ours.fileno(), parent._wake).unserved() is not None
+
+
+def test_nobody_who_asks_while_a_turn_begins_is_forgotten(parent: Parent) -> None:
+    parent.theirs.send(b"x")
+    asked: list[threading.Event] = []
+
+    def ask() -> None:
+        for _ in range(2000):
+            served = parent.turns.unserved()
+            assert served is not None
+            asked.append(served)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    while asking.is_alive():
+        parent.turns.begin()  # and reads nothing: the pipe stays unserved
+        parent.turns.end()
+    asking.join()
+    parent.turn()
+    assert len(asked) == 2000
+    assert all(served.is_set() for served in asked)
+
+
+def test_who_waits_is_taken_over_under_a_lock(parent: Parent) -> None:
+    """Whatever the interpreter does between two steps: a call thread adds to the list that the control thread takes."""
+
+    class Watched(list[threading.Event]):
+        def append(self, served: threading.Event) -> None:
+            assert parent.turns._lock.locked()
+            super().append(served)
+
+    parent.turns._waiting = Watched()
+    parent.theirs.send(b"x")
+    assert parent.turns.unserved() is not None
+    with parent.turns._lock:
+        taking = threading.Thread(target=parent.turn)
+        taking.start()
+        assert len(parent.turns._waiting) == 1
+    taking.join()
+    assert parent.turns._waiting == []

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dspex_runtime.core.child_spec import ChildSpec, LaunchSpec, Shutdown
+from dspex_runtime.node.ending import Ending
 from dspex_runtime.node.error_reports import ErrorReports
-from dspex_runtime.node.module_process import Ending
 from dspex_runtime.node.reports import Reports
 from dspex_runtime.types import ChildId, Kind, RestartType
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from dspex_runtime.core import events as ev
-from dspex_runtime.core.child_spec import BRUTAL_KILL, Backoff, Shutdown
-from dspex_runtime.errors import NoProcessError, StartError
+from dspex_runtime.core.child_spec import Backoff, Shutdown
+from dspex_runtime.errors import StartError
 from dspex_runtime.node.registry import Record
 from dspex_runtime.types import Kind, State
 from helpers.fake_tree import FakeTree, group, worker
@@ -182,123 +182,6 @@ class TestStops:
         tree.process("b").end()
         tree.launcher.settle()
         assert tree.shown() == {"a": "READY", "b": "READY"}
-
-
-class TestBrutalKill:
-    """A supervisor that is killed takes everything below with it; its end is told once, when the last process is dead."""
-
-    @pytest.fixture
-    def doomed(self, tree: FakeTree) -> FakeTree:
-        nested = group("h", worker("c"), group("i", worker("d")), group("empty"))
-        tree.boot(worker("first"), group("g", worker("a"), worker("b"), nested, shutdown=BRUTAL_KILL))
-        tree.launcher.did()
-        return tree
-
-    def test_nothing_below_is_asked(self, doomed: FakeTree) -> None:
-        outcome = doomed.ask(doomed.supervision.terminate, doomed.record("g"))
-        assert outcome.came == 1
-        assert sorted(doomed.launcher.did()) == ["kill g/a", "kill g/b", "kill g/h/c", "kill g/h/i/d"]
-        assert sorted(doomed.launcher.abandoned) == ["g/a", "g/b", "g/h/c", "g/h/i/d"]
-
-    def test_its_end_waits_for_the_last_process_and_comes_once(self, doomed: FakeTree) -> None:
-        doomed.launcher.undying.add("g/h/i/d")
-        session = doomed.watch("g", "g/h", "g/h/i", "g/h/empty", "g/a")
-        outcome = doomed.ask(doomed.supervision.terminate, doomed.record("g"))
-        assert outcome.came == 0
-        assert [id for id, _, _ in session.notices] == ["g/h/empty", "g/a"]
-        doomed.process("g/h/i/d").end()
-        assert outcome.came == 1
-        assert session.notices[2:] == [("g/h/i", 1, "killed"), ("g/h", 1, "killed"), ("g", 1, "killed")]
-
-    def test_everything_below_is_shown_as_stopped(self, doomed: FakeTree) -> None:
-        doomed.ask(doomed.supervision.terminate, doomed.record("g"))
-        assert doomed.shown() == {
-            "first": "READY",
-            **dict.fromkeys(["g", "g/a", "g/b", "g/h", "g/h/c", "g/h/i", "g/h/i/d", "g/h/empty"], "STOPPED"),
-        }
-
-    def test_who_asks_it_for_something_meanwhile_is_told_that_it_is_gone(self, doomed: FakeTree) -> None:
-        doomed.launcher.undying.add("g/b")
-        stopped = doomed.ask(doomed.supervision.terminate, doomed.record("g"))
-        doomed.launcher.did()
-        started = doomed.ask(doomed.supervision.ask, "g", lambda request: ev.StartChildAsked(request, worker("late")))
-        assert (stopped.came, started.came) == (0, 0)
-        doomed.process("g/b").end()
-        assert (stopped.came, type(started.error)) == (1, NoProcessError)
-        assert doomed.launcher.did() == []
-
-    def test_it_can_be_started_again(self, doomed: FakeTree) -> None:
-        doomed.ask(doomed.supervision.terminate, doomed.record("g"))
-        assert doomed.ask(doomed.supervision.revive, doomed.record("g")).error is None
-        assert set(doomed.shown().values()) == {"READY"}
-
-    def test_without_anything_below_it_is_gone_at_once(self, tree: FakeTree) -> None:
-        tree.boot(group("g", shutdown=BRUTAL_KILL))
-        assert tree.ask(tree.supervision.terminate, tree.record("g")).came == 1
-        assert tree.shown() == {"g": "STOPPED"}
-
-    def test_a_restart_that_was_due_below_is_not_made(self, tree: FakeTree) -> None:
-        child = worker("a", backoff=Backoff(initial_s=1.0))
-        tree.boot(group("g", child, worker("b"), shutdown=BRUTAL_KILL, max_restarts=10))
-        tree.crash("g/a")
-        tree.crash("g/a")
-        tree.ask(tree.supervision.terminate, tree.record("g"))
-        tree.advance(100.0)
-        assert tree.shown() == dict.fromkeys(["g", "g/a", "g/b"], "STOPPED")
-
-    def test_a_start_that_takes_too_long_kills_all_that_was_started_below(self, tree: FakeTree) -> None:
-        tree.boot()
-        tree.launcher.script["g/b"] = ["hang"]
-        spec = group("g", worker("a"), worker("b"), start_timeout_s=3.0)
-        outcome = tree.ask(tree.supervision.ask, "", lambda request: ev.StartChildAsked(request, spec))
-        tree.advance(3.0)
-        assert isinstance(outcome.error, StartError)
-        assert outcome.error.reason == ("limit", "start_timeout", 3.0)
-        assert tree.shown() == {}
-
-
-class TestNestedSupervisors:
-    """A supervisor is a child like others, with a fresh start each time."""
-
-    def test_that_gives_up_is_restarted_by_its_parent(self, tree: FakeTree) -> None:
-        tree.boot(group("g", worker("a"), max_restarts=0))
-        session = tree.watch("g")
-        tree.crash("g/a")
-        assert tree.shown() == {"g": "READY", "g/a": "READY"}
-        assert session.notices == [("g", 1, "shutdown")]
-        assert [record.incarnation for record in tree.registry] == [2, 2]
-        assert [event["id"] for event in events(tree, "gave_up")] == ["g"]
-
-    def test_that_starts_anew_has_lost_the_children_added_later(self, tree: FakeTree) -> None:
-        tree.boot(group("g", worker("a"), max_restarts=0))
-        for spec in (worker("added"), group("h", worker("deep"))):
-            tree.ask(tree.supervision.ask, "g", lambda request, spec=spec: ev.StartChildAsked(request, spec))
-        assert len(tree.registry) == 5
-        tree.crash("g/a")
-        assert tree.shown() == {"g": "READY", "g/a": "READY"}
-
-    def test_that_fails_to_restart_is_tried_again(self, tree: FakeTree) -> None:
-        tree.boot(group("g", worker("a"), max_restarts=0))
-        tree.launcher.script["g/a"] = ["fail"]
-        tree.crash("g/a")
-        assert (tree.shown(), tree.record("g").incarnation) == ({"g": "READY", "g/a": "READY"}, 3)
-
-    def test_that_fails_to_start_says_which_child_did_it(self, tree: FakeTree) -> None:
-        tree.boot()
-        tree.launcher.script["g/h/a"] = ["fail"]
-        spec = group("g", group("h", worker("a")))
-        outcome = tree.ask(tree.supervision.ask, "", lambda request: ev.StartChildAsked(request, spec))
-        assert isinstance(outcome.error, StartError)
-        assert outcome.error.id == "g/h/a"
-        assert tree.shown() == {}
-
-    def test_escalation_reaches_the_root(self, tree: FakeTree) -> None:
-        tree.boot(group("g", worker("a"), max_restarts=0), worker("b"), max_restarts=1)
-        tree.crash("g/a")
-        tree.crash("g/a")
-        assert tree.exits == [True]
-        assert set(tree.shown().values()) == {"FAILED"}
-        assert [event["id"] for event in events(tree, "gave_up")] == ["g", "g", "root"]
 
 
 class TestReports:

@@ -14,8 +14,9 @@ import pytest
 from dspex_runtime.core.child_spec import ChildSpec, LaunchSpec, Readiness, Shutdown
 from dspex_runtime.errors import BusyError, StartError
 from dspex_runtime.exit_reason import ExitReason
+from dspex_runtime.node.ending import Ending
 from dspex_runtime.node.event_loop import EventLoop
-from dspex_runtime.node.module_process import Ending, ModuleProcess
+from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.types import ChildId, Down, Kind
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.faults import from_fault, to_fault

@@ -14,7 +14,7 @@ import pytest
 
 from dspex_runtime.config import normalize
 from dspex_runtime.errors import ConfigError, DspexError, StartError
-from dspex_runtime.node.node import ACCEPT_PAUSE_S
+from dspex_runtime.node.front_door import ACCEPT_PAUSE_S
 from dspex_runtime.osproc import rendezvous
 from dspex_runtime.osproc.channel import Channel
 from dspex_runtime.types import Kind
@@ -218,11 +218,6 @@ class TestClients:
             runtime.advance(ACCEPT_PAUSE_S)
             runtime.turn()
             assert len(runtime.node.sessions) == 2
-
-    def test_a_connection_that_is_gone_again_is_nobody(self, runtime: FakeNode) -> None:
-        runtime.boot()
-        runtime.node._accept_ready()
-        assert len(runtime.node.sessions) == 1
 
     def test_one_that_talks_nonsense_is_logged(self, runtime: FakeNode, caplog: pytest.LogCaptureFixture) -> None:
         client = runtime.boot().connect()

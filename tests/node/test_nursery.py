@@ -10,8 +10,9 @@ import pytest
 
 from dspex_runtime.errors import StartError
 from dspex_runtime.node.module_process import ModuleProcess
-from dspex_runtime.node.nursery import MAX_FORKS_AHEAD, REFILL_AFTER_S, RESPAWN_DELAYS_S, Nursery
+from dspex_runtime.node.nursery import MAX_FORKS_AHEAD, REFILL_AFTER_S, Nursery
 from dspex_runtime.node.spares import Spare
+from dspex_runtime.node.zygote_life import RESPAWN_DELAYS_S
 from dspex_runtime.osproc.warmth import Warmth
 from dspex_runtime.osproc.zygote_client import Zygote
 from dspex_runtime.types import Kind

@@ -114,5 +114,5 @@ def test_a_start_by_request_that_fails_is_shown_as_such(tree: FakeTree) -> None:
     tree.boot(worker("a"))
     tree.ask(tree.supervision.terminate, tree.record("a"))
     tree.launcher.script["a"] = ["fail"]
-    tree.ask(tree.supervision.revive, tree.record("a"))
+    tree.ask(tree.supervision.reviving.start, tree.record("a"))
     assert tree.shown() == {"a": "FAILED"}

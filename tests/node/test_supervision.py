@@ -70,7 +70,7 @@ class TestAsking:
         record = tree.record("a")
         assert tree.ask(tree.supervision.terminate, record).came == 1
         assert (record.state, record.process) == (State.STOPPED, None)
-        revived = tree.ask(tree.supervision.revive, record)
+        revived = tree.ask(tree.supervision.reviving.start, record)
         assert (revived.value, revived.error, record.state, record.incarnation) == ("a", None, State.READY, 2)
 
     def test_a_cycle_stops_and_starts_without_counting(self, tree: FakeTree) -> None:
@@ -167,7 +167,7 @@ class TestAlone:
         assert tree.shown() == {"a": "READY", "x": "FAILED"}
         x = tree.record("x")
         assert tree.ask(tree.supervision.terminate, x).error is None
-        assert tree.ask(tree.supervision.revive, x).value == "x"
+        assert tree.ask(tree.supervision.reviving.start, x).value == "x"
         assert tree.shown() == {"a": "READY", "x": "READY"}
         for _ in range(4):
             tree.crash("x")
@@ -176,17 +176,6 @@ class TestAlone:
         tree.ask(tree.supervision.ask, "", lambda request: ev.StartChildAsked(request, worker("x")))
         assert tree.ask(tree.supervision.terminate, tree.record("x")).error is None
         assert tree.shown() == {"a": "READY", "x": "STOPPED"}
-
-    def test_whose_revival_fails_can_be_revived_again(self, tree: FakeTree) -> None:
-        tree.boot()
-        tree.ask(tree.supervision.start_alone, worker("x"))
-        for _ in range(4):
-            tree.crash("x")
-        tree.launcher.script["x"] = ["fail"]
-        assert isinstance(tree.ask(tree.supervision.revive, tree.record("x")).error, StartError)
-        assert tree.shown() == {"x": "FAILED"}
-        assert tree.ask(tree.supervision.revive, tree.record("x")).error is None
-        assert tree.shown() == {"x": "READY"}
 
     @pytest.mark.parametrize("how", ["deleted", "temporary and ended"])
     def test_takes_its_supervisor_with_it(self, tree: FakeTree, how: str) -> None:
@@ -215,86 +204,8 @@ class TestGivenUp:
         assert tree.shown() == {"g": "FAILED", "g/a": "FAILED", "g/b": "FAILED", "g/h": "FAILED", "g/h/c": "FAILED", "d": "READY"}
         assert tree.launcher.did()[-2:] == ["stop g/h/c", "stop g/b"]
 
-    def test_starting_a_child_starts_the_supervisor_that_failed_above_it(self, tree: FakeTree) -> None:
-        tree.boot(group("g", group("h", worker("a")), restart="transient", max_restarts=0))
-        tree.crash("g/h/a", "g/h/a")
-        tree.ask(tree.supervision.terminate, tree.record("g"))
-        assert tree.ask(tree.supervision.revive, tree.record("g/h/a")).value == "g/h/a"
-        assert set(tree.shown().values()) == {"READY"}
-
-    def test_a_root_that_failed_is_told_shown_and_started_again(self, tree: FakeTree) -> None:
-        tree.boot(worker("a"), worker("b"), max_restarts=0)
-        tree.crash("a")
-        assert tree.exits == [True]
-        assert tree.shown() == {"a": "FAILED", "b": "FAILED"}
-        assert tree.supervision.as_dict(lambda record: {"id": record.id}, "rt")["state"] == "FAILED"
-        assert tree.ask(tree.supervision.terminate, tree.record("b")).error is None
-        assert tree.ask(tree.supervision.revive, tree.record("b")).value == "b"
-        assert tree.shown() == {"a": "READY", "b": "READY"}
-
     def test_a_child_of_a_failed_supervisor_can_be_forgotten(self, tree: FakeTree) -> None:
         tree.boot(group("g", worker("a"), restart="transient", max_restarts=0))
         tree.crash("g/a")
         assert tree.ask(tree.supervision.delete, tree.record("g/a")).came == 1
         assert tree.shown() == {"g": "FAILED"}
-
-    def test_without_a_tree_there_is_nothing_to_start(self, tree: FakeTree) -> None:
-        record = tree.registry.ensure("x", worker("x"))
-        assert isinstance(tree.ask(tree.supervision.revive, record).error, NoProcessError)
-
-
-def test_the_tree_is_shown_nested_with_children_started_alone_under_the_root(tree: FakeTree) -> None:
-    tree.boot(group("g", worker("a", "transient"), strategy="rest_for_one"), strategy="one_for_all")
-    tree.ask(tree.supervision.start_alone, worker("x"))
-    shown = tree.supervision.as_dict(lambda record: {"id": record.id}, "rt")
-    assert shown.pop("supervisor")["strategy"] == "one_for_all"
-    assert shown == {
-        "id": "root", "name": "rt", "kind": "supervisor", "state": "READY", "strategy": "one_for_all",
-        "children": [
-            {"id": "g", "strategy": "rest_for_one", "children": [{"id": "g/a", "restart": "transient"}]},
-            {"id": "x", "restart": "permanent"},
-        ],
-    }  # fmt: skip
-
-
-def test_1_9_a_temporary_child_that_comes_back_with_its_supervisor_is_shown_in_the_order_of_the_starts(tree: FakeTree) -> None:
-    tree.boot(group("g", worker("a", "temporary"), worker("b"), worker("c")))
-    tree.crash("g/a")
-    tree.ask(tree.supervision.cycle, tree.record("g"))
-    shown = tree.supervision.as_dict(lambda record: {"id": record.id}, "rt")
-    assert [entry["id"] for entry in shown["children"][0]["children"]] == ["g/a", "g/b", "g/c"]
-
-
-class TestFacts:
-    """How a supervisor supervises, and how much of its restart budget is used."""
-
-    def test_of_a_supervisor_count_the_restarts_within_its_window(self, tree: FakeTree) -> None:
-        tree.boot(group("g", worker("a"), worker("b"), max_restarts=4, max_seconds=10.0))
-        tree.crash("g/a", "g/b")
-        tree.advance(6.0)
-        tree.crash("g/a")
-        facts = tree.supervision.facts(tree.record("g"))
-        assert facts == {
-            "strategy": "one_for_one", "max_restarts": 4, "max_seconds": 10.0, "restarts_used": 3, "auto_shutdown": "never",
-            "dynamic": False, "children": 2,
-        }  # fmt: skip
-        tree.advance(6.0)
-        facts = tree.supervision.facts(tree.record("g"))
-        assert facts is not None
-        assert facts["restarts_used"] == 1
-
-    def test_of_a_supervisor_that_is_down_are_those_of_its_spec(self, tree: FakeTree) -> None:
-        tree.boot(group("g", worker("a")), worker("b"))
-        tree.ask(tree.supervision.terminate, tree.record("g"))
-        facts = tree.supervision.facts(tree.record("g"))
-        assert facts is not None
-        assert (facts["restarts_used"], facts["children"]) == (0, 0)
-        assert tree.supervision.facts(tree.record("b")) is None
-
-    def test_of_the_root_say_how_it_ended(self, tree: FakeTree) -> None:
-        assert tree.supervision.root_facts() == {"state": "FAILED", "incarnation": 0, "supervisor": None}
-        tree.boot(worker("a"), max_restarts=0)
-        assert tree.supervision.root_facts()["state"] == "READY"
-        tree.crash("a")
-        facts = tree.supervision.root_facts()
-        assert (facts["state"], facts["supervisor"]["max_restarts"]) == ("FAILED", 0)

@@ -13,7 +13,8 @@ import pytest
 from dspex_runtime.core.child_spec import LaunchSpec, Limits, Liveness
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.node import watchdog as watchdog_module
-from dspex_runtime.node.module_process import Answer, ModuleProcess
+from dspex_runtime.node.control_requests import Answer
+from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.node.watchdog import INTERVAL_S, STALLED_AFTER_S, Watchdog, metrics, resident_bytes
 from dspex_runtime.osproc.board import BEGUN, ENDED, EXPECTED_BY, FAILED, LAST_NS, NO_DEADLINE, QUEUED, RUNNING, Board, Slot
 from dspex_runtime.types import Kind

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gates import until, until_exists
+
 import dspex_runtime as dx
 
 
@@ -68,8 +70,7 @@ class Bad(dx.GenServer):
     def wait(self, path: str) -> str:
         """Stay in a Python call until a file is there."""
         open(path + ".begun", "w").close()
-        while not os.path.exists(path):
-            time.sleep(0.005)
+        until_exists(path)
         return "done"
 
     def grow(self, megabytes: int, path: str) -> str:
@@ -183,8 +184,7 @@ class Gated(Counter):
     def _pass(self, gate: str) -> None:
         if gate in self.gates:
             (self.folder / f"{self.name}.waits").touch()
-            while not (self.folder / gate).exists():
-                time.sleep(0.005)
+            until_exists(self.folder / gate)
 
 
 class Together(Counter):
@@ -196,8 +196,7 @@ class Together(Counter):
 
     def terminate(self, reason: Any, state: int) -> None:
         (self.folder / self.name).touch()
-        while len(list(self.folder.iterdir())) < self.number:
-            time.sleep(0.005)
+        until(self.folder, lambda: len(list(self.folder.iterdir())) >= self.number)
 
 
 class Told(dx.GenServer):

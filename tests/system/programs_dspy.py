@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import dspy
+from gates import until_exists
 
 import dspex_runtime as dx
 
@@ -26,8 +26,7 @@ class Echo(dspy.Module):
 
     def wait(self, path: str) -> str:
         open(path + ".begun", "a").close()
-        while not os.path.exists(path):
-            time.sleep(0.005)
+        until_exists(path)
         return "done"
 
     @dx.idempotent

@@ -7,6 +7,8 @@ import os
 import time
 from typing import Any
 
+from gates import until_exists
+
 import dspex_runtime as dx
 
 
@@ -124,8 +126,7 @@ class FailsOnce(dx.GenServer):
 
 def _wait(path: str) -> None:
     open(path + ".begun", "w").close()
-    while not os.path.exists(path):
-        time.sleep(0.005)
+    until_exists(path)
 
 
 def _code(function: Any) -> str:

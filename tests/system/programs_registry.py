@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gates import until_exists
+
 import dspex_runtime as dx
 
 
@@ -18,8 +20,7 @@ class Registrar(dx.GenServer):
             dx.register(key, "from init")
         if slow is not None:
             Path(slow + ".begun").touch()
-            while not Path(slow).exists():
-                time.sleep(0.005)
+            until_exists(slow)
         if fails:
             raise RuntimeError("init failed")
         return []

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def info(node: Node, args: Args, responder: Responder) -> None:
     """One child, or the root supervisor."""
     if args["id"] == ROOT:
-        facts = tree_of(node).root_facts()
+        facts = tree_of(node).view.root()
         up_s = time.time() - node.started_at
         about = ModuleInfo(ROOT, "supervisor", facts["state"], pid=os.getpid(), started_at=node.started_at, uptime_s=up_s)
         responder.reply(about.as_dict() | facts)
@@ -46,7 +46,7 @@ _MISSING: Final = object()
 
 def tree(node: Node, _args: Args, responder: Responder) -> None:
     """The supervision tree as nested maps."""
-    responder.reply(tree_of(node).as_dict(node.info, node.name))
+    responder.reply(tree_of(node).view.as_dict(node.info, node.name))
 
 
 def status(node: Node, _args: Args, responder: Responder) -> None:

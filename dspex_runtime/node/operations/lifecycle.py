@@ -43,13 +43,13 @@ def start(node: Node, args: Args, responder: Responder) -> None:
 def _start_again(node: Node, id: str, responder: Responder) -> None:
     """Start what was stopped, exited or failed; the root supervisor, too."""
     if id != ROOT:
-        tree_of(node).revive(node.registry.resolve(id), started(node, responder))
+        tree_of(node).reviving.start(node.registry.resolve(id), started(node, responder))
         return
 
     def answer(_: Any, error: DspexError | None) -> None:
         responder.reply({"id": ROOT, "incarnation": 0, "kind": Kind.SUPERVISOR.value}) if error is None else responder.fail(error)
 
-    tree_of(node).revive_root(answer)
+    tree_of(node).reviving.start_root(answer)
 
 
 def stop(node: Node, args: Args, responder: Responder) -> None:
@@ -64,7 +64,7 @@ def restart(node: Node, args: Args, responder: Responder) -> None:
     """Stop and start a child in order; not counted as a crash. Answers when it is ready."""
     record = node.registry.resolve(args["id"])
     if record.gone:
-        tree_of(node).revive(record, started(node, responder))
+        tree_of(node).reviving.start(record, started(node, responder))
     else:
         tree_of(node).cycle(record, started(node, responder))
 
