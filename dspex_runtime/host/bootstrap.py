@@ -131,6 +131,7 @@ def _become(assignment: Assignment, control: FdChannel, board: Board, codec: Cod
     mail.hand_to(loop)
     if assignment.launch.trap_exit:
         stop_on_sigterm(service.on_sigterm)
+        loop.channels.wake_on_signals()
     # Not threading.Thread: its start waits for the new thread to run, 0.3 ms and 30 pages more.
     _thread.start_new_thread(service.serve, (loop, hosted))
     try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 
 from dspex_runtime.host.peer import Peer
 
@@ -29,6 +30,7 @@ class DataChannels:
         # of them has looked are one event.
         self._wake_reader = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wake_follower = -1
+        self._signalled: tuple[int, int] | None = None
         self._data.register(self._wake_reader, select.EPOLLIN | select.EPOLLET)
         self._control.register(self._data.fileno(), 0)
         self.peers: dict[int, Peer] = {}
@@ -97,6 +99,8 @@ class DataChannels:
             self._wake_follower = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             self._followers.register(self._wake_follower, select.EPOLLIN | select.EPOLLET)
             self._followers.register(self._data.fileno(), 0)
+            if self._signalled is not None:
+                self._followers.register(self._signalled[0], select.EPOLLIN | select.EPOLLET)
         return self._followers
 
     def wake_reader(self) -> None:
@@ -108,8 +112,24 @@ class DataChannels:
         for _ in range(n if self._followers is not None else 0):
             os.eventfd_write(self._wake_follower, 1)
 
+    def wake_on_signals(self) -> None:
+        """Make signals end a wait of the main thread, which calls this, also those that come just before it.
+
+        Without this Python would run their handlers at the next request: the interpreter looks for signals between bytecodes,
+        and between the last of them and epoll_wait there are some instructions more. A pipe, as set_wakeup_fd writes one byte.
+        """
+        self._signalled = ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._data.register(ends[0], select.EPOLLIN | select.EPOLLET)
+        if self._followers is not None:
+            self._followers.register(ends[0], select.EPOLLIN | select.EPOLLET)
+        signal.set_wakeup_fd(ends[1], warn_on_full_buffer=False)
+
     def close(self) -> None:
         """Close every channel and descriptor."""
+        if self._signalled is not None:
+            signal.set_wakeup_fd(-1)
+            for end in self._signalled:
+                os.close(end)
         for peer in list(self.peers.values()):
             self.remove(peer)
         for epoll in (self._data, self._followers):

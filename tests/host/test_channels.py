@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import threading
 from collections.abc import Callable, Iterator
 
@@ -193,3 +194,29 @@ def test_closing_closes_everything(control: select.epoll) -> None:
     channels.close()
     assert set(os.listdir("/proc/self/fd")) == before
     assert channels.peers == {}
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_a_signal_that_comes_just_before_a_wait_ends_it(channels: DataChannels, follows: bool) -> None:
+    before = signal.signal(signal.SIGUSR2, lambda *_: None)
+    try:
+        if follows:
+            channels.followers()
+        channels.wake_on_signals()
+        signal.raise_signal(signal.SIGUSR2)
+        assert channels.wait(None) == []  # not for ever
+        assert not follows or [fd for fd, _ in channels.followers().poll()]
+        signal.raise_signal(signal.SIGUSR2)
+        assert channels._data.poll()  # each time
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def test_followers_that_come_later_are_woken_by_signals_too(channels: DataChannels) -> None:
+    before = signal.signal(signal.SIGUSR2, lambda *_: None)
+    try:
+        channels.wake_on_signals()
+        signal.raise_signal(signal.SIGUSR2)
+        assert [fd for fd, _ in channels.followers().poll()]
+    finally:
+        signal.signal(signal.SIGUSR2, before)
