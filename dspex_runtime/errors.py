@@ -11,6 +11,11 @@ DspexError
 │   ├── OverloadedError                  the mailbox is full; nothing was queued
 │   └── BusyError                        the module holds the GIL and answers nobody
 ├── SupervisorError                      a supervisor refused; `.code` is OTP's atom
+├── ParameterError                       a parameter cannot be read or written
+│   ├── ParameterNotFoundError (KeyError)  there is none of that name
+│   ├── ConstraintViolationError (ValueError)  the value was refused and nothing changed; constraint, limit and value
+│   └── GradientNotRequiredError         it was declared without requires_grad
+├── CheckpointError                      a checkpoint cannot be made, found or restored
 ├── RegistryError                        a key or lock is not to be had; `.code` says why, `.holder` who has it
 ├── RuntimeUnreachableError (ConnectionError)  no runtime answers at that name or socket
 ├── ProtocolError                        the peer sent something illegal, or speaks another version
@@ -31,10 +36,15 @@ __all__ = [
     "BusyError",
     "CallError",
     "CallTimeoutError",
+    "CheckpointError",
     "ConfigError",
+    "ConstraintViolationError",
     "DspexError",
+    "GradientNotRequiredError",
     "NoProcessError",
     "OverloadedError",
+    "ParameterError",
+    "ParameterNotFoundError",
     "ProcessDownError",
     "ProtocolError",
     "RegistryError",
@@ -223,6 +233,62 @@ class SupervisorError(DspexError):
     def __init__(self, code: str, message: str, *, id: str | None = None, hint: str | None = None) -> None:
         super().__init__(message, id=id, hint=hint)
         self.code = code
+
+
+class ParameterError(DspexError):
+    """A parameter cannot be read or written; `name` is which. `code` "conflict": it is of another version than expected."""
+
+    code = "parameter"
+
+    def __init__(self, message: str, *, name: str | None = None, id: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, id=id, hint=hint)
+        self.name = name
+
+
+class ParameterNotFoundError(ParameterError, KeyError):
+    """There is no parameter of that name."""
+
+    code = "parameter_not_found"
+
+
+class ConstraintViolationError(ParameterError, ValueError):
+    """A value was refused, and nothing changed.
+
+    Attributes:
+        constraint: Which one: "type", "min", "max", "choices", "length", "shape", "check", ...
+        limit: What it allows.
+        value: What came, as text where it is long or cannot be sent.
+    """
+
+    code = "constraint_violation"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        name: str | None = None,
+        constraint: str = "type",
+        limit: Any = None,
+        value: Any = None,
+        id: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, name=name, id=id, hint=hint)
+        self.constraint = constraint
+        self.limit = limit
+        self.value = value
+
+
+class GradientNotRequiredError(ParameterError):
+    """A gradient came for a parameter that was declared without `requires_grad`."""
+
+    code = "gradient_not_required"
+
+
+class CheckpointError(DspexError):
+    """A checkpoint cannot be made, found or restored; what there was before is whole."""
+
+    code = "checkpoint"
 
 
 class RegistryError(DspexError):

@@ -9,8 +9,8 @@ from typing import Any, NewType
 from dspex_runtime.exit_reason import ExitReason
 
 __all__ = [
-    "AutoShutdown", "ChildId", "Down", "Exit", "FullId", "Incarnation", "Kind", "ModuleInfo", "Registered", "RestartType", "State",
-    "Strategy", "Unregistered",
+    "AutoShutdown", "Change", "CheckpointInfo", "ChildId", "Down", "Durability", "Exit", "FullId", "Incarnation", "Kind",
+    "ModuleInfo", "Registered", "RestartType", "State", "Strategy", "Unregistered",
 ]  # fmt: skip
 
 ChildId = NewType("ChildId", str)  # unique within its supervisor
@@ -48,6 +48,14 @@ class AutoShutdown(StrEnum):
     NEVER = "never"
     ANY_SIGNIFICANT = "any_significant"
     ALL_SIGNIFICANT = "all_significant"
+
+
+class Durability(StrEnum):
+    """What an acknowledged write of a parameter survives."""
+
+    MEMORY = "memory"  # any crash of the module; not the end of the runtime
+    JOURNAL = "journal"  # the kill of every process
+    FSYNC = "fsync"  # a loss of power
 
 
 class State(StrEnum):
@@ -92,6 +100,50 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """A parameter has a new value: what subscribers get, in version order.
+
+    Attributes:
+        id: Full id of the module; "$shared" for the runtime's own parameters.
+        name: Of the parameter.
+        version: 1, 2, 3 ... for one name.
+        value: The new value.
+        when: Seconds since the epoch.
+        who: Who wrote it, as text.
+        skipped: How many versions between the one told before and this one were not told, because the subscriber was slow.
+    """
+
+    id: str
+    name: str
+    version: int
+    value: Any
+    when: float
+    who: str
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointInfo:
+    """One checkpoint of one module.
+
+    Attributes:
+        id: Full id of the module.
+        number: 1, 2, 3 ... for one module; never used again.
+        created_at: Seconds since the epoch.
+        kind: Why it was made: "manual", "periodic", "before_restore", "restored" (what a restore gave back), "import".
+        size: Bytes.
+        version: Of the module.
+    """
+
+    id: str
+    number: int
+    created_at: float
+    kind: str
+    size: int
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Registered:
     """What `dx.listen` delivers to a server's handle_info: this process was registered under this key."""
 
@@ -125,6 +177,7 @@ class ModuleInfo:
     metrics: dict[str, Any] = field(default_factory=dict)
     last_exit: ExitReason | None = None
     supervisor: dict[str, Any] | None = None  # of a supervisor: strategy, restart budget and how much of it is used, children
+    checkpoint: dict[str, Any] | None = None  # the newest one: number, created_at, kind
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as a plain dict, in `ps` order."""

@@ -1,0 +1,1 @@
+"""Parameters in shared memory: the table, its one writer, and readers that ask nobody."""

@@ -1,0 +1,160 @@
+"""Giving each parameter its value when an owner is opened, or when a parameter is declared later.
+
+    kept, and set by somebody        the kept value
+    kept, and never set              today's default, or today's configuration
+    configured otherwise than kept   the configuration, as a set ("yaml")
+    not kept                         the configuration, else what the module itself has
+
+What is kept and no longer legal is reported and dropped. What is configured and not legal is an error: somebody can mend it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from dspex_runtime.errors import ConstraintViolationError, DspexError, ParameterNotFoundError
+from dspex_runtime.params import layout
+from dspex_runtime.params.coder import Coder, Encoded
+from dspex_runtime.params.ledger import Ledger, Owned, Write
+from dspex_runtime.params.publisher import Publisher
+from dspex_runtime.params.records import SET
+from dspex_runtime.params.sources import Found
+
+__all__ = ["CONFIGURED", "DEFAULT", "Adoption", "Setting"]
+
+DEFAULT: Final = "default"  # who has set what nobody has set
+CONFIGURED: Final = "yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the configuration says about one parameter."""
+
+    value: Any
+    data: Encoded
+    is_new: bool  # it says something else than when it was last taken over
+
+
+class Adoption:
+    """What is kept and configured for one owner.
+
+    Args:
+        id: Full id of the module.
+        found: What is kept, by name; what is adopted is taken out, the rest is there for whoever is declared later.
+        configured: Today's configuration.
+        kept_configured: The one that was last taken over, encoded.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        found: dict[str, Found],
+        configured: Mapping[str, Any],
+        kept_configured: Mapping[str, bytes],
+        coder: Coder,
+        publisher: Publisher,
+        ledger: Ledger,
+        report: Callable[[str], None],
+    ) -> None:
+        self._id = id
+        self._found = found
+        self._configured = configured
+        self._kept_configured = kept_configured
+        self._coder = coder
+        self._publisher = publisher
+        self._ledger = ledger
+        self._report = report
+
+    def check_names(self, declared: Mapping[str, Owned]) -> None:
+        """Raise ParameterNotFoundError if the configuration sets what is not declared."""
+        unknown = sorted(self._configured.keys() - declared.keys())
+        if unknown:
+            names = ", ".join(sorted(declared)) or "none"
+            raise ParameterNotFoundError(
+                f"{self._id!r} has no parameter {unknown[0]!r}, which its `params` set; it has {names}",
+                name=unknown[0],
+                id=self._id,
+            )
+
+    def adopt(self, owned: Owned) -> Write | None:
+        """Give a parameter its value; return the set that the configuration makes of it, which is still to be committed.
+
+        Raises:
+            ConstraintViolationError: What is configured for it is refused.
+            ParameterError: Its declaration cannot be told to others.
+        """
+        # First: whoever finds a value finds out what it is, too.
+        self._publisher.note(layout.meta_name(owned.name), self._coder.meta(owned.name, owned.spec))
+        setting = self._setting(owned)
+        found = self._found.pop(owned.name, None)
+        before = self._publisher.version(owned.name)
+        owned.assigned = max(before, found.version if found is not None else 0)
+        _, data = self._coder.accept(owned.name, owned.spec, owned.holder.load(), was_checked=True)
+        if found is None or not self._take(owned, found, setting, data):
+            if setting is None:
+                self._ledger.begin(owned, data, DEFAULT)
+            else:
+                owned.holder.store(setting.value)
+                self._ledger.begin(owned, setting.data, CONFIGURED)
+            return None
+        if setting is None or not setting.is_new or setting.data == found.data:
+            return None
+        return Write(owned, setting.value, setting.data, None)
+
+    def note_removed(self, name: str, version: int) -> None:
+        """Remember that a name was taken away: what is declared under it later begins with a higher version."""
+        self._found[name] = Found(version, None, b"")
+
+    def withdraw_rest(self) -> None:
+        """Take away from readers what is kept and not declared; should it be declared later, its value is still here."""
+        for name, found in self._found.items():
+            if self._publisher.has(name):
+                self._publisher.remove(name)
+                self._found[name] = replace(found, is_published=False)
+
+    def _take(self, owned: Owned, found: Found, setting: Setting | None, initial: Encoded) -> bool:
+        """Adopt what is kept; False when it is not to be, or cannot be used."""
+        if found.data is None:
+            return False
+        annex = found.read_annex()
+        was_set = annex.who not in (DEFAULT, CONFIGURED)
+        if not was_set and setting is None and found.data != initial:
+            return False
+        try:
+            owned.holder.store(self._coder.again(owned.name, owned.spec, found.data))
+        except Exception as exc:  # of another class, of older limits, or a user's check that fails
+            self._report(f"{owned.name}: the kept version {found.version} cannot be used and is dropped: {exc}")
+            return False
+        owned.created_at, owned.grad = annex.created_at, annex.grad
+        owned.version = found.version
+        if not found.is_published:
+            # One that was withdrawn meanwhile comes back under a higher version, or no cached reader would notice.
+            owned.version = max(found.version, self._publisher.version(owned.name) + 1)
+            blob = self._publisher.prepare(found.data, found.annex)
+            self._publisher.publish(owned.name, owned.version, found.data, found.annex, blob)
+        owned.assigned = max(owned.assigned, owned.version)
+        if not was_set or owned.version != found.version:
+            owned.first = [SET, owned.name, owned.version, annex.when, annex.who, found.data, found.annex, False]
+        return True
+
+    def _setting(self, owned: Owned) -> Setting | None:
+        name, spec = owned.name, owned.spec
+        if name not in self._configured:
+            return None
+        try:
+            value, data = self._coder.accept(name, spec, self._configured[name])
+        except ConstraintViolationError as exc:
+            exc.hint = f"this value is configured under `params` of {self._id!r}"
+            raise
+        return Setting(value, data, self._is_new(owned, data))
+
+    def _is_new(self, owned: Owned, data: Encoded) -> bool:
+        before = self._kept_configured.get(owned.name)
+        if before is None or before == data:
+            return before is None
+        try:  # an int that the spec makes a float is the same setting
+            return self._coder.accept(owned.name, owned.spec, self._coder.decode(before), was_checked=True)[1] != data
+        except DspexError:
+            return True

@@ -1,0 +1,356 @@
+"""The one writer of one id's parameters: in its module's process, and in the keeper for stopped modules and shared parameters.
+
+Every write, from inside and outside, comes through here: it is checked, encoded, and left to the ledger, which writes it down and
+publishes it. Reads of other processes do not: they read the table. Thread-safe; a user's own check runs without the lock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from dspex_runtime.errors import ParameterError, ParameterNotFoundError
+from dspex_runtime.params import layout
+from dspex_runtime.params.adopting import CONFIGURED, Adoption
+from dspex_runtime.params.cell import no_gradient
+from dspex_runtime.params.coder import Coder
+from dspex_runtime.params.gradient import step
+from dspex_runtime.params.holders import Box as Box
+from dspex_runtime.params.holders import Holder as Holder
+from dspex_runtime.params.holders import Hooks as Hooks
+from dspex_runtime.params.holders import Kept as Kept
+from dspex_runtime.params.ledger import CONFLICT, Ledger, Owned, Write
+from dspex_runtime.params.publisher import Publisher
+from dspex_runtime.params.records import FACTS
+from dspex_runtime.params.segments import SegmentJournal
+from dspex_runtime.params.snapshots import ITSELF, Snapshots
+from dspex_runtime.params.sources import gather
+from dspex_runtime.params.spec import ParameterSpec, ParameterType
+from dspex_runtime.params.values import Annex
+from dspex_runtime.params.view import Entry
+from dspex_runtime.types import Change, Durability
+from dspex_runtime.wire.codec import Codec
+
+__all__ = ["Box", "Holder", "Hooks", "Kept", "Owner"]
+
+
+class Owner:
+    """The one writer of one id's parameters.
+
+    Declare the parameters, then `open`; after that everything else, and declaring more.
+
+    Args:
+        id: Full id of the module.
+        codec: Encodes the values; a module's pickles what is not plain.
+        durability: Of the parameters that do not say so themselves.
+        journal: On the disk; stays the caller's. Without one, nothing survives the end of the runtime.
+        incarnation: Of this process; 0 of the keeper.
+        hooks: What the process does for the owner.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        codec: Codec,
+        *,
+        durability: Durability,
+        journal: SegmentJournal | None,
+        incarnation: int,
+        hooks: Hooks,
+    ) -> None:
+        self._id = id
+        self._codec = codec
+        self._durability = durability
+        self._hooks = hooks
+        self._coder = Coder(id, codec)
+        self._publisher = Publisher(id, hooks, incarnation)
+        self._ledger = Ledger(id, self._publisher, journal, hooks)
+        self._owned: dict[str, Owned] = {}
+        self._facts: dict[str, Any] = {}
+        self._adoption: Adoption | None = None
+        self._snapshots = Snapshots(id, self._owned, self._coder, self._publisher, self._ledger, hooks)
+
+    # -- which parameters there are
+
+    def declare(self, name: str, spec: ParameterSpec, holder: Holder) -> None:
+        """Own a parameter. Once open, it has its value on return: the kept, the configured or its holder's. Idempotent.
+
+        Raises:
+            ConstraintViolationError: What is configured for it is refused.
+            ParameterError: Its declaration cannot be told to others, or there is no memory for it.
+        """
+        with self._ledger.lock:
+            owned = self._owned.get(name)
+            if owned is not None and owned.holder is holder:
+                return
+            if owned is not None:  # another object has taken the place of this one: its value is the newer one
+                owned.spec, owned.holder = spec, holder
+                self._snapshots.distrust(name)
+                self._bind(owned)
+                return
+            level = spec.durability or self._durability
+            turn = threading.Lock() if level is Durability.FSYNC and self._ledger.journal is not None else None
+            owned, write = Owned(name, spec, holder, level, turn=turn), None
+            if self._adoption is not None:
+                write = self._adoption.adopt(owned)
+                self._bind(owned)
+            self._owned[name] = owned
+        if write is not None:
+            self._ledger.commit([write], CONFIGURED)
+
+    def undeclare(self, name: str) -> None:
+        """Own a parameter no longer: readers get ParameterNotFoundError, and its holder writes for itself.
+
+        Raises:
+            ParameterNotFoundError: There is none of that name.
+            ParameterError: That cannot be written down; it is still there.
+        """
+        with self._ledger.lock:
+            owned = self._find(name)
+            if self._adoption is not None:
+                self._ledger.remove(owned, ITSELF)
+                self._adoption.note_removed(name, owned.assigned)
+            del self._owned[name]
+            unbind = getattr(owned.holder, "unbind", None)
+            if unbind is not None:
+                unbind()
+
+    def open(self, kept: Kept, configured: Mapping[str, Any]) -> None:
+        """Give every parameter its value and let others read: see adopting for which. Takes over what `kept` brings.
+
+        Raises:
+            ParameterNotFoundError: The configuration sets what is not declared.
+            ConstraintViolationError: What is configured is refused.
+            ParameterError: It cannot be written, or a declaration cannot be told to others.
+        """
+        publisher, ledger, report = self._publisher, self._ledger, self._hooks.report
+        with ledger.lock:
+            publisher.start(kept.table, kept.blobs)
+            if ledger.journal is not None:
+                ledger.journal.start_after(publisher.table.journal_position)
+            ledger.adopt_volatile(kept.volatile_fd)
+            sources = gather(kept, publisher, ledger.journal, ledger.volatile, self._codec, report)
+            self._adoption = adoption = Adoption(
+                self._id, sources.found, configured, kept.configured, self._coder, publisher, ledger, report
+            )
+            adoption.check_names(self._owned)
+            writes = [write for owned in self._owned.values() if (write := adoption.adopt(owned)) is not None]
+            adoption.withdraw_rest()
+            for owned in self._owned.values():
+                self._bind(owned)
+            self._facts = sources.facts
+            publisher.note(layout.FACTS, self._coder.encode(self._facts))
+            # From here on nothing before it has to be read again: all of it is in the table.
+            publisher.table.set_journal_position(max(sources.position, publisher.table.journal_position))
+        if writes:
+            ledger.commit(writes, CONFIGURED)
+        if kept.table is None:
+            publisher.offer_table()
+
+    def names(self) -> list[str]:
+        """Return the names, in the order in which they were declared."""
+        return list(self._owned)
+
+    def spec(self, name: str) -> ParameterSpec:
+        """Return what a parameter is. Raises ParameterNotFoundError."""
+        return self._find(name).spec
+
+    # -- reading
+
+    def get(self, name: str) -> Any:
+        """Return the value. Raises ParameterNotFoundError."""
+        owned = self._find(name)
+        if owned.spec.type is not ParameterType.PREDICTOR:
+            return owned.holder.load()
+        with self._ledger.lock:  # not from the holder: to load a predictor is to say that its changes were seen
+            data = self._publisher.current(name)[1]
+        return self._coder.decode(data)
+
+    def version(self, name: str) -> int:
+        """Return the version that readers see. Raises ParameterNotFoundError."""
+        return self._find(name).version
+
+    def entry(self, name: str) -> Entry:
+        """Return the value that readers see, its version, and who set it when. Raises ParameterNotFoundError."""
+        with self._ledger.lock:
+            version, data, packed = self._publisher.current(self._find(name).name)
+        annex = Annex.unpack(packed)
+        grad = self._coder.grad(annex.grad)
+        return Entry(version, self._coder.decode(data), annex.when, annex.who, grad, annex.created_at)
+
+    def written(self, name: str) -> tuple[int, float, str]:
+        """Return the version that readers see, when it was set and by whom. Raises ParameterNotFoundError."""
+        with self._ledger.lock:
+            version, _, packed = self._publisher.current(self._find(name).name)
+        annex = Annex.unpack(packed)
+        return version, annex.when, annex.who
+
+    # -- writing: each of them is acknowledged by returning
+
+    def set(self, name: str, value: Any, *, who: str, expect: int | None = None) -> Change:
+        """Set a parameter.
+
+        Args:
+            name: Of the parameter.
+            value: Any.
+            who: Who sets it, for history.
+            expect: The version that must be the published one.
+
+        Raises:
+            ParameterNotFoundError: There is none of that name.
+            ConstraintViolationError: The value is refused; nothing was changed.
+            ParameterError: It is of another version (`code` is "conflict"), or cannot be written ("journal"); nothing was changed.
+
+        Cost: 10 us for a number, 8 us of durability memory.
+        """
+        owned = self._find(name)
+        value, data = self._coder.accept(name, owned.spec, value)
+        return self._ledger.commit_one(Write(owned, value, data, expect=expect), who)
+
+    def set_many(self, values: Mapping[str, Any], *, who: str) -> list[Change]:
+        """Set several parameters, or none of them. Raises as `set`."""
+        owned = {name: self._find(name) for name in values}
+        accepted = {name: self._coder.accept(name, owned[name].spec, value) for name, value in values.items()}
+        return self._ledger.commit([Write(owned[name], *both) for name, both in accepted.items()], who)
+
+    def apply_gradient(self, name: str, gradient: Any, *, who: str) -> Change:
+        """Take one step of momentum SGD; of two at the same time, both count.
+
+        Raises:
+            GradientNotRequiredError: It was declared without requires_grad.
+            ConstraintViolationError: The gradient, or the value after it, is refused; nothing was changed.
+            ParameterError: As `set`.
+        """
+        owned = self._find(name)
+        spec = owned.spec
+        if not spec.requires_grad:
+            error = no_gradient(name)
+            error.id = self._id
+            raise error
+        while True:
+            with self._ledger.lock:
+                version, value, grad = owned.version, owned.holder.load(), self._coder.grad(owned.grad)
+            value, grad = step(value, grad, gradient, spec.learning_rate, spec.momentum, name=name)
+            value, data = self._coder.accept(name, spec, value)
+            try:
+                write = Write(owned, value, data, bytes(self._coder.encode(grad)), version)
+                return self._ledger.commit_one(write, who)
+            except ParameterError as exc:
+                if exc.code != CONFLICT:
+                    raise
+
+    def reset(self, name: str, *, who: str) -> Change:
+        """Set the default, and forget the accumulated gradient. Raises as `set`."""
+        owned = self._find(name)
+        if owned.spec.type is ParameterType.PREDICTOR and owned.spec.default is None:
+            raise ParameterError(
+                f"{name} of {self._id!r} is a predictor: what it began with, only its running module knows",
+                name=name,
+                id=self._id,
+                hint="start the module, then reset it",
+            )
+        value, data = self._coder.accept(name, owned.spec, owned.spec.default, was_checked=True)
+        return self._ledger.commit_one(Write(owned, value, data, None), who)
+
+    def rollback(self, name: str, version: int, *, who: str) -> Change:
+        """Set the value that it had at a version; that is a write with a version of its own. May wait for whoever has the history.
+
+        Raises:
+            ParameterError: That version is not kept; or as `set`, as constraints may be others than they were then.
+        """
+        owned = self._find(name)
+        old = self._coder.decode(self._value_at(owned, version))
+        value, data = self._coder.accept(name, owned.spec, old, was_checked=True)
+        return self._ledger.commit_one(Write(owned, value, data), who)
+
+    # -- all of them at once
+
+    def republish(self, *, who: str = ITSELF, full: bool = False) -> list[Change]:
+        """Publish what changed in its holder without a set, see `Snapshots`. Raises ParameterError when it cannot be written."""
+        return self._snapshots.republish(who, full=full)
+
+    def image(self) -> dict[str, list[Any]]:
+        """Return all parameters at one moment: name to version, data and annex. What holders became is published first."""
+        return self._snapshots.image()
+
+    def restore(self, image: Mapping[str, Any], *, who: str) -> list[Change]:
+        """Set the parameters to what they are in an image, all or none; return those that were different. See `Snapshots`.
+
+        Raises:
+            ConstraintViolationError: A value is refused by today's constraints; nothing was changed.
+            ParameterError: A value cannot be read, or as `set`; nothing was changed.
+        """
+        return self._snapshots.restore(image, who)
+
+    # -- facts, and the life of the owner itself
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is known of the module besides its parameters: its mode and others."""
+        return dict(self._facts)
+
+    def set_facts(self, facts: Mapping[str, Any]) -> None:
+        """Replace the facts, for readers and for the next incarnation. A journal that cannot take them is reported."""
+        with self._ledger.lock:
+            if facts == self._facts:
+                return
+            self._facts = dict(facts)
+            try:
+                if self._ledger.journal is not None:
+                    self._ledger.journal.append([FACTS, time.time(), self._facts])
+            except ParameterError as exc:
+                self._hooks.report(f"the facts of {self._id!r} last as long as the runtime: {exc}")
+            self._publisher.note(layout.FACTS, self._coder.encode(self._facts))
+
+    def hand_over(self) -> None:
+        """Offer every descriptor again: whoever keeps them is another process now."""
+        with self._ledger.lock:
+            self._publisher.hand_over()
+            self._ledger.offer_volatile()
+
+    def forked(self) -> None:
+        """In a child that user code forked: nothing here is its to write, each holder writes for itself. Takes no lock."""
+        for owned in list(self._owned.values()):
+            unbind = getattr(owned.holder, "unbind", None)
+            if unbind is not None:
+                unbind()
+
+    def close(self) -> None:
+        """Let go of table, blobs and the journal in memory; others that hold them go on. Idempotent."""
+        with self._ledger.lock:
+            self._publisher.close()
+            self._ledger.close()
+
+    # -- within
+
+    def _find(self, name: str) -> Owned:
+        try:
+            return self._owned[name]
+        except (KeyError, TypeError):
+            raise self._not_found(name) from None
+
+    def _not_found(self, name: Any) -> ParameterNotFoundError:
+        close = get_close_matches(name, self._owned, n=1) if isinstance(name, str) else []
+        return ParameterNotFoundError(
+            f"{self._id!r} has no parameter {name!r:.200}; it has {', '.join(sorted(self._owned)) or 'none':.1000}",
+            name=str(name)[:200],
+            id=self._id,
+            hint=f"did you mean {close[0]!r}?" if close else None,
+        )
+
+    def _bind(self, owned: Owned) -> None:
+        bind = getattr(owned.holder, "bind", None)
+        if bind is not None:
+            bind(self, owned.name)
+
+    def _value_at(self, owned: Owned, version: int) -> bytes | memoryview:
+        with self._ledger.lock:
+            now, data, _ = self._publisher.current(owned.name)
+        if version == now:
+            return data
+        if type(version) is not int or not 0 < version < now:
+            text = f"{owned.name} of {self._id!r} has version {now}; there is no version {version!r:.50} to go back to"
+            raise ParameterError(text, name=owned.name, id=self._id)
+        return self._hooks.value_at(owned.name, version)

@@ -1,0 +1,219 @@
+"""The order of a write: what is left when it ends between any two of its instructions, and when the disk does not take it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dspex_runtime.errors import ParameterError
+from dspex_runtime.params.owner import Owner
+from helpers.killing import dies_at
+from helpers.owners import Keeper, specs
+
+PARAMS = "dspex_runtime/params"
+SPECS = specs(
+    disk=int,
+    memory=(int, {"durability": "memory"}),
+    safe=(int, {"durability": "fsync"}),
+    text=(str, {"default": "t"}),
+    w=(float, {"requires_grad": True, "learning_rate": 1.0}),
+)
+SYNC = "dspex_runtime.params.segments.os.fdatasync"
+LARGE = "l" * 70_000
+# What is done, and what each parameter is before and after. Set before: disk 1, memory 1, safe 1, text LARGE.
+WRITES: dict[str, tuple[Any, dict[str, tuple[Any, Any]]]] = {
+    "journal": (lambda owner: owner.set("disk", 2, who="x"), {"disk": (1, 2)}),
+    "memory": (lambda owner: owner.set("memory", 2, who="x"), {"memory": (1, 2)}),
+    "fsync": (lambda owner: owner.set("safe", 2, who="x"), {"safe": (1, 2)}),
+    "large": (lambda owner: owner.set("text", "m" * 70_000, who="x"), {"text": (LARGE, "m" * 70_000)}),
+    "small again": (lambda owner: owner.set("text", "s", who="x"), {"text": (LARGE, "s")}),
+    "first": (lambda owner: owner.set("w", 2.0, who="x"), {"w": (0.0, 2.0)}),
+    "gradient": (lambda owner: owner.apply_gradient("w", 1.0, who="x"), {"w": (0.0, -1.0)}),
+}
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Iterator[Keeper]:
+    keeper = Keeper(tmp_path)
+    yield keeper
+    keeper.kill_runtime()
+
+
+def prepared(keeper: Keeper) -> Owner:
+    owner = keeper.start(SPECS)
+    owner.set_many({"disk": 1, "memory": 1, "safe": 1, "text": LARGE}, who="before")
+    return owner
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_a_kill_between_any_two_instructions_loses_nothing_that_was_acknowledged(tmp_path: Path, what: str) -> None:
+    operation, touched = WRITES[what]
+    before = {"disk": 1, "memory": 1, "safe": 1, "text": LARGE, "w": 0.0}
+    outcomes = []
+    instruction, died = 0, True
+    while died:
+        keeper = Keeper(tmp_path / str(instruction))
+        keeper.directory.parent.mkdir()
+        owner = prepared(keeper)
+        view = keeper.view()
+        died = dies_at(instruction, lambda: operation(owner), inside=PARAMS)  # noqa: B023
+        seen = {name: (view[name], view.version(name)) for name in SPECS}
+        keeper.kill()
+        heir = keeper.start(SPECS)
+        for name in SPECS:
+            old, new = touched.get(name, (before[name], before[name]))
+            value, version = heir.get(name), heir.version(name)
+            assert value in (old, new) if died else value == new
+            assert version >= seen[name][1], "what a reader has seen was taken back"
+            assert value == seen[name][0] or (value == new and version > seen[name][1])
+            assert (view[name], view.version(name)) == (value, version)
+        outcomes.append(all(heir.get(name) == new for name, (_, new) in touched.items()))
+        for name in touched:
+            next_version = heir.set(name, heir.get(name), who="heir").version
+            assert [r.version for r in keeper.records(name)].count(next_version) == 1, "a version was used twice"
+        assert keeper.reports == []
+        keeper.kill_runtime()
+        instruction += 3
+    assert outcomes == sorted(outcomes), "first the old, from some instruction on the new"
+    assert outcomes[0] is False
+    assert outcomes.count(True) > 10, "killed behind the journal"
+
+
+@pytest.mark.parametrize("what", ["journal", "fsync", "large", "first"])
+def test_a_killed_runtime_has_every_acknowledged_write_and_at_most_one_more(tmp_path: Path, what: str) -> None:
+    operation, touched = WRITES[what]
+    instruction, died = 0, True
+    while died:
+        keeper = Keeper(tmp_path / str(instruction))
+        keeper.directory.parent.mkdir()
+        owner = prepared(keeper)
+        died = dies_at(instruction, lambda: operation(owner), inside=PARAMS)  # noqa: B023
+        keeper.kill_runtime()
+        heir = keeper.start(SPECS)
+        for name, (old, new) in touched.items():
+            assert heir.get(name) in (old, new) if died else heir.get(name) == new
+        assert (heir.get("disk"), heir.get("safe")) >= (1, 1)
+        keeper.kill_runtime()
+        instruction += 11
+
+
+class FullDisk:
+    """Takes only so many bytes more, then none, as write(2) on a full disk does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+        self.room = room
+        self._write = os.write
+        monkeypatch.setattr("dspex_runtime.params.journal.os", self)
+
+    def write(self, fd: int, data: bytes) -> int:
+        if self.room == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        taken = data[: self.room]
+        self.room -= len(taken)
+        return self._write(fd, taken)
+
+    def pwrite(self, fd: int, data: bytes, offset: int) -> int:
+        return os.pwrite(fd, data, offset)
+
+
+@pytest.mark.parametrize("room", [0, 1, 7, 8, 20, 40])
+def test_a_full_disk_refuses_the_write_and_everything_stays_readable(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    owner = prepared(keeper)
+    before = owner.image()
+    with monkeypatch.context() as patch:
+        FullDisk(patch, room)
+        for name in ("disk", "safe", "text"):
+            with pytest.raises(ParameterError, match=r"the journal .*/1\.journal cannot be written") as caught:
+                owner.set(name, "x" * 100_000 if name == "text" else 7, who="x")
+            assert caught.value.code == "journal"
+        assert owner.image() == before
+        assert owner.set("memory", 7, who="x").version == 3, "a parameter of durability memory needs no disk"
+    assert owner.set("disk", 8, who="x").version == 3, "no version was used up"
+    keeper.kill_runtime()
+    assert keeper.start(SPECS).get("disk") == 8
+
+
+def test_a_disk_that_loses_what_it_was_given_fails_the_write_and_not_the_next_one(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = prepared(keeper)
+
+    def fails(fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SYNC, fails)
+        with pytest.raises(ParameterError, match="Input/output error"):
+            owner.set("safe", 7, who="x")
+        assert owner.get("safe") == keeper.view()["safe"] == 1
+        assert owner.set("disk", 7, who="x").version == 3, "only what asks for the disk waits for it"
+    assert owner.set("safe", 8, who="x").version == 4, "the number of the failed one may be on the disk"
+    keeper.kill_runtime()
+    heir = keeper.start(SPECS)
+    assert (heir.get("safe"), heir.get("disk")) == (8, 7)
+
+
+def test_no_descriptor_left_for_a_large_value_refuses_it(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = prepared(keeper)
+
+    def fails(data: Any, annex: Any) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dspex_runtime.params.publisher.Blob.create", fails)
+        with pytest.raises(ParameterError, match=r"no room for the \d+ bytes of 'text' \(Too many open files\)"):
+            owner.set("text", "x" * 100_000, who="x")
+    assert (owner.get("text"), owner.version("text")) == (LARGE, 2)
+    assert [r.version for r in keeper.records("text")] == [1, 2]
+
+
+def test_a_durable_write_holds_nobody_else_up(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = prepared(keeper)
+    entered, released = threading.Event(), threading.Event()
+    sync = os.fdatasync
+
+    def slow(fd: int) -> None:
+        entered.set()
+        assert released.wait(10)
+        sync(fd)
+
+    monkeypatch.setattr(SYNC, slow)
+    thread = threading.Thread(target=lambda: owner.set("safe", 2, who="x"))
+    thread.start()
+    assert entered.wait(10)
+    assert owner.set("disk", 2, who="x").version == 3
+    assert owner.set("memory", 2, who="x").version == 3
+    assert keeper.view()["safe"] == 1, "published before it was on the disk"
+    position = owner._publisher.table.journal_position
+    released.set()
+    thread.join()
+    assert keeper.view()["safe"] == 2
+    assert owner._publisher.table.journal_position >= position
+
+
+def test_a_write_that_waits_for_the_disk_is_not_passed_by_the_tables_position(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a kill would leave a version in the journal that nobody adopts, and its number would be used again."""
+    owner = prepared(keeper)
+
+    def meanwhile(fd: int) -> None:
+        owner.set("disk", 2, who="x")
+        raise SystemExit  # killed before the disk answered
+
+    monkeypatch.setattr(SYNC, meanwhile)
+    with pytest.raises(SystemExit):
+        owner.set("safe", 2, who="x")
+    monkeypatch.undo()
+    keeper.kill()
+    heir = keeper.start(SPECS)
+    assert (heir.get("safe"), heir.get("disk")) == (2, 2)
+    assert heir.version("safe") == 3
