@@ -7,7 +7,7 @@ import sys
 
 from bench.harness import note_machine
 
-ALL = ("call", "start", "recovery", "thousand", "core")
+ALL = ("call", "start", "recovery", "thousand", "core", "params_read", "params_set", "params_set_client", "param_recovery")
 
 
 def main(names: list[str]) -> int:

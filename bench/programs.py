@@ -21,3 +21,7 @@ class OnePredictor(dspy.Module):
     def echo(self, value: Any) -> Any:
         """Give the value back."""
         return value
+
+    def demos(self) -> int:
+        """Say how many demos the predictor has."""
+        return sum(len(predictor.demos) for predictor in self.predictors())

@@ -25,10 +25,15 @@ if TYPE_CHECKING:
     from dspex_runtime.errors import BusyError as BusyError
     from dspex_runtime.errors import CallError as CallError
     from dspex_runtime.errors import CallTimeoutError as CallTimeoutError
+    from dspex_runtime.errors import CheckpointError as CheckpointError
     from dspex_runtime.errors import ConfigError as ConfigError
+    from dspex_runtime.errors import ConstraintViolationError as ConstraintViolationError
     from dspex_runtime.errors import DspexError as DspexError
+    from dspex_runtime.errors import GradientNotRequiredError as GradientNotRequiredError
     from dspex_runtime.errors import NoProcessError as NoProcessError
     from dspex_runtime.errors import OverloadedError as OverloadedError
+    from dspex_runtime.errors import ParameterError as ParameterError
+    from dspex_runtime.errors import ParameterNotFoundError as ParameterNotFoundError
     from dspex_runtime.errors import ProcessDownError as ProcessDownError
     from dspex_runtime.errors import ProtocolError as ProtocolError
     from dspex_runtime.errors import RegistryError as RegistryError
@@ -61,7 +66,15 @@ if TYPE_CHECKING:
     from dspex_runtime.host.signals import link as link
     from dspex_runtime.host.signals import monitor as monitor
     from dspex_runtime.host.signals import unlink as unlink
+    from dspex_runtime.host.watching import subscribe as subscribe
+    from dspex_runtime.host.watching import unsubscribe as unsubscribe
+    from dspex_runtime.modules.module import Module as Module
+    from dspex_runtime.params.parameter import Parameter as Parameter
+    from dspex_runtime.params.parameter import Shared as Shared
+    from dspex_runtime.types import Change as Change
+    from dspex_runtime.types import CheckpointInfo as CheckpointInfo
     from dspex_runtime.types import Down as Down
+    from dspex_runtime.types import Durability as Durability
     from dspex_runtime.types import Exit as Exit
     from dspex_runtime.types import ModuleInfo as ModuleInfo
     from dspex_runtime.types import Registered as Registered
@@ -77,10 +90,15 @@ _HOMES = {
         "BusyError",
         "CallError",
         "CallTimeoutError",
+        "CheckpointError",
         "ConfigError",
+        "ConstraintViolationError",
         "DspexError",
+        "GradientNotRequiredError",
         "NoProcessError",
         "OverloadedError",
+        "ParameterError",
+        "ParameterNotFoundError",
         "ProcessDownError",
         "ProtocolError",
         "RegistryError",
@@ -96,7 +114,10 @@ _HOMES = {
     ],
     "host.names": ["listen", "lock", "register", "unlisten", "unregister", "update_value"],
     "host.signals": ["demonitor", "exit", "link", "monitor", "unlink"],
-    "types": ["Down", "Exit", "ModuleInfo", "Registered", "Unregistered"],
+    "host.watching": ["subscribe", "unsubscribe"],
+    "modules.module": ["Module"],
+    "params.parameter": ["Parameter", "Shared"],
+    "types": ["Change", "CheckpointInfo", "Down", "Durability", "Exit", "ModuleInfo", "Registered", "Unregistered"],
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -7,6 +7,21 @@ import click
 from dspex_cli.options import Settings
 
 
+def parameters(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return ID.NAME for every parameter of the module that was typed up to its dot; before that, the ids with a dot."""
+    from dspex_cli import link
+
+    id, dot, begun = incomplete.partition(".")
+    if not dot:
+        return [f"{id}." for id in ids(ctx, param, incomplete)]
+    try:
+        with link.runtime(ctx.find_object(Settings) or Settings()) as runtime:
+            names = link.params(runtime, id).names()
+    except Exception:  # as below
+        return []
+    return [f"{id}.{name}" for name in names if name.startswith(begun)]
+
+
 def ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the ids that begin with what was typed, as a whole or in their last part; none where no runtime answers."""
     from dspex_cli import link

@@ -21,6 +21,8 @@ UNREACHABLE: Final = 4
 TIMEOUT: Final = 8
 INTERRUPTED: Final = 130
 
+PARAMETER_FACTS: Final = ("name", "constraint", "limit", "value")  # of a refused value
+
 
 def report(error: BaseException, *, as_json: bool, verbose: bool) -> int:
     """Print an error where it belongs (stderr; with -o json on stdout) and return the exit code."""
@@ -67,7 +69,9 @@ def describe(error: BaseException) -> dict[str, Any]:
         message = error.message.partition("\n")[0].rstrip(":") if getattr(error, "problems", None) else error.message
         facts = {"code": error.code, "message": message, "id": error.id, "hint": error.hint}
         extra = {key: getattr(error, key, None) for key in ("problems", "reason", "remote_traceback", "type_name", "incarnation")}
-        return {**facts, **{key: value for key, value in extra.items() if value not in (None, [], "")}}
+        told = {key: value for key, value in extra.items() if value not in (None, [], "")}
+        refused = {key: value for key in PARAMETER_FACTS if (value := getattr(error, key, None)) is not None}
+        return {**facts, **told, **refused}
     if isinstance(cause, RemoteError):
         # A module's own exception, raised here as its own type.
         facts = {"code": "remote", "message": f"{_type_name(error)}: {error}", "id": cause.id, "hint": None}

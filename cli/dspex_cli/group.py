@@ -28,6 +28,40 @@ def command(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], Dspe
     return click.command(name, cls=DspexCommand, context_settings={"help_option_names": ["-h", "--help"]}, **attributes)
 
 
+class DspexSubgroup(click.Group):
+    """Several commands under one name (`param get`, `param set`); they and the group take the global options."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.extend(global_options())
+
+    def subcommand(self, name: str, **attributes: Any) -> Callable[[Callable[..., Any]], DspexCommand]:
+        """Decorate a function as one of its commands."""
+
+        def add(function: Callable[..., Any]) -> DspexCommand:
+            found = command(name, **attributes)(function)
+            self.add_command(found)
+            return found
+
+        return add
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names in the order in which they were added."""
+        return list(self.commands)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or fail with what was probably meant."""
+        name = args[0]
+        if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
+            raise click.UsageError(f"no such command {name!r}{did_you_mean(name, self.commands)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def subgroup(name: str, help: str) -> DspexSubgroup:
+    """Return a new group of commands."""
+    return DspexSubgroup(name, help=help, context_settings={"help_option_names": ["-h", "--help"]})
+
+
 class DspexGroup(click.Group):
     """Knows the names and one-line helps of all commands without importing one of them."""
 

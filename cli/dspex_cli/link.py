@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 from dspex_cli.options import Settings
 
+SHARED = "$shared"  # as the runtime calls its own parameters
+
 
 @contextmanager
 def runtime(settings: Settings) -> Iterator[dx.Runtime]:
@@ -78,12 +80,30 @@ def modules(runtime: dx.Runtime, version: str | None = None, metadata: Mapping[s
     return [info.as_dict() for info in sorted(found, key=lambda info: place(info.id))]
 
 
+def params(runtime: dx.Runtime, id: str) -> Any:
+    """Return the parameters of a module or server; of the runtime itself for "$shared" and for nothing.
+
+    Raises:
+        click.UsageError: It is a supervisor.
+    """
+    if id in ("", SHARED):
+        return runtime.params
+    match runtime.info(id).kind:
+        case "supervisor":
+            raise click.UsageError(f"{id!r} is a supervisor and has no parameters; its children do")
+        case "server":
+            return runtime.server(id).params
+        case _:
+            return runtime.ref(id).params
+
+
 def boot(
     file: str,
     *,
     detach: bool,
     name: str | None = None,
     state_dir: str | None = None,
+    fresh: bool = False,
     on_progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> dx.Runtime:
     """Start a runtime with a YAML file; returns when the tree is ready.
@@ -94,4 +114,4 @@ def boot(
     """
     from dspex_runtime.client.runtime import Runtime
 
-    return Runtime(file, name=name, state_dir=state_dir, detach=detach, on_progress=on_progress)
+    return Runtime(file, name=name, state_dir=state_dir, fresh=fresh, detach=detach, on_progress=on_progress)

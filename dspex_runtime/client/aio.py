@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from dspex_runtime.client import address, alarm_ops, inspection_ops, lifecycle_ops, naming, signal_ops, supervisor_ops
+from dspex_runtime.client import address, alarm_ops, checkpoints, inspection_ops, lifecycle_ops, naming, signal_ops, supervisor_ops
 from dspex_runtime.client.async_ref import ModuleRef, ServerRef
 from dspex_runtime.client.async_request import Request
 from dspex_runtime.client.async_requests import Requests
@@ -27,8 +28,12 @@ from dspex_runtime.client.steps import arun, awaitable
 from dspex_runtime.client.via import AsyncNamedRef, named_proxy
 from dspex_runtime.core.keys import show
 from dspex_runtime.errors import ConfigError
+from dspex_runtime.state.protocol import SHARED
+from dspex_runtime.types import Change
 
 if TYPE_CHECKING:
+    from dspex_runtime.client.async_params import AsyncParams, AsyncSubscribed
+    from dspex_runtime.client.param_watch import AsyncWatch
     from dspex_runtime.modules.proxy import ModuleProxy
 
 __all__ = ["Events", "ModuleRef", "Monitor", "Request", "Requests", "Runtime", "ServerRef", "connect"]
@@ -84,12 +89,13 @@ class Runtime(RuntimeCore):
         *,
         name: str | None = None,
         state_dir: str | os.PathLike[str] | None = None,
+        fresh: bool = False,
         preload: Sequence[str] | None = None,
         detach: bool = False,
         on_progress: OnProgress | None = None,
     ) -> None:
         config = boot_config(tree, name=name, state_dir=state_dir, preload=preload)
-        self._begin = self.starting(config, detach=detach, on_progress=on_progress)
+        self._begin = self.starting(config, fresh=fresh, detach=detach, on_progress=on_progress)
 
     async def _begun(self) -> Self:
         if self._session is None:
@@ -149,6 +155,14 @@ class Runtime(RuntimeCore):
     set_alarm = awaitable(alarm_ops.set_alarm)
     clear_alarm = awaitable(alarm_ops.clear_alarm)
     alarms = awaitable(alarm_ops.alarms)
+    checkpoint = awaitable(checkpoints.checkpoint)
+    restore = awaitable(checkpoints.restore)
+    prune_checkpoints = awaitable(checkpoints.prune_checkpoints)
+    inspect_checkpoint = awaitable(checkpoints.inspect_checkpoint)
+    diff_checkpoints = awaitable(checkpoints.diff_checkpoints)
+    export_checkpoint = awaitable(checkpoints.export_checkpoint)
+    import_checkpoint = awaitable(checkpoints.import_checkpoint)
+    checkpoints = awaitable(checkpoints.checkpoints)
     close = awaitable(RuntimeCore.ending)
 
     async def module(self, id: Child | Via) -> ModuleProxy:
@@ -189,6 +203,25 @@ class Runtime(RuntimeCore):
         """Link two children, or one with this client; see `runtime.Runtime.link`."""
         link = await arun(signal_ops.linked(self, a, b))
         return None if link is None else Monitor(self.session, *link)
+
+    @cached_property
+    def params(self) -> AsyncParams:
+        """The runtime's own parameters; see `runtime.Runtime.params`."""
+        from dspex_runtime.client.async_params import AsyncParams
+
+        return AsyncParams(self.session, SHARED)
+
+    async def subscribe(self, pattern: str, callback: Callable[[Change], Any]) -> AsyncSubscribed:
+        """Call a function, or await a coroutine function, with changes of parameters of all modules; see `runtime.Runtime`."""
+        from dspex_runtime.client.async_params import subscribed
+
+        return await subscribed(self.watch(pattern), callback)
+
+    def watch(self, pattern: str = "*") -> AsyncWatch:
+        """Return an async iterator over changes of parameters of all modules; see `AsyncParams.watch`."""
+        from dspex_runtime.client.param_watch import AsyncWatch
+
+        return AsyncWatch(self.session, pattern)
 
     def lock(self, key: Any, timeout: float | None = None) -> naming.AsyncLock:
         """Return a mutex of the whole runtime, for `async with`; a task that asks for what it holds gets RegistryError."""

@@ -6,14 +6,17 @@ Calls of one loop share one pipe per module, many in flight; cancelling a task c
 from __future__ import annotations
 
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dspex_runtime.client import ref_ops
+from dspex_runtime.client import checkpoints, ref_ops
 from dspex_runtime.client.async_calls import AsyncStream, acall, acast
 from dspex_runtime.client.async_request import Request
 from dspex_runtime.client.deadline import SERVER_CALL_TIMEOUT_S
 from dspex_runtime.client.ref import MODULE_CALL, Ref
 from dspex_runtime.client.steps import awaitable
+
+if TYPE_CHECKING:
+    from dspex_runtime.client.async_params import AsyncParams
 
 
 class AsyncRef(Ref):
@@ -21,7 +24,17 @@ class AsyncRef(Ref):
 
     __slots__ = ()
 
+    params: AsyncParams  # type: ignore[assignment]  # the awaitable twin
+
+    def _parameters(self) -> AsyncParams:  # type: ignore[override]
+        from dspex_runtime.client.async_params import AsyncParams
+
+        return AsyncParams(self.session, self.id)
+
     info = awaitable(ref_ops.info)  # type: ignore[assignment]  # the awaitable twin
+    checkpoint = awaitable(checkpoints.of_ref)  # type: ignore[assignment]
+    restore = awaitable(checkpoints.restored_ref)  # type: ignore[assignment]
+    checkpoints = awaitable(checkpoints.all_of_ref)  # type: ignore[assignment]
 
 
 class ModuleRef(AsyncRef):

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from dspex_runtime.client.downs import Downs
 from dspex_runtime.client.incoming import Answer, Incoming, OnProgress
@@ -25,6 +25,8 @@ from dspex_runtime.osproc.channel import FdChannel
 from dspex_runtime.wire.codec import Codec, UndecodableError
 from dspex_runtime.wire.faults import to_fault
 from dspex_runtime.wire.messages import BYE, CANCEL, CHANNEL, CONTROL, FAULT, HELLO, PROTOCOL, SUBSCRIBE, Message
+
+S = TypeVar("S", bound=Subscription)
 
 SEND_TIMEOUT_S: Final = 30.0  # the runtime never blocks: one that does not read for so long is stopped or gone
 
@@ -104,9 +106,13 @@ class ControlConnection:
 
     def subscribe(self, topic: str, args: dict[str, Any]) -> Subscription:
         """Follow a topic; the subscription is closed by its holder."""
+        return self.follow(topic, args, Subscription)
+
+    def follow(self, topic: str, args: dict[str, Any], made: Callable[[Callable[[], None]], S]) -> S:
+        """Follow a topic with a queue of another kind: `made` makes it, given what cancels it."""
         self.open()
         number = next(self._numbers)
-        subscription = Subscription(lambda: self._unsubscribe(number))
+        subscription = made(lambda: self._unsubscribe(number))
         self._incoming.follow(number, subscription)
         self._send([SUBSCRIBE, number, topic, args])
         return subscription

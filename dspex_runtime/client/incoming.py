@@ -28,6 +28,7 @@ from dspex_runtime.wire.messages import (
     EVENT,
     FAULT,
     HELLO,
+    PARAM,
     PROTOCOL,
     REFUSED,
     REPLY,
@@ -117,8 +118,8 @@ class Incoming:
             case [int(kind), int(number), False] if kind == BEGUN:
                 if (on_parked := self._on_parked.pop(number, None)) is not None:
                     on_parked()
-            case [int(kind), int(number), dict() as info] if kind == CHANNEL:
-                self._give_channel(number, info)
+            case [int(kind), int(number), dict() as info] if kind in (CHANNEL, PARAM):
+                self._give_fd(number, info)
             case [int(kind), 0, dict() as payload] if kind == EVENT:
                 self._progress(payload)
             case [int(kind), int(number), payload] if kind == EVENT:
@@ -149,7 +150,7 @@ class Incoming:
         elif followed is not None:
             followed.end(value if isinstance(value, BaseException) else None)
 
-    def _give_channel(self, number: int, info: dict[str, Any]) -> None:
+    def _give_fd(self, number: int, info: dict[str, Any]) -> None:
         fd = self._channel.take_fd()
         with self._lock:
             answer = self._requests.pop(number, None)

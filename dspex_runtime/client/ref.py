@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from dspex_runtime.client import ref_ops
+from dspex_runtime.client import checkpoints, ref_ops
 from dspex_runtime.client import replies as replies  # a client that has references can answer what `dx.reply` is given
 from dspex_runtime.client.calls import call, cast
 from dspex_runtime.client.channel_pool import ChannelPool
@@ -17,6 +17,7 @@ from dspex_runtime.client.session import Session, session_at
 from dspex_runtime.client.steps import blocking
 
 if TYPE_CHECKING:
+    from dspex_runtime.client.params import Params
     from dspex_runtime.client.request import Request
     from dspex_runtime.client.stream import Stream
 
@@ -24,9 +25,17 @@ MODULE_CALL: Final = "__call__"
 
 
 class Ref:
-    """The address of one child: a runtime and a full id. Equal addresses are equal references."""
+    """The address of one child: a runtime and a full id. Equal addresses are equal references.
 
-    __slots__ = ("_pool", "_session", "id", "socket_path")
+    Attributes:
+        id: Full id of the child.
+        socket_path: Of the runtime.
+        params: The child's parameters, as a mapping.
+    """
+
+    __slots__ = ("_pool", "_session", "id", "params", "socket_path")
+
+    params: Params
 
     def __init__(self, session: Session | None, id: str, socket_path: str | None = None) -> None:
         self._session = session
@@ -40,6 +49,19 @@ class Ref:
         if self._session is None:
             self._session = session_at(self.socket_path)
         return self._session
+
+    if not TYPE_CHECKING:  # a slot that is filled at its first use, and costs no call after that: reading is a hot path
+
+        def __getattr__(self, name: str) -> Any:
+            if name != "params":
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            self.params = self._parameters()
+            return self.params
+
+    def _parameters(self) -> Params:
+        from dspex_runtime.client.params import Params
+
+        return Params(self.session, self.id)
 
     def _bind(self) -> ChannelPool:
         pool = self._pool = self.session.pool(self.id)
@@ -58,6 +80,9 @@ class Ref:
         return (_arrived, (type(self), self.id, self.socket_path))
 
     info = blocking(ref_ops.info)
+    checkpoint = blocking(checkpoints.of_ref)
+    restore = blocking(checkpoints.restored_ref)
+    checkpoints = blocking(checkpoints.all_of_ref)
 
 
 def _arrived(cls: type[Ref], id: str, socket_path: str) -> Ref:

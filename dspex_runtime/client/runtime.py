@@ -6,11 +6,12 @@ Every operation's body is in `*_ops` and `naming`, written once for this and for
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from dspex_runtime.client import address, alarm_ops, inspection_ops, lifecycle_ops, naming, signal_ops, supervisor_ops
+from dspex_runtime.client import address, alarm_ops, checkpoints, inspection_ops, lifecycle_ops, naming, signal_ops, supervisor_ops
 from dspex_runtime.client.boot_config import boot_config
 from dspex_runtime.client.deadline import SERVER_CALL_TIMEOUT_S
 from dspex_runtime.client.events import Events
@@ -26,8 +27,12 @@ from dspex_runtime.client.steps import Pause, Steps, blocking, run
 from dspex_runtime.client.via import named, named_proxy
 from dspex_runtime.core.keys import show
 from dspex_runtime.errors import ConfigError
+from dspex_runtime.state.protocol import SHARED
+from dspex_runtime.types import Change
 
 if TYPE_CHECKING:
+    from dspex_runtime.client.param_watch import Subscribed, Watch
+    from dspex_runtime.client.params import Params
     from dspex_runtime.modules.proxy import ModuleProxy
 
 
@@ -53,6 +58,7 @@ class Runtime(RuntimeCore):
         tree: A YAML file, a dict with the YAML's keys, or None for an empty root supervisor.
         name: Name to connect by; the file's by default.
         state_dir: Where state and logs are kept; the file's by default, else a temporary directory.
+        fresh: Forget what an earlier runtime left in the state directory: parameters, history, checkpoints.
         preload: Modules imported once, before any child is started.
         detach: Leave it running when this object is closed.
         on_progress: Called with each event while the tree comes up, in another thread.
@@ -68,12 +74,13 @@ class Runtime(RuntimeCore):
         *,
         name: str | None = None,
         state_dir: str | os.PathLike[str] | None = None,
+        fresh: bool = False,
         preload: Sequence[str] | None = None,
         detach: bool = False,
         on_progress: OnProgress | None = None,
     ) -> None:
         config = boot_config(tree, name=name, state_dir=state_dir, preload=preload)
-        run(self.starting(config, detach=detach, on_progress=on_progress))
+        run(self.starting(config, fresh=fresh, detach=detach, on_progress=on_progress))
 
     def reference(self, id: str, kind: str) -> Any:
         """Return a reference of the right class for a child."""
@@ -122,6 +129,14 @@ class Runtime(RuntimeCore):
     set_alarm = blocking(alarm_ops.set_alarm)
     clear_alarm = blocking(alarm_ops.clear_alarm)
     alarms = blocking(alarm_ops.alarms)
+    checkpoint = blocking(checkpoints.checkpoint)
+    restore = blocking(checkpoints.restore)
+    prune_checkpoints = blocking(checkpoints.prune_checkpoints)
+    inspect_checkpoint = blocking(checkpoints.inspect_checkpoint)
+    diff_checkpoints = blocking(checkpoints.diff_checkpoints)
+    export_checkpoint = blocking(checkpoints.export_checkpoint)
+    import_checkpoint = blocking(checkpoints.import_checkpoint)
+    checkpoints = blocking(checkpoints.checkpoints)
 
     def module(self, id: Child | Via) -> ModuleProxy:
         """Return a module as a `dspy.Module`; valid across restarts. Imports dspy."""
@@ -165,6 +180,31 @@ class Runtime(RuntimeCore):
         """
         link = run(signal_ops.linked(self, a, b))
         return None if link is None else Monitor(self.session, *link)
+
+    @cached_property
+    def params(self) -> Params:
+        """The runtime's own parameters (`shared:` in YAML), which every module can read as `dx.Shared`."""
+        from dspex_runtime.client.params import Params
+
+        return Params(self.session, SHARED)
+
+    def subscribe(self, pattern: str, callback: Callable[[Change], Any]) -> Subscribed:
+        """Call a function with changes of parameters from now on, of all modules; see `Params.subscribe`.
+
+        Args:
+            pattern: "qa.temperature", "qa" for everything of a module, "qa.*", "*.temperature", "*"; the runtime's own are
+                "$shared.name". Modules and parameters that are not there yet are told of when they come.
+            callback: Takes a `dx.Change`.
+        """
+        from dspex_runtime.client.param_watch import Subscribed
+
+        return Subscribed(self.watch(pattern), callback)
+
+    def watch(self, pattern: str = "*") -> Watch:
+        """Return an iterator over changes of parameters from now on, of all modules; see `subscribe`."""
+        from dspex_runtime.client.param_watch import Watch
+
+        return Watch(self.session, pattern)
 
     def lock(self, key: Any, timeout: float | None = None) -> naming.Lock:
         """Return a mutex of the whole runtime: `with rt.lock(key):`.

@@ -33,10 +33,10 @@ class RuntimeCore:
             raise RuntimeUnreachableError("this runtime was not started, or it was closed")
         return self._session
 
-    def starting(self, config: dict[str, Any], *, detach: bool, on_progress: OnProgress | None) -> Steps[None]:
+    def starting(self, config: dict[str, Any], *, fresh: bool, detach: bool, on_progress: OnProgress | None) -> Steps[None]:
         """Start the background runtime and take it over."""
         self._detached = detach
-        self._session, self._process = yield from spawn.booting(config, detach=detach, on_progress=on_progress)
+        self._session, self._process = yield from spawn.booting(config, fresh=fresh, detach=detach, on_progress=on_progress)
         yield from self._describe()
 
     def attaching(self, path: str, *, plain: bool) -> Steps[None]:

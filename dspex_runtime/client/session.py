@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dspex_runtime.client.background_loop import BackgroundLoop
     from dspex_runtime.client.mux import MuxLink
     from dspex_runtime.client.mux_links import MuxLinks
+    from dspex_runtime.client.tables import Tables
 
 SWEEP_EVERY: Final = 64  # ids, after which idle pipes to modules that have ended are looked for
 
@@ -58,6 +59,7 @@ class Session:
         self._pools: dict[str, ChannelPool] = {}
         self._muxes: dict[Any, MuxLinks] = {}
         self._recent_mux: MuxLinks | None = None
+        self._tables: Tables | None = None
         self._held = _Held(connection.wire)
         self._aliases: dict[str, int] = {}
         weakref.finalize(self, self._held.let_go).atexit = False
@@ -107,6 +109,16 @@ class Session:
                 self._held.background = BackgroundLoop()
             return self._held.background
 
+    @property
+    def tables(self) -> Tables:
+        """The parameter tables that this process reads; made at first use."""
+        from dspex_runtime.client.tables import Tables
+
+        with self._lock:
+            if self._tables is None:
+                self._tables = Tables(self.connection, self.codec)
+            return self._tables
+
     def new_id(self, base: str) -> str:
         """Return `base`, then `base-2`, `base-3` ...: a name to try for a child that was given none."""
         with self._lock:
@@ -126,6 +138,8 @@ class Session:
             background.close()
         for pool in pools:
             pool.close()
+        if self._tables is not None:
+            self._tables.close()
         if _by_path.get(self.socket_path) is self:
             del _by_path[self.socket_path]
 
@@ -136,6 +150,8 @@ class Session:
         for links in self._muxes.values():
             links.forked()
         self._muxes, self._recent_mux = {}, None
+        if self._tables is not None:
+            self._tables.forked()
         for pool in self._pools.values():
             pool.forked()
 

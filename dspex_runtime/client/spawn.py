@@ -35,7 +35,7 @@ _forgotten: list[RuntimeProcess] = []  # their owners were collected without a c
 
 
 def booting(
-    config: dict[str, Any], *, detach: bool, on_progress: OnProgress | None = None
+    config: dict[str, Any], *, detach: bool, fresh: bool = False, on_progress: OnProgress | None = None
 ) -> Steps[tuple[Session, RuntimeProcess]]:
     """Start a runtime and wait until its tree is ready.
 
@@ -55,7 +55,8 @@ def booting(
         theirs.close()
     session = Session(ControlConnection(ours, role="owner", version=VERSION, on_progress=on_progress))
     try:
-        boot = session.connection.request("boot", {"config": config, "detach": detach, "sys_path": caller_path()})
+        asked = {"config": config, "detach": detach, "fresh": fresh, "sys_path": caller_path()}
+        boot = session.connection.request("boot", asked)
         facts = yield Await(boot)
     except BaseException as exc:
         try:

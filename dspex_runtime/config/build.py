@@ -13,6 +13,7 @@ from dspex_runtime.core.child_spec import (
     BRUTAL_KILL,
     DEFAULT_START_TIMEOUT_S,
     Backoff,
+    Checkpoint,
     ChildSpec,
     LaunchSpec,
     Limits,
@@ -21,7 +22,7 @@ from dspex_runtime.core.child_spec import (
     Shutdown,
     SupervisorSpec,
 )
-from dspex_runtime.types import AutoShutdown, ChildId, Kind, RestartType, Strategy
+from dspex_runtime.types import AutoShutdown, ChildId, Durability, Kind, RestartType, Strategy
 
 __all__ = ["build_child", "build_runtime"]
 
@@ -43,6 +44,7 @@ def build_runtime(config: Mapping[str, Any]) -> RuntimeSpec:
         lm=inherited.lm or None,
         dspy=inherited.dspy,
         defaults=inherited.defaults,
+        shared=config.get("shared", {}),
         tree=tree,
         base_dir=base_dir,
         file=file,
@@ -80,7 +82,7 @@ def build_child(child: Mapping[str, Any], inherited: Inherited, base_dir: str) -
         significant=data.get("significant", False),
         start_timeout_s=None if start_timeout == "infinity" else start_timeout,
         backoff=_backoff(data.get("backoff", {})),
-        launch=None if is_supervisor else _launch(kind, data, base_dir),
+        launch=None if is_supervisor else _launch(kind, data, inherited.shared, base_dir),
         supervisor=build_supervisor(data["supervisor"], inherited, base_dir) if is_supervisor else None,
         version=data.get("version"),
         metadata=data.get("metadata", {}),
@@ -88,11 +90,11 @@ def build_child(child: Mapping[str, Any], inherited: Inherited, base_dir: str) -
     )
 
 
-def _launch(kind: Kind, data: Mapping[str, Any], base_dir: str) -> LaunchSpec:
+def _launch(kind: Kind, data: Mapping[str, Any], shared: bool, base_dir: str) -> LaunchSpec:
     args = data.get("args", {})
     pickled = data.get("pickled")
     liveness = data.get("liveness", {})
-    readiness = data.get("readiness")
+    readiness, checkpoint = data.get("readiness"), data.get("checkpoint")
     return LaunchSpec(
         kind=kind,
         target=None if pickled is not None else data[kind.value],
@@ -110,6 +112,10 @@ def _launch(kind: Kind, data: Mapping[str, Any], base_dir: str) -> LaunchSpec:
         limits=_limits(data.get("limits", {})),
         liveness=None if liveness is None else Liveness(**_seconds(liveness, ("grace",))),
         readiness=None if readiness is None else Readiness(**_seconds(readiness, ("timeout",))),
+        params=data.get("params", {}),
+        durability=Durability(data.get("durability", Durability.JOURNAL)),
+        checkpoint=None if checkpoint is None else Checkpoint(**_seconds(checkpoint, ("every",))),
+        shared=shared,
     )
 
 

@@ -13,7 +13,7 @@ from dspex_runtime.config.section import Either, Key, Ref, Section
 from dspex_runtime.config.targets import Target
 from dspex_runtime.config.value_types import Boolean, Constant, Null, Opaque, Text, Word
 from dspex_runtime.core import child_spec
-from dspex_runtime.types import AutoShutdown, RestartType, Strategy
+from dspex_runtime.types import AutoShutdown, Durability, RestartType, Strategy
 
 __all__ = ["CHILD", "DSPY", "ENV", "LM", "SUPERVISOR", "child_section", "policy_keys", "supervisor_section"]
 
@@ -112,6 +112,16 @@ _READINESS = Section(
     ),
 )
 
+_CHECKPOINT = Section(
+    title="checkpoint",
+    keys=(
+        Key("every", _POSITIVE, "The time from one to the next. Without it: none are made unasked."),
+        Key("keep", Integer(1, 10_000), "So many are kept; the oldest goes first.", child_spec.DEFAULT_CHECKPOINTS),
+    ),
+)
+
+PARAMS: Final = MapOf(Opaque(), "a map of parameter names to values")
+
 # What combinations.py says to people, for editors.
 _SIGNIFICANT_RULES: Final = {
     "if": {"properties": {"significant": {"const": True}}, "required": ["significant"]},
@@ -169,8 +179,19 @@ def policy_keys() -> tuple[Key, ...]:
         Key("concurrency", Integer(1, 10_000), "Calls that run at the same time; a server runs one.", 1, kinds=PROCESS),
         Key("lm", Either((LM, Null())), "The module's language model: its keys over the runtime's.", kinds=MODULE),
         Key("dspy", DSPY, "The module's settings: its keys over the runtime's.", kinds=MODULE),
-        Key("checkpoint", _DATA, "When state is saved.", later=True, kinds=PROCESS),
-        Key("durability", Word(("memory", "journal", "fsync")), "What a parameter write survives.", later=True, kinds=PROCESS),
+        Key(
+            "checkpoint",
+            Either((_CHECKPOINT, Null())),
+            "When the whole state is saved by itself; null: only when asked for, before swaps and compiles.",
+            kinds=PROCESS,
+        ),
+        Key(
+            "durability",
+            Word(tuple(Durability)),
+            "What a write of a parameter survives: any crash of the module, the kill of every process, or a loss of power.",
+            Durability.JOURNAL.value,
+            kinds=PROCESS,
+        ),
     )
 
 
@@ -201,7 +222,12 @@ def child_section() -> Section:
             Key("version", Either((Text("text"), Null())), "Version of the module, shown by ps.", kinds=PROCESS),
             Key("metadata", _DATA, "Data of yours, to select children by."),
             Key("register", RegistryKey(), "Name in the registry, held by every incarnation from before its init until its end."),
-            Key("params", _DATA, "Values of the module's parameters.", later=True, kinds=MODULE),
+            Key(
+                "params",
+                PARAMS,
+                "Values of its parameters, by name; one that was changed here since the last `up` is set.",
+                kinds=PROCESS,
+            ),
             Key("depends_on", _DATA, "What must be up first.", later=True, kinds=PROCESS),
             Key("replicas", Integer(1), "Processes behind one id.", 1, only=1, kinds=PROCESS),
             Key("significant", Boolean(), "Its end counts for the supervisor's auto_shutdown; not for permanent children.", False),

@@ -24,6 +24,8 @@ _FOR_PROCESSES: Final = (
     "concurrency",
     "lm",
     "dspy",
+    "checkpoint",
+    "durability",
 )
 _FOR_MODULES: Final = ("readiness", "concurrency", "lm", "dspy")
 
@@ -35,19 +37,21 @@ class Inherited:
     Attributes:
         lm: None: nothing said. An empty map: said to be none, as by `lm: {model: "${MODEL:-}"}`; a child's `{temperature: 0}` then
             adds nothing.
+        shared: Whether the runtime has shared parameters.
     """
 
     lm: Mapping[str, Any] | None = None
     dspy: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    shared: bool = False
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Inherited:
         """Read it from a checked configuration."""
         env = config.get("runtime", {}).get("env", {})
         lm = config["lm"] or {} if "lm" in config else None  # switched off, or not said
-        return cls(lm, config.get("dspy", {}), env, config.get("defaults", {}))
+        return cls(lm, config.get("dspy", {}), env, config.get("defaults", {}), bool(config.get("shared")))
 
 
 def kind_of(child: Mapping[str, Any]) -> str | None:
@@ -102,9 +106,9 @@ def _merge(key: str, base: Any, own: Any) -> Any:
             return merge_lm(base, own)
         case "shutdown":
             return merge_shutdown(base, own)
-        case "limits" | "backoff" | "liveness" | "readiness" | "env" | "dspy" if isinstance(base, Mapping) and isinstance(
-            own, Mapping
-        ):
+        case "limits" | "backoff" | "liveness" | "readiness" | "env" | "dspy" | "checkpoint" if isinstance(
+            base, Mapping
+        ) and isinstance(own, Mapping):
             return {**base, **own}
         case _:
             return own

@@ -116,7 +116,7 @@ def parse_child(child: Mapping[str, Any], *, spec: RuntimeSpec, under: Superviso
     if isinstance(child, Mapping) and child.get("pickled") is not None:
         given = {**child, **{kind: "pickled:Object" for kind in ("module", "server") if kind in child}}
     checked = child_section().check(given, (), problems)
-    inherited = Inherited(spec.lm, spec.dspy, spec.env, spec.defaults)
+    inherited = Inherited(spec.lm, spec.dspy, spec.env, spec.defaults, bool(spec.shared))
     if checked is not INVALID:
         above = under or SupervisorSpec()
         flags = {"auto_shutdown": above.auto_shutdown, "dynamic": above.dynamic}

@@ -22,6 +22,7 @@ class RuntimeSpec:
         env: Environment variables of every process.
         spares: Forked processes kept warm.
         lm, dspy, defaults: What children inherit, as plain data (already part of every launch spec of `tree`).
+        shared: Specs of the runtime-wide parameters, by name: maps with type, default and constraints.
         tree: The root supervisor.
         base_dir: Absolute folder that relative paths start from.
         file: The YAML file, or None for a dict.
@@ -35,6 +36,7 @@ class RuntimeSpec:
     lm: Mapping[str, Any] | None = field(default=None, repr=False)
     dspy: Mapping[str, Any] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    shared: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tree: SupervisorSpec = field(default=SupervisorSpec(), repr=False)
     base_dir: str = "/"
     file: str | None = None

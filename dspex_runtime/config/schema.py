@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from dspex_runtime.config import names
 from dspex_runtime.config.child_schema import CHILD, DSPY, ENV, LM, SUPERVISOR, policy_keys, supervisor_section
-from dspex_runtime.config.collections_of import ListOf, MapOf
+from dspex_runtime.config.collections_of import ListOf
 from dspex_runtime.config.quantities import Integer
 from dspex_runtime.config.section import Either, Key, Section
-from dspex_runtime.config.value_types import Null, Opaque, Text
+from dspex_runtime.config.shared_schema import SHARED
+from dspex_runtime.config.value_types import Null, Text
 
 __all__ = ["DEFAULT_SPARES", "RUNTIME", "elsewhere", "json_schema"]
 
@@ -56,7 +57,7 @@ RUNTIME: Final = Section(
         Key("runtime", RUNTIME_SECTION, "The runtime itself."),
         Key("lm", Either((LM, Null())), "The language model of every module; a module's own lm adds to it or replaces it."),
         Key("dspy", DSPY, "Settings of every module."),
-        Key("shared", MapOf(Opaque(), "a map of parameters"), "Runtime-wide shared parameters.", later=True),
+        Key("shared", SHARED, "Parameters of the whole runtime, by name: a value, or its type, default and constraints."),
         Key(
             "defaults",
             DEFAULTS,

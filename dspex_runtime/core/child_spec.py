@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dspex_runtime.types import AutoShutdown, ChildId, Kind, RestartType, Strategy
+from dspex_runtime.types import AutoShutdown, ChildId, Durability, Kind, RestartType, Strategy
 
 DEFAULT_START_TIMEOUT_S: Final = 30.0  # OTP waits for ever; Python imports hang
 DEFAULT_CALL_TIMEOUT_S: Final = 60.0
 DEFAULT_MAILBOX: Final = 1000  # requests accepted and not begun
+DEFAULT_CHECKPOINTS: Final = 10  # kept of one module
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,14 @@ class Readiness:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """When a module's whole state is saved by itself, and how many of its checkpoints are kept; `every_s` None: when asked only."""
+
+    every_s: float | None = None
+    keep: int = DEFAULT_CHECKPOINTS
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchSpec:
     """Everything the process itself needs. Plain data: it crosses the wire as a map.
 
@@ -86,6 +95,10 @@ class LaunchSpec:
         sys_path: Prepended to sys.path in the child before the target is imported.
         lm: {"model": ..., ...} or {"class": "file.py:Name", "args": {...}}; None: none configured.
         dspy: Settings for dspy.configure in the child (track_usage, adapter).
+        params: Values of its parameters that the configuration gives, by name.
+        durability: What a write of a parameter survives that does not say so itself.
+        checkpoint: None: the defaults of `Checkpoint`.
+        shared: Whether the runtime has shared parameters.
     """
 
     kind: Kind
@@ -104,6 +117,10 @@ class LaunchSpec:
     limits: Limits = Limits()
     liveness: Liveness | None = Liveness()
     readiness: Readiness | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    durability: Durability = Durability.JOURNAL
+    checkpoint: Checkpoint | None = None
+    shared: bool = False
 
     @property
     def initial_call(self) -> str | None:

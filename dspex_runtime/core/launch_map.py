@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, Final
 
-from dspex_runtime.core.child_spec import LaunchSpec, Limits, Liveness, Readiness
-from dspex_runtime.types import Kind
+from dspex_runtime.core.child_spec import Checkpoint, LaunchSpec, Limits, Liveness, Readiness
+from dspex_runtime.types import Durability, Kind
 
 _NAMES: Final = tuple(field.name for field in fields(LaunchSpec))
 _NESTED: Final = {
     name: tuple(field.name for field in fields(cls))
-    for name, cls in (("limits", Limits), ("liveness", Liveness), ("readiness", Readiness))
+    for name, cls in (("limits", Limits), ("liveness", Liveness), ("readiness", Readiness), ("checkpoint", Checkpoint))
 }
 
 
@@ -19,6 +19,7 @@ def to_map(launch: LaunchSpec) -> dict[str, Any]:
     """Return a map of plain values, to be packed; `from_map` is its inverse. Nothing is copied: asdict takes ten times as long."""
     data = {name: getattr(launch, name) for name in _NAMES}
     data["kind"] = launch.kind.value
+    data["durability"] = launch.durability.value
     for name, names in _NESTED.items():
         value = data[name]
         if value is not None:
@@ -35,4 +36,6 @@ def from_map(data: dict[str, Any]) -> LaunchSpec:
     values["limits"] = Limits(**values["limits"])
     values["liveness"] = Liveness(**values["liveness"]) if values["liveness"] else None
     values["readiness"] = Readiness(**values["readiness"]) if values["readiness"] else None
+    values["durability"] = Durability(values["durability"])
+    values["checkpoint"] = Checkpoint(**values["checkpoint"]) if values["checkpoint"] else None
     return LaunchSpec(**values)

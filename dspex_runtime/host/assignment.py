@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from dspex_runtime.core.child_spec import LaunchSpec
@@ -13,7 +14,13 @@ from dspex_runtime.wire import messages
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One process of one id."""
+    """One process of one id.
+
+    Attributes:
+        kept: Something of an earlier incarnation is kept: `[CONTROL, 0, "kept", info]` follows (`state.protocol`).
+        journal: Directory of its journal; "" only where there is no parent.
+        base: Figures of the incarnations before: calls, failures, busy_ns.
+    """
 
     id: str
     incarnation: int
@@ -25,6 +32,9 @@ class Assignment:
     log_keep: int
     cwd: str
     launch: LaunchSpec
+    kept: bool = False
+    journal: str = ""
+    base: Mapping[str, Any] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
         """Return what user code finds in os.environ: who it is, and what the spec sets."""
@@ -60,6 +70,9 @@ def from_message(message: list[Any]) -> Assignment:
             log_keep=spec["log_keep"],
             cwd=spec["cwd"],
             launch=from_map(spec["launch"]),
+            kept=spec["kept"],
+            journal=spec["journal"],
+            base=spec["base"],
         )
     except (KeyError, TypeError) as exc:
         raise ProtocolError(f"the assignment is incomplete: {exc!r}; it has {sorted(spec)}") from exc

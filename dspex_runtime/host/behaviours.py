@@ -6,6 +6,7 @@ Source: OTP gen_server; callback results as Elixir's GenServer.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -117,7 +118,17 @@ class GenServer:
     A subclass defines `init(*args, **kwargs)`, which returns the state, and those of handle_call(request, from_, state),
     handle_cast(request, state), handle_info(message, state), handle_continue(x, state) that it wants. An exception in a
     callback ends the process; `terminate` then gets the state from before that callback.
+
+    Declared `Parameter`s are attributes of the server. A class that defines `set_state(saved, state)`, which returns the state to
+    go on with, has its state kept in checkpoints and given back at a start; `get_state(state)` may say what is kept instead.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "dspex_runtime.params.parameter" in sys.modules:  # else nobody can have declared one
+            from dspex_runtime.host.server_cells import check_class
+
+            check_class(cls)
 
     def terminate(self, reason: ExitReason, state: Any) -> None:
         """Clean up. Runs once when the process ends in any way but a kill; not when init failed."""

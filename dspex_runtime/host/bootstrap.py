@@ -29,13 +29,18 @@ from dspex_runtime.host.hosted import Hosted
 from dspex_runtime.host.logs import ProcessLog, install
 from dspex_runtime.host.os_signals import ignore_interrupts, stop_on_sigterm
 from dspex_runtime.host.own_mail import OwnMail
+from dspex_runtime.host.param_service import ParamService
+from dspex_runtime.host.parameters import Parameters
 from dspex_runtime.host.prefault import rehearse_in_zygote, warm_up
+from dspex_runtime.host.server_cells import cells_of as cells_of  # here, so that a fork shares it
 from dspex_runtime.host.server_loop import ServerLoop
+from dspex_runtime.host.shared import SharedParameters
 from dspex_runtime.host.start_failure import start_failed
 from dspex_runtime.host.uplink import Uplink
 from dspex_runtime.osproc.board import Board
 from dspex_runtime.osproc.channel import FdChannel
 from dspex_runtime.osproc.warmth import Warmth
+from dspex_runtime.params.parameter import read_shared_with
 from dspex_runtime.types import Kind
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
@@ -102,8 +107,11 @@ def _become(assignment: Assignment, control: FdChannel, board: Board, codec: Cod
     _settle_in(assignment)
     context.Process.parent = uplink = Uplink(control, codec)
     context.Process.mail = mail = OwnMail()
+    parameters = Parameters(assignment, control, codec)
+    if assignment.launch.shared:
+        read_shared_with(SharedParameters(codec).read)
     try:
-        hosted = _build(assignment, codec)
+        hosted = _build(assignment, codec, parameters, uplink)
         if hosted is None:
             control.send([m.READY, 0, {"ignore": True}])
             return 0
@@ -113,7 +121,7 @@ def _become(assignment: Assignment, control: FdChannel, board: Board, codec: Cod
     # The rest is not on the way to READY. What comes meanwhile waits in the control socket.
     epoll = select.epoll()
     ending = Ending(control)
-    service = Control(control, epoll, assignment, codec, ending, logs, uplink)
+    service = Control(control, epoll, assignment, codec, ending, logs, uplink, parameters)
     loop = ServerLoop(
         hosted,
         assignment.launch,
@@ -125,8 +133,13 @@ def _become(assignment: Assignment, control: FdChannel, board: Board, codec: Cod
         on_max_calls=lambda n: service.event({"type": "max_calls", "calls": n}),
         on_idle=service.wake,
         on_end=ending.exit,
+        base=assignment.base,
     )
-    ending.hosted, ending.loop = hosted, loop
+    loop.calls.make_service = lambda: ParamService(assignment.id, parameters.owner, assignment.launch.durability, loop.calls)
+    if parameters.watches_calls:
+        loop.calls.before_reply = parameters.after_call
+    parameters.attach(service.wake)
+    ending.hosted, ending.loop, ending.closing = hosted, loop, service.close
     context.Process.loop = loop
     mail.hand_to(loop)
     if assignment.launch.trap_exit:
@@ -155,13 +168,19 @@ def _settle_in(assignment: Assignment) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, assignment.launch.limits.nice)
 
 
-def _build(assignment: Assignment, codec: Codec) -> Hosted | None:
-    """Find, build and initialise what is to be hosted; None when it chose to be ignored."""
+def _build(assignment: Assignment, codec: Codec, parameters: Parameters, uplink: Uplink) -> Hosted | None:
+    """Find, build and initialise what is to be hosted, with what is kept for it; None when it chose to be ignored."""
     launch = assignment.launch
     hosted = _host(targets.find(launch), launch, codec)
     context.Process.server = hosted if isinstance(hosted, ServerHost) else None
     args, kwargs = targets.arguments(launch)
-    return hosted if hosted.start(args, kwargs) else None
+    hosted.build(args, kwargs)
+    parameters.adopt(hosted, uplink)
+    if not hosted.start(args, kwargs):
+        return None
+    parameters.adopt_what_setup_added(hosted, uplink)
+    parameters.give_user_state()
+    return hosted
 
 
 def _host(found: Any, launch: LaunchSpec, codec: Codec) -> Hosted:
@@ -188,7 +207,7 @@ def _facts(hosted: Hosted, started: float) -> dict[str, Any]:
         "kind": str(hosted.kind),
         "version": hosted.version,
         "methods": {"idempotent": hosted.idempotent_methods()},
-        "imported_dspy": not _inherited.has_dspy and "dspy" in sys.modules,  # its next incarnation comes from where it is
+        "outgrew": not _inherited.has_dspy and ("dspy" in sys.modules or "numpy" in sys.modules),  # forked from where they are next
         "seconds": time.monotonic() - started,
     }
 

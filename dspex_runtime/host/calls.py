@@ -17,6 +17,7 @@ from dspex_runtime.host.context import CallCancelledError, current_request
 from dspex_runtime.host.deferred import From
 from dspex_runtime.host.hosted import NO_REPLY, Entry, Hosted, ProcessEndedError, UnknownMethodError
 from dspex_runtime.host.mailbox import Request
+from dspex_runtime.host.param_service import METHODS
 from dspex_runtime.host.peer import Peer, unserialisable
 from dspex_runtime.host.streams import ThreadWindow, is_special, needs_stream, send_items
 from dspex_runtime.wire import messages as m
@@ -24,6 +25,7 @@ from dspex_runtime.wire.faults import to_fault
 
 if TYPE_CHECKING:
     from dspex_runtime.host.loop_state import LoopState
+    from dspex_runtime.host.param_service import ParamService
     from dspex_runtime.wire.codec import Codec
 
 log = logging.getLogger("dspex_runtime.host")
@@ -47,6 +49,9 @@ class Calls:
         # A reply about to go out with the announcement of that client's next request, which is in the mailbox already: one
         # system call instead of two doubles what a pipelined client gets. Never held across a wait or user code.
         self.held: tuple[Peer, list[Any]] | None = None
+        self.make_service: Callable[[], ParamService] | None = None  # see `parameters`
+        self._service: ParamService | None = None
+        self.before_reply: Callable[[], None] | None = None  # publishes what a call changed, on the thread that ran it
         self.on_reply: Callable[[Request, Any], None] | None = None  # hears of answers given later, while somebody traces
         self.culprit: Request | None = None  # the request in which the process ended
 
@@ -110,8 +115,15 @@ class Calls:
         """Look every method up again: the hosted thing has changed how they are run."""
         self._entries.clear()
 
+    def parameters(self) -> ParamService | None:
+        """Return how clients write parameters; made when the first one does."""
+        if self._service is None and self.make_service is not None:
+            self._service = self.make_service()
+        return self._service
+
     def _find(self, method: str) -> Entry:
-        entry = self._hosted.find(method)
+        service = self.parameters() if method in METHODS else None
+        entry = service.entry(method) if service is not None else self._hosted.find(method)
         self._entries[method] = entry  # only names that exist: a client cannot make this grow
         return entry
 
@@ -127,6 +139,8 @@ class Calls:
 
     def succeeded(self, request: Request, value: Any, *, may_hold: bool = False) -> None:
         """Count a call that returned, and send its value. On any thread."""
+        if self.before_reply is not None:
+            self.before_reply()
         elsewhere = self._loop.ended(request, None)
         peer = request.peer
         if peer is None or not request.id or value is NO_REPLY or request.replied:
@@ -204,6 +218,8 @@ class Calls:
 
     def failed(self, request: Request, exc: BaseException) -> None:
         """Count a call that raised, and send its fault. On any thread."""
+        if self.before_reply is not None:
+            self.before_reply()
         elsewhere = self._loop.ended(request, error_text(exc))
         if isinstance(exc, CallCancelledError):
             self._loop.lost(request)

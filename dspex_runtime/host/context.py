@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dspex_runtime.host.assignment import Assignment
+    from dspex_runtime.host.change_mail import ChangeMail
     from dspex_runtime.host.genserver import ServerHost
     from dspex_runtime.host.mailbox import Request
     from dspex_runtime.host.own_mail import OwnMail
@@ -33,6 +34,7 @@ class Process:
     loop: ServerLoop | None = None
     server: ServerHost | None = None  #: from before its init
     mail: OwnMail | None = None  #: what it sends to itself; set before user code is imported
+    changes: ChangeMail | None = None  #: what others tell it of their parameters, once they do
     pid: int | None = None  #: what user code forks is another process
 
 

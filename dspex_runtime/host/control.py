@@ -11,33 +11,38 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.errors import CallError, ProtocolError
 from dspex_runtime.exit_reason import is_exit_reason, own_reason
+from dspex_runtime.host import context
 from dspex_runtime.host.assignment import Assignment
+from dspex_runtime.host.chores import Chores
 from dspex_runtime.host.ending import Ending
 from dspex_runtime.host.hosted import Hosted
+from dspex_runtime.host.keeping import KEEPING_OPS, Keeping
 from dspex_runtime.host.logs import ProcessLog
 from dspex_runtime.host.mailbox import SIGNAL, Request
+from dspex_runtime.host.parameters import Parameters
 from dspex_runtime.host.parent import ParentPeer
 from dspex_runtime.host.peer import Peer
 from dspex_runtime.host.stopping import Stopping
 from dspex_runtime.host.sys_functions import SYS_OPS, SysFunctions
 from dspex_runtime.host.turns import Turns
-from dspex_runtime.host.uplink import Uplink, is_mail
+from dspex_runtime.host.uplink import ANSWERS, Uplink, is_change, is_mail
 from dspex_runtime.osproc.channel import Channel, FdChannel
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec, UndecodableError
 
 if TYPE_CHECKING:
+    from dspex_runtime.host.change_mail import ChangeMail
     from dspex_runtime.host.server_loop import ServerLoop
 
 log = logging.getLogger("dspex_runtime.host")
 
 LONGEST_WAIT_S: Final = 3600.0  # epoll takes at most 24 days; a drain may have longer
-LOG_CHECK_S: Final = 5.0  # how often the log's size is looked at while code that is not Python writes to it
 
 
 class Control:
@@ -52,6 +57,7 @@ class Control:
         ending: Ending,
         logs: ProcessLog,
         uplink: Uplink,
+        parameters: Parameters,
     ) -> None:
         self._channel = channel
         self._uplink = uplink
@@ -60,12 +66,16 @@ class Control:
         self._codec = codec
         self._ending = ending
         self._logs = logs
+        self._parameters = parameters
+        self._early_fds: deque[int] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._parent = ParentPeer(channel, self.fault)
         self._turns = Turns(channel.fileno(), self.wake)
         self._loop: ServerLoop | None = None
         self._hosted: Hosted | None = None
         self._sys: SysFunctions | None = None
+        self._keeping: Keeping | None = None
+        self._chores: Chores | None = None
         self._signalled = False
         self._stopping: Stopping | None = None
         epoll.register(channel.fileno(), select.EPOLLIN)
@@ -76,7 +86,8 @@ class Control:
         self._loop, self._hosted = loop, hosted
         loop.parent_waits = self._turns.unserved
         self._sys = SysFunctions(loop, hosted, self._identity(), self._codec)
-        self._stopping = Stopping(loop, hosted, self._ending, trap_exit=self._assignment.launch.trap_exit, send=self._send)
+        self._chores = Chores(loop, self._logs, self._parameters, self.wake)
+        self._stopping = Stopping(loop, hosted, self._ending, trap_exit=self._assignment.launch.trap_exit, send=self.reply)
         try:
             self._serve()
         except BaseException as exc:
@@ -88,7 +99,8 @@ class Control:
         loop = self._loop
         assert loop
         control, data = self._channel.fileno(), loop.channels.fileno()
-        for message in self._uplink.serve():  # what came while `init` asked the parent something
+        for message, fds in self._uplink.serve():  # what came while `init` asked the parent something
+            self._early_fds.extend(fds)
             self._handle(message)
         if self._channel.pending:  # what came with the assignment is in our buffer, and the descriptor is quiet
             self._serve_parent()
@@ -118,24 +130,40 @@ class Control:
         except OSError:
             pass
 
+    def close(self) -> None:
+        """Write down what is to outlive the process. On whatever thread ends it, after all user code."""
+        if self._chores is not None:
+            self._chores.close()
+
+    def take_fd(self) -> int:
+        """Take the next descriptor that the parent has sent."""
+        return self._early_fds.popleft() if self._early_fds else self._channel.take_fd()
+
+    def reply(self, message: list[Any], fds: Sequence[int] = ()) -> None:
+        """Send an answer, from any thread."""
+        try:
+            self._channel.send(message, fds=fds)
+        except OSError:
+            pass  # its EOF ends us
+
     def fault(self, exc: BaseException) -> dict[str, Any]:
         """Return an exception as the map that travels."""
         assert self._loop is not None
         return self._loop.calls.fault(exc)
 
     def _timeout_s(self) -> float | None:
+        now = time.monotonic()
         times = self._stopping.times() if self._stopping is not None else []
-        if self._logs.foreign:
-            times.append(time.monotonic() + LOG_CHECK_S)
-        return min(max(0.0, min(times) - time.monotonic()), LONGEST_WAIT_S) if times else None
+        times += self._chores.times(now) if self._chores is not None else []
+        return min(max(0.0, min(times) - now), LONGEST_WAIT_S) if times else None
 
     def _after_turn(self) -> None:
         assert self._stopping
         if self._signalled:
             self._signalled = False
             self._stopping.stop("shutdown", 0.0)
-        if self._logs.foreign:
-            self._logs.check()
+        if self._chores is not None:
+            self._chores.look()
         self._stopping.look()
 
     def _serve_parent(self) -> None:
@@ -151,7 +179,7 @@ class Control:
             os._exit(0)  # the runtime is gone; nobody is left to end for
         except UndecodableError as exc:  # a value that cannot be rebuilt here; whatever else is wrong ends the process
             if exc.kind == m.CONTROL and exc.request:
-                self._send([m.FAULT, exc.request, self.fault(exc)])
+                self.reply([m.FAULT, exc.request, self.fault(exc)])
             else:
                 self._uplink.undecodable(exc)
             return True
@@ -166,36 +194,40 @@ class Control:
         elif kind == m.CONTROL:
             _, id, op, args = message
             self._operate(id, op, args or {})
-        elif kind in (m.REPLY, m.FAULT):
+        elif kind in ANSWERS:
             self._uplink.answered(message)
         elif is_mail(message):
             assert self._loop is not None
             self._loop.deliver(message[2]["message"])
+        elif is_change(message):
+            self._changes().came(message[2])
         else:
             log.warning("the parent sent a message of kind %r", kind)
+
+    def _changes(self) -> ChangeMail:
+        if context.Process.changes is None:
+            from dspex_runtime.host.change_mail import ChangeMail  # few processes subscribe
+
+            assert self._loop is not None
+            context.Process.changes = ChangeMail(self._loop, self._codec)
+        return context.Process.changes
 
     def _add_channel(self, info: dict[str, Any]) -> None:
         assert self._loop is not None
         try:
-            sock = socket.socket(fileno=self._channel.take_fd())
+            sock = socket.socket(fileno=self.take_fd())
         except (ProtocolError, OSError) as exc:  # the limit of open files: the client finds its pipe closed
             log.error("cannot serve client %s: %s", info.get("client"), exc)
             return
         peer = Peer(Channel(sock, self._codec), client=str(info.get("client", "")), mux=bool(info.get("mux")))
         self._loop.add_channel(peer)
 
-    def _send(self, message: list[Any]) -> None:
-        try:
-            self._channel.send(message)
-        except OSError:
-            pass  # its EOF ends us
-
     def _answer(self, id: int, function: Callable[[], Any]) -> None:
         """Answer with what function returns, or with the fault of what it raises; also of what cannot be sent."""
         try:
-            self._send([m.REPLY, id, function()])
+            self.reply([m.REPLY, id, function()])
         except Exception as exc:
-            self._send([m.FAULT, id, self.fault(exc)])
+            self.reply([m.FAULT, id, self.fault(exc)])
 
     def _operate(self, id: int, op: str, args: dict[str, Any]) -> None:
         loop, stopping = self._loop, self._stopping
@@ -204,7 +236,7 @@ class Control:
         match op:
             case "stop":
                 if id:
-                    self._send([m.REPLY, id, None])
+                    self.reply([m.REPLY, id, None])
                 reason = args.get("reason", "shutdown")  # the parent's own, or what came through a link: "killed" too
                 stopping.stop(reason if is_exit_reason(reason) else own_reason(reason, "Stop"), args.get("drain_s"))
             case "drain":
@@ -214,7 +246,7 @@ class Control:
                 deadline = None if timeout_s is None else time.monotonic() + timeout_s
                 loop.put(Request(self._parent, id, args["method"], args.get("args", []), args.get("kwargs", {}), deadline))
             case "terminate":  # OTP sys:terminate: terminate() runs whether exits are trapped or not
-                self._send([m.REPLY, id, None])
+                self.reply([m.REPLY, id, None])
                 stopping.begin(own_reason(args.get("reason", "normal"), "Stop"), None)
             case "signal":  # answered when it is in the mailbox: what its sender sends from then on comes behind it
                 self._answer(id, lambda: loop.deliver(args["message"], SIGNAL))
@@ -223,10 +255,19 @@ class Control:
             case _ if op in SYS_OPS:
                 assert self._sys
                 self._sys.serve(op, args, lambda function: self._answer(id, function))
+            case _ if op in KEEPING_OPS:
+                self._serve_keeping(id, op, args)
             case "ping" | "metrics" | "executions" | "statistics":
                 self._answer(id, lambda: self._figures(op, args))
             case _:
-                self._send([m.FAULT, id, self.fault(CallError(f"a module has no operation {op!r}"))])
+                self.reply([m.FAULT, id, self.fault(CallError(f"a module has no operation {op!r}"))])
+
+    def _serve_keeping(self, id: int, op: str, args: dict[str, Any]) -> None:
+        if self._keeping is None:
+            assert self._loop
+            assert self._hosted
+            self._keeping = Keeping(self._loop, self._hosted, self._parameters, self._assignment, self)
+        self._keeping.serve(id, op, args)
 
     def _figures(self, op: str, args: dict[str, Any]) -> Any:
         loop = self._loop

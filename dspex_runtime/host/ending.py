@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dspex_runtime.errors import UnserialisableError
@@ -37,6 +38,7 @@ class Ending:
         self._once = threading.Lock()
         self.hosted: Hosted | None = None
         self.loop: ServerLoop | None = None
+        self.closing: Callable[[], None] | None = None  #: writes down what is to outlive us
 
     def finish(self, reason: ExitReason, owed: Owed | None = None, *, run_terminate: bool = True) -> int:
         """Do everything but exit; return the exit status. Where another thread does it already, this one only waits."""
@@ -54,6 +56,8 @@ class Ending:
             self.loop.stop(reason)  # gives back what has not begun
         if run_terminate:
             self._run_atexit()
+        if self.closing is not None:
+            self.closing()
         self._flush()
         reason = plain(reason)
         try:

@@ -6,6 +6,7 @@ Owns the state. Never sends, never waits, knows no channel: the loop does. Sourc
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any
@@ -14,7 +15,7 @@ from dspex_runtime.errors import StartError
 from dspex_runtime.exit_reason import ExitReason, own_reason
 from dspex_runtime.host.behaviours import NOTHING, Fail, GenServer, Ignore, NoReply, Reply, Stop
 from dspex_runtime.host.debug import Debug
-from dspex_runtime.host.hosted import NO_REPLY, Entry, ProcessEndedError, QuietStartError, UnknownMethodError
+from dspex_runtime.host.hosted import NO_REPLY, NO_STATE, Declared, Entry, ProcessEndedError, QuietStartError, UnknownMethodError
 from dspex_runtime.host.mailbox import Request
 from dspex_runtime.host.status import formatted
 from dspex_runtime.host.traced import traced
@@ -48,6 +49,53 @@ class ServerHost:
             "$cast": Entry("$cast", self._on_cast, takes_request=True),
             "$info": Entry("$info", self._on_info, takes_request=True),
         }
+
+    def build(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Nothing: the server was made already, and the arguments are those of its init."""
+
+    def parameters(self) -> list[Declared]:
+        """Return the parameters declared in the class."""
+        if "dspex_runtime.params.parameter" not in sys.modules:
+            return []  # nobody can have declared one
+        from dspex_runtime.host.server_cells import cells_of
+
+        return cells_of(self.server)
+
+    def changed(self) -> bool:
+        """Return False: a cell tells its owner itself."""
+        return False
+
+    @property
+    def mode(self) -> str:
+        """A server has one mode."""
+        return "eval"
+
+    def set_mode(self, mode: str) -> None:
+        """Nothing to switch."""
+
+    @property
+    def keeps_user_state(self) -> bool:
+        """Return whether the class defines set_state(saved, state)."""
+        return callable(getattr(type(self.server), "set_state", None))
+
+    def get_user_state(self) -> Any:
+        """Return what the class's get_state(state) makes of the state, or the state itself."""
+        if not self.keeps_user_state:
+            return NO_STATE
+        get_state = getattr(self.server, "get_state", None)
+        return self.state if get_state is None else get_state(self.state)
+
+    def set_user_state(self, saved: Any) -> None:
+        """Go on with what the class's set_state(saved, state) returns."""
+        if self.keeps_user_state:
+            self.state = self.server.set_state(saved, self.state)  # type: ignore[attr-defined]
+
+    def get_rest(self) -> dict[str, Any]:
+        """Return nothing: what a server has is its state."""
+        return {}
+
+    def set_rest(self, rest: Mapping[str, Any]) -> None:
+        """Nothing was taken."""
 
     def start(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Run init; False for Ignore."""

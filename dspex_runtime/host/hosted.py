@@ -5,13 +5,20 @@ There is one hosting path. The loop owns time, threads, channels and counting; a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from dspex_runtime.errors import CallError, StartError
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.types import Kind
+
+if TYPE_CHECKING:  # a server without parameters loads none of it
+    from dspex_runtime.params.owner import Holder
+    from dspex_runtime.params.spec import ParameterSpec
+
+# What `get_user_state` gives where nothing is kept beside the parameters; None is a state.
+NO_STATE: Final = object()
 
 # A callback kept the reply for later (`dx.NoReply`); whoever holds `from_` gives it with `dx.reply`.
 NO_REPLY: Final = object()
@@ -53,16 +60,74 @@ class Entry:
     idempotent: bool = False
 
 
+class Declared(NamedTuple):
+    """One parameter of what is hosted: under dspy's name, and where its value lives."""
+
+    name: str
+    spec: ParameterSpec
+    holder: Holder
+
+
 class Hosted(Protocol):
-    """What runs in this process. Every method is called on the main thread, unless it says otherwise."""
+    """What runs in this process. Every method is called on the main thread, unless it says otherwise.
+
+    The order of a start: `build`, then `parameters` (kept values are stored in their holders), `set_mode`, `start`, and then
+    `set_user_state`.
+    """
 
     kind: Kind
     version: str | None
     # One call at a time, and an exception in a callback ends the process (a GenServer); else it only fails the call.
     serial: bool
 
+    def build(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Make the object: of the user's code only its constructor runs. Once."""
+        ...
+
     def start(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-        """Build and initialise; False when it chose to be ignored."""
+        """Initialise (and build first, where nobody did); False when it chose to be ignored."""
+        ...
+
+    def parameters(self) -> Sequence[Declared]:
+        """Return the parameters there are now; a name keeps its holder for as long as it leads to the same place."""
+        ...
+
+    def changed(self) -> bool:
+        """Return whether user code may have changed parameters past their cells (predictors), or which there are.
+
+        A few microseconds; called after every call, on the thread that ran it. What it does not see (a signature edited in
+        place, say) a comparison of what the holders `load` does.
+        """
+        ...
+
+    @property
+    def mode(self) -> str:
+        """Return "train" or "eval"."""
+        ...
+
+    def set_mode(self, mode: str) -> None:
+        """Switch between "train" and "eval", through the whole tree."""
+        ...
+
+    @property
+    def keeps_user_state(self) -> bool:
+        """Whether the user's class takes back what `get_user_state` returns. Known before the object is built."""
+        ...
+
+    def get_user_state(self) -> Any:
+        """Return what the user wants kept beside the parameters, or NO_STATE."""
+        ...
+
+    def set_user_state(self, saved: Any) -> None:
+        """Give back what `get_user_state` returned, to an initialised object."""
+        ...
+
+    def get_rest(self) -> dict[str, Any]:
+        """Return what a checkpoint holds beside parameters and user state: plain data, {} for none."""
+        ...
+
+    def set_rest(self, rest: Mapping[str, Any]) -> None:
+        """Put it back, after the parameters of the same checkpoint; what no longer fits is left out."""
         ...
 
     def has_more(self) -> bool:

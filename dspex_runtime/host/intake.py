@@ -3,7 +3,8 @@
 Owns the reading, not the order: a client may have several pipes (its threads, its event loops), and what one thread of it sends
 over two of them is to run in the order in which it was sent: see `Intake.look` and `send_order`.
 
-Runs on whichever thread reads at the moment, always under the loop's lock. Runs no user code.
+Runs on whichever thread reads at the moment, always under the loop's lock. Runs no user code. Writes of parameters are not
+queued (`param_service`), so they are made while the module is busy, too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.errors import ProtocolError
 from dspex_runtime.host.mailbox import Request
+from dspex_runtime.host.param_service import METHODS
 from dspex_runtime.host.peer import Peer
 from dspex_runtime.host.send_order import SendOrder
 from dspex_runtime.wire import messages as m
@@ -121,6 +123,10 @@ class Intake:
             if type(method) is not str or type(args) is not list or type(kwargs) is not dict:
                 raise _illegal(method, args, kwargs)
             request = Request(peer, id, method, args, kwargs, deadline, key, credit)
+            if method in METHODS and self._serve_now(request):
+                if self._ordered:
+                    self.order.pass_by(peer, id)
+                return
             if self._ordered:
                 self.order.place(peer, request)
             self.accept(request)
@@ -159,6 +165,11 @@ class Intake:
         peer.client = str(hello.get("client") or peer.client)
         if self._ordered:
             self.order.joined(peer)
+
+    def _serve_now(self, request: Request) -> bool:
+        """Serve a write of a parameter that need not wait for a call thread; False: queue it like any request."""
+        service = self._loop.calls.parameters()
+        return service is not None and not self._loop.refusing and service.serve(request)
 
     def accept(self, request: Request) -> None:
         """Queue a request, or answer at once why not."""

@@ -100,6 +100,11 @@ class ControlledLoop(LoopState):
             self._settle_queue(None)
             return dropped
 
+    def count_messages(self, wanted: Callable[[Any], bool]) -> int:
+        """Return how many messages of the parent are in the mailbox."""
+        with self.lock:
+            return self.mailbox.count_messages(wanted)
+
     def run_on_main(self, function: Callable[[], None]) -> None:
         """Run something on the main thread between two callbacks, before what is queued, also while suspended."""
         with self.lock:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,6 +37,7 @@ class LoopState(ABC):
         on_max_calls: Called once, under the lock, with the number of calls.
         on_idle: Called under the lock when the last running call of a drain ended.
         on_end: Called on a thread that is not the main one when user code ended the process there; does not return.
+        base: The sums of the incarnations before, see `Metrics`.
     """
 
     def __init__(
@@ -52,10 +53,11 @@ class LoopState(ABC):
         on_max_calls: Callable[[int], None],
         on_idle: Callable[[], None],
         on_end: Callable[[ExitReason, Owed | None], None],
+        base: Mapping[str, Any] | None = None,
     ) -> None:
         self.lock = threading.Lock()
         self.mailbox = Mailbox(launch.limits.mailbox)
-        self.tally = Tally(slot)
+        self.tally = Tally(slot, base)
         self.answers = Answers(codec, hosted.idempotent_methods())
         self.deferred = Deferred()
         self._concurrency = 1 if hosted.serial else launch.concurrency

@@ -202,6 +202,10 @@ class Mailbox:
         """Remove queued messages ("$info") that the process itself or the parent put there; return how many went."""
         return self._keep_only(lambda r: r.peer is not None or r.method != "$info" or not r.args or not unwanted(r.args[0]))
 
+    def count_messages(self, wanted: Callable[[Any], bool]) -> int:
+        """Return how many of those messages are queued."""
+        return sum(r.peer is None and r.method == "$info" and bool(r.args) and wanted(r.args[0]) for r in self._items)
+
     def take_calls(self) -> list[Request]:
         """Take out every request that somebody waits for, to give it back; casts and messages stay and are still run."""
         calls = [r for r in self._items if r.id]

@@ -7,23 +7,35 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Any, Final
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any, Final, TypeAlias
 
 RING: Final = 1000  # executions kept; 150 kB when full
 
+Call: TypeAlias = tuple[str, int, int, str | None]  # as they are recorded: method, began_ns, duration_ns, error
+
 
 class Metrics:
-    """What happened in this process. Recording is done under the loop's lock."""
+    """What happened in this process, and the sums of those before it. Recording is done under the loop's lock.
 
-    __slots__ = ("_epoch_offset_s", "_ring", "busy_ns", "count", "failures", "last_error")
+    Attributes:
+        count, failures, busy_ns: Of this process alone.
 
-    def __init__(self) -> None:
+    Args:
+        base: What `totals` of the last incarnation was, as far as anybody knows.
+    """
+
+    __slots__ = ("_base", "_epoch_offset_s", "_ring", "_taken", "busy_ns", "count", "failures", "last_error")
+
+    def __init__(self, base: Mapping[str, Any] | None = None) -> None:
+        self._base = base or {}
+        self._taken = 0  # how many were handed out by `take_new`
         self.count = 0
         self.failures = 0
         self.busy_ns = 0
-        self.last_error: str | None = None
-        #: method, began_ns, duration_ns, error
-        self._ring: deque[tuple[str, int, int, str | None]] = deque(maxlen=RING)
+        self.last_error: str | None = self._base.get("last_error")
+        self._ring: deque[Call] = deque(maxlen=RING)
         self._epoch_offset_s = time.time() - time.monotonic()
 
     def record(self, method: str, began_ns: int, duration_ns: int, error: str | None) -> None:
@@ -42,33 +54,53 @@ class Metrics:
         if self._ring:
             self._ring[-1] = (*self._ring[-1][:3], error)
 
-    def summary(self) -> dict[str, Any]:
-        """Return count, failures, success rate and latencies in milliseconds (of the last RING calls)."""
-        durations = sorted(entry[2] for entry in tuple(self._ring))
+    def totals(self) -> dict[str, Any]:
+        """Return the sums over all incarnations: calls, failures, busy_ns, last_error."""
+        base = self._base
         return {
-            "count": self.count,
-            "failures": self.failures,
-            "success_rate": (self.count - self.failures) / self.count if self.count else None,
-            "avg_ms": self.busy_ns / self.count / 1e6 if self.count else None,
+            "calls": base.get("calls", 0) + self.count,
+            "failures": base.get("failures", 0) + self.failures,
+            "busy_ns": base.get("busy_ns", 0) + self.busy_ns,
+            "last_error": self.last_error,
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """Return count, failures and success rate of all incarnations, latencies in ms of this one's last RING calls."""
+        durations = sorted(entry[2] for entry in tuple(self._ring))
+        totals = self.totals()
+        count, failures, busy_ns = totals["calls"], totals["failures"], totals["busy_ns"]
+        return {
+            "count": count,
+            "failures": failures,
+            "success_rate": (count - failures) / count if count else None,
+            "avg_ms": busy_ns / count / 1e6 if count else None,
             "p50_ms": percentile_ms(durations, 0.50),
             "p99_ms": percentile_ms(durations, 0.99),
-            "busy_s": self.busy_ns / 1e9,
+            "busy_s": busy_ns / 1e9,
             "last_error": self.last_error,
         }
 
     def executions(self, n: int = 20) -> list[dict[str, Any]]:
         """Return the last n calls, newest first."""
-        newest = list(self._ring)[: -n - 1 : -1] if n > 0 else []
-        return [
-            {
-                "method": method,
-                "started_at": self._epoch_offset_s + began_ns / 1e9,
-                "duration_ms": duration_ns / 1e6,
-                "ok": error is None,
-                "error": error,
-            }
-            for method, began_ns, duration_ns, error in newest
-        ]
+        return [self.shown(call) for call in islice(reversed(self._ring), max(0, n))]
+
+    def take_new(self) -> list[Call]:
+        """Return the calls recorded since this was asked last, oldest first, as far as they are kept."""
+        fresh = list(islice(reversed(self._ring), self.count - self._taken))
+        self._taken = self.count
+        fresh.reverse()
+        return fresh
+
+    def shown(self, call: Call) -> dict[str, Any]:
+        """Return a recorded call as people and the store get it."""
+        method, began_ns, duration_ns, error = call
+        return {
+            "method": method,
+            "started_at": self._epoch_offset_s + began_ns / 1e9,
+            "duration_ms": duration_ns / 1e6,
+            "ok": error is None,
+            "error": error,
+        }
 
 
 def percentile_ms(ordered_ns: list[int], share: float) -> float | None:

@@ -16,7 +16,7 @@ from dspex_runtime.wire import messages as m
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["ASK_TIMEOUT_S", "ParentPeer", "aask", "ask"]
+__all__ = ["ASK_TIMEOUT_S", "ParentPeer", "aask", "ask", "ask_for_fd"]
 
 ASK_TIMEOUT_S: Final = 5.0  # as OTP's calls; the parent answers from memory, what waits for others says so
 
@@ -40,6 +40,12 @@ def ask(op: str, args: dict[str, Any], *, timeout_s: float | None = ASK_TIMEOUT_
     """
     context.check_cancelled()
     return uplink().ask(op, args, _deadline(timeout_s))
+
+
+def ask_for_fd(op: str, args: dict[str, Any], *, timeout_s: float | None = ASK_TIMEOUT_S) -> int | None:
+    """Ask the parent for a descriptor, the caller's to close; None when it has none. Otherwise as `ask`."""
+    context.check_cancelled()
+    return uplink().ask_for_fd(op, args, _deadline(timeout_s))
 
 
 async def aask(op: str, args: dict[str, Any], *, timeout_s: float | None = ASK_TIMEOUT_S) -> Any:

@@ -28,22 +28,25 @@ from dspex_runtime.host.context import current_request
 from dspex_runtime.host.genserver import ServerHost
 from dspex_runtime.host.hosted import Hosted
 from dspex_runtime.host.logs import ProcessLog, install
+from dspex_runtime.host.parameters import Parameters
 from dspex_runtime.host.peer import Peer
 from dspex_runtime.host.server_loop import ServerLoop
+from dspex_runtime.host.uplink import Uplink
 from dspex_runtime.osproc.board import SLOT_BYTES, Slot
-from dspex_runtime.osproc.channel import Channel
+from dspex_runtime.osproc.channel import Channel, FdChannel
 from dspex_runtime.osproc.warmth import Warmth
 from dspex_runtime.types import Kind
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
 
 UNDERSTUDY: Final = os.path.join(os.path.dirname(__file__), "understudy.py")
+_NOTHING_KEPT: Final[dict[str, Any]] = {"kept": False, "journal": "", "base": {}}
 _LAUNCH: Final = LaunchSpec(Kind.SERVER, target=f"{UNDERSTUDY}:Understudy")
 
 
 def _assignment_as_sent() -> bytes:
     own = {"id": "", "incarnation": 0, "runtime": "", "socket": "", "slot": 0, "cwd": "/"}
-    spec: dict[str, Any] = {**own, "log": "", "log_max_bytes": 0, "log_keep": 0, "launch": to_map(_LAUNCH)}
+    spec: dict[str, Any] = {**own, **_NOTHING_KEPT, "log": "", "log_max_bytes": 0, "log_keep": 0, "launch": to_map(_LAUNCH)}
     return Codec().pack([m.CONTROL, 0, "assign", spec])
 
 
@@ -119,10 +122,21 @@ def _server(codec: Codec) -> None:
     path = list(sys.path)
     found = targets.find(_LAUNCH)
     server = ServerHost(found())
+    server.build((), {})
+    server.parameters()
     server.start((), {})
     serve(server, codec, [m.CALL, 1, "$call", ["x"], {}, None, None, 0])
     sys.path[:] = path
     del sys.modules[found.__module__]
+
+
+def adopt(hosted: Hosted, codec: Codec) -> None:
+    """Give what was built its parameters, as those of a first start; its table goes to nobody."""
+    ours, theirs = socket.socketpair()
+    with FdChannel(ours, codec) as control, theirs:
+        parameters = Parameters(from_message(codec.unpack(_ASSIGNMENT)), control, codec)
+        parameters.adopt(hosted, Uplink(control, codec))
+        parameters.close()
 
 
 def serve(hosted: Hosted, codec: Codec, call: list[Any]) -> None:

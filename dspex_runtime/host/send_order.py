@@ -60,6 +60,13 @@ class SendOrder:
             request.early = sender.early = sender.early or sender.pipes > 1 or number != sender.last + 1
             sender.last = max(sender.last, number)
 
+    def pass_by(self, peer: Peer, number: int) -> None:
+        """A request was served without queueing: its number is used, and what may be missing before it still is."""
+        sender = peer.sender
+        if sender is not None and number:
+            sender.early = sender.early or number != sender.last + 1
+            sender.last = max(sender.last, number)
+
     def is_kept(self) -> bool:
         """Return whether each client's numbers rise among what came early."""
         last: dict[str, int] = {}

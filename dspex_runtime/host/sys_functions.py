@@ -48,7 +48,7 @@ class SysFunctions:
         loop, hosted = self._loop, self._hosted
 
         def serve_on_main() -> None:
-            answer(lambda: _shielded(op, lambda: self._between_callbacks(op, args)))
+            answer(lambda: shielded(op, lambda: self._between_callbacks(op, args)))
 
         match op:
             case "reply":
@@ -120,7 +120,7 @@ class SysFunctions:
         return event
 
 
-def _shielded(op: str, function: Callable[[], Any]) -> Any:
+def shielded(op: str, function: Callable[[], Any]) -> Any:
     """Run what may be the asker's or the user's code: it may fail, and not end the process (exit(), an interrupt)."""
     try:
         return function()

@@ -6,7 +6,8 @@ The stamps on the board are how the parent sees a hung module without asking it;
 from __future__ import annotations
 
 import time
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from dspex_runtime.host.mailbox import Request
 from dspex_runtime.host.metrics import Metrics
@@ -17,12 +18,21 @@ _LAST_S: Final = NO_DEADLINE / _NS  # a later deadline does not fit the board, a
 
 
 class Tally:
-    """Running requests of one process."""
+    """Running requests of one process.
 
-    __slots__ = ("_queued", "_stamp", "begun", "metrics", "running")
+    Attributes:
+        on_first: Called, once, when the next request has ended.
 
-    def __init__(self, slot: Slot) -> None:
-        self.metrics = Metrics()
+    Args:
+        slot: Where to stamp.
+        base: See `Metrics`.
+    """
+
+    __slots__ = ("_queued", "_stamp", "begun", "metrics", "on_first", "running")
+
+    def __init__(self, slot: Slot, base: Mapping[str, Any] | None = None) -> None:
+        self.metrics = Metrics(base)
+        self.on_first: Callable[[], None] | None = None
         self.running: dict[Request, int] = {}  # -> the stamp by which it should end
         self.begun = 0
         self._stamp = slot.set
@@ -58,6 +68,9 @@ class Tally:
         stamp(LAST_NS, duration)
         if error is not None:
             stamp(FAILED, metrics.failures)
+        if self.on_first is not None:
+            first, self.on_first = self.on_first, None
+            first()
         return True
 
     def amend(self, error: str) -> None:

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from math import ceil
 from threading import Condition
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from dspex_runtime.errors import CallTimeoutError, RuntimeUnreachableError
+from dspex_runtime.host.brought import descriptors
 from dspex_runtime.osproc.channel import FdChannel
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec, UndecodableError
@@ -24,17 +25,22 @@ from dspex_runtime.wire.faults import from_fault, to_fault
 
 log = logging.getLogger("dspex_runtime.host")
 
+CHANGES: Final = frozenset({"changed", "versions", "forgotten"})
+
+ANSWERS: Final = (m.REPLY, m.FAULT, m.PARAM)
+
 
 class Question:
     """One question on its way. `settled` is called once, on the thread that read the answer."""
 
-    __slots__ = ("_codec", "answer", "number", "op", "settled")
+    __slots__ = ("_codec", "answer", "fd", "number", "op", "settled")
 
     def __init__(self, number: int, op: str, codec: Codec, settled: Callable[[], None] | None) -> None:
         self.number = number
         self.op = op
         self.settled = settled
         self.answer: list[Any] | None = None
+        self.fd: int | None = None  # what the answer brought; whoever asked closes it
         self._codec = codec
 
     def result(self) -> Any:
@@ -60,7 +66,7 @@ class Uplink:
         self._changed = Condition()
         self._numbers = 0
         self._open: dict[int, Question] = {}
-        self._early: list[list[Any]] = []
+        self._early: list[tuple[list[Any], list[int]]] = []  # with the descriptors they brought
         self._reading = False
         self._wake = -1  # of the reader before the control thread: an eventfd while it waits
         self._gone = False
@@ -71,20 +77,30 @@ class Uplink:
         """Send a question and wait for its answer; see the function `parent.ask`. Nothing is sent after the deadline."""
         if deadline is not None and deadline <= monotonic():
             raise timed_out(op)
-        question = self.begin(op, args)
+        return self._wait(self.begin(op, args), deadline).result()
+
+    def ask_for_fd(self, op: str, args: dict[str, Any], deadline: float | None) -> int | None:
+        """Ask for a descriptor, the caller's to close; None when the answer brings none. Raises as `ask`."""
+        if deadline is not None and deadline <= monotonic():
+            raise timed_out(op)
+        question = self._wait(self.begin(op, args), deadline)
+        question.result()
+        return question.fd
+
+    def _wait(self, question: Question, deadline: float | None) -> Question:
         try:
             with self._changed:
                 while question.answer is None:
                     left = None if deadline is None else deadline - monotonic()
                     if left is not None and left <= 0:
-                        raise timed_out(op)
+                        raise timed_out(question.op)
                     if self.served or self._reading:
                         self._changed.wait(left)
                     else:
                         self._read(left)
         finally:
             self.give_up(question)
-        return question.result()
+        return question
 
     def begin(self, op: str, args: dict[str, Any], settled: Callable[[], None] | None = None) -> Question:
         """Send a question."""
@@ -119,10 +135,29 @@ class Uplink:
         with self._changed:
             return self._open.pop(question.number, None) is not None
 
+    def expect(self, op: str) -> tuple[dict[str, Any], list[int]]:
+        """Before the control thread reads: wait for the parent's [CONTROL, 0, op, args]; return args and its descriptors.
+
+        Raises:
+            RuntimeUnreachableError: The parent is gone.
+        """
+        with self._changed:
+            while True:
+                for place, (message, fds) in enumerate(self._early):
+                    if message[0] == m.CONTROL and message[2] == op:
+                        del self._early[place]
+                        return message[3], fds
+                if self._gone:
+                    raise RuntimeUnreachableError("the runtime is gone")
+                if self._reading:
+                    self._changed.wait()
+                else:
+                    self._read(None)
+
     # -- answers
 
-    def serve(self) -> list[list[Any]]:
-        """Say that the control thread reads from now on; return what came before and is for it."""
+    def serve(self) -> list[tuple[list[Any], list[int]]]:
+        """Say that the control thread reads from now on; return what came before and is for it, and what that brought."""
         with self._changed:
             self.served = True
             if self._wake >= 0:
@@ -132,7 +167,7 @@ class Uplink:
             return early
 
     def answered(self, message: list[Any]) -> None:
-        """Take [REPLY | FAULT, -n, value]; an answer nobody waits for any more is dropped."""
+        """Take [REPLY | FAULT | PARAM, -n, value]; an answer nobody waits for any more is dropped, PARAM's descriptor closed."""
         with self._changed:
             self._settle(message)
 
@@ -146,7 +181,7 @@ class Uplink:
     def drop_messages(self, unwanted: Callable[[Any], bool]) -> int:
         """Drop messages for the mailbox that came before there was one; return how many."""
         with self._changed:
-            kept = [message for message in self._early if not (is_mail(message) and unwanted(message[2]["message"]))]
+            kept = [each for each in self._early if not (is_mail(each[0]) and unwanted(each[0][2]["message"]))]
             dropped, self._early = len(self._early) - len(kept), kept
             return dropped
 
@@ -155,9 +190,12 @@ class Uplink:
 
     def _settle(self, message: list[Any]) -> None:
         question = self._open.pop(message[1], None)
+        fd = self._channel.take_fd() if message[0] == m.PARAM else None
         if question is None:
+            if fd is not None:
+                os.close(fd)
             return
-        question.answer = message
+        question.answer, question.fd = message, fd
         self._changed.notify_all()
         if question.settled is not None:
             question.settled()
@@ -193,10 +231,15 @@ class Uplink:
                 self._settle(self._fault(number, RuntimeUnreachableError("the runtime is gone")))
             return
         for message in received:
-            if message[0] in (m.REPLY, m.FAULT) and message[1] < 0:
+            if message[0] in ANSWERS and message[1] < 0:
                 self._settle(message)
             else:
-                self._early.append(message)
+                self._early.append((message, [self._channel.take_fd() for _ in range(descriptors(message))]))
+
+
+def is_change(message: list[Any]) -> bool:
+    """Return whether a message of the parent is one of a subscription to parameters (`node.subscriptions`)."""
+    return bool(message[0] == m.EVENT and message[2].get("type") in CHANGES)
 
 
 def is_mail(message: list[Any]) -> bool:

@@ -8,16 +8,22 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import dspy
 
 from dspex_runtime.errors import StartError
 from dspex_runtime.exit_reason import ExitReason
-from dspex_runtime.host.hosted import Entry, UnknownMethodError
+from dspex_runtime.host.hosted import NO_STATE, Declared, Entry, UnknownMethodError
+from dspex_runtime.modules import rest, tree
+from dspex_runtime.modules.module import Module
+from dspex_runtime.modules.module_parameters import ModuleParameters
 from dspex_runtime.types import Kind
 
 log = logging.getLogger("dspex_runtime.module")
+
+TRAIN: Final = "train"
+EVAL: Final = "eval"
 
 
 def load_saved_program(path: str) -> dspy.Module:
@@ -49,10 +55,11 @@ class ModuleHost:
         version = getattr(cls, "__version__", None)
         self.version: str | None = version if isinstance(version, str) else None
         self._module: Any = None
-        self._methods: Mapping[str, Callable[..., Any]] = {}
+        self._parameters: ModuleParameters | None = None
+        self._mode = EVAL
 
-    def start(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-        """Build the module and run its `setup()`."""
+    def build(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Build the module."""
         if isinstance(self._found, type):
             self._module = self._found(*args, **kwargs)
         elif args or kwargs:
@@ -62,10 +69,65 @@ class ModuleHost:
         else:
             self._module = self._found
         self._check_forward()
+
+    def start(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Run the module's `setup()`."""
+        if self._module is None:
+            self.build(args, kwargs)
         setup = self._hook("setup")
         if setup is not None:
             setup()
         return True
+
+    def parameters(self) -> list[Declared]:
+        """Return dx.Parameters and predictors of the whole tree, under dspy's names."""
+        if self._parameters is None:
+            self._parameters = ModuleParameters(self._module)
+        return self._parameters.listed()
+
+    def changed(self) -> bool:
+        """Return whether a predictor, or which there are, may have changed."""
+        return self._parameters is not None and self._parameters.changed()
+
+    @property
+    def mode(self) -> str:
+        """Return "train" or "eval": a dx.Module's own, else what was set last."""
+        if isinstance(self._module, Module):
+            return TRAIN if self._module.training is True else EVAL
+        return self._mode
+
+    def set_mode(self, mode: str) -> None:
+        """Switch all dx.Modules of the tree; a plain one has no mode of its own, and gets none."""
+        if mode not in (TRAIN, EVAL):
+            raise ValueError(f"the mode of {self.name} is {TRAIN!r} or {EVAL!r}, got {mode!r}")
+        self._mode = mode
+        for _, module in tree.named_modules(self._module):
+            if isinstance(module, Module) and module.training is not (mode == TRAIN):
+                module.training = mode == TRAIN
+
+    @property
+    def keeps_user_state(self) -> bool:
+        """Return whether the class defines get_state() and set_state(state)."""
+        cls = self._found if isinstance(self._found, type) else type(self._found)
+        return callable(getattr(cls, "get_state", None)) and callable(getattr(cls, "set_state", None))
+
+    def get_user_state(self) -> Any:
+        """Return the module's own `get_state()`."""
+        return self._module.get_state() if self.keeps_user_state else NO_STATE
+
+    def set_user_state(self, saved: Any) -> None:
+        """Run the module's own `set_state(saved)`."""
+        if self.keeps_user_state:
+            self._module.set_state(saved)
+
+    def get_rest(self) -> dict[str, Any]:
+        """Return what dspy leaves out of a state: flags, predictors' config, frozen predictors, plain attributes."""
+        listed = self._parameters.names if self._parameters is not None else ()
+        return rest.collect(self._module, listed, attributes=not self.keeps_user_state)
+
+    def set_rest(self, saved: Mapping[str, Any]) -> None:
+        """Put it back where the module still has a place for it."""
+        rest.put_back(self._module, saved)
 
     def has_more(self) -> bool:
         """Return False."""
@@ -84,6 +146,8 @@ class ModuleHost:
         if method == "$info":
             method, function = "handle_info", self._hook("handle_info") or self._drop
             return Entry(method, function, on_loop=inspect.iscoroutinefunction(function))
+        if method in (TRAIN, EVAL) and getattr(type(self._module), method, None) in (None, getattr(Module, method)):
+            return Entry(method, lambda: self.set_mode(method), idempotent=True)  # a module's own returns the module
         function = None if method.startswith("_") else getattr(self._module, method, None)
         if not callable(function):
             raise UnknownMethodError(
@@ -146,7 +210,7 @@ class ModuleHost:
 
 
 def _is_dspys(cls: type) -> bool:
-    return cls is object or cls.__module__.partition(".")[0] == "dspy"
+    return cls in (object, Module) or cls.__module__.partition(".")[0] == "dspy"
 
 
 def _is_idempotent(function: Any) -> bool:

@@ -33,6 +33,8 @@ def build_and_call() -> None:
     with runtime_env.restored():
         runtime_env.prepare(None, None)
         hosted = ModuleHost(Understudy)
+        hosted.build((), {})
+        prefault.adopt(hosted, _codec)
         hosted.start((), {})
         hosted.idempotent_methods()
         prefault.serve(hosted, _codec, [m.CALL, 1, "__call__", [], {"x": 1}, None, None, 0])

@@ -1,13 +1,15 @@
 """Gives processes to modules and carries their exit statuses to whoever they belong to.
 
 Where dspy is preloaded there are two zygotes. Servers come from one without it: their processes are a third of the size, start
-faster and are gone faster. dspy modules come from the other, and so do servers that were seen to import dspy themselves.
+faster and are gone faster. dspy modules come from the other, which has numpy too, and so do servers that were seen to import
+one of them.
 When a zygote dies, what it forked lives on as children of the runtime, which then reaps them here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any, Final
 
 from dspex_runtime.errors import StartError
@@ -42,6 +44,7 @@ class Launcher:
         facts: Callable[[ModuleProcess], dict[str, Any]],
         on_failed: Callable[[StartError], None],
         report: Callable[..., None],
+        others: Callable[[], Collection[int]] = tuple,
     ) -> None:
         self._loop = loop
         self._board = board
@@ -50,12 +53,15 @@ class Launcher:
         self._path = tuple(path)
         self._facts = facts
         self._on_failed = on_failed
+        self._others = others  #: pids of children that are somebody else's to wait for
         self.report = report
         self._expected = 0  #: starts announced and not yet made
         self._by_pid: dict[int, ModuleProcess] = {}
         self._adopted: set[int] = set()  #: pids whose zygote died: ours to reap
         self._needs_dspy: dict[str, bool] = {}  #: what was seen of a target, whatever its spec said
         bare = tuple(name for name in preload if name.partition(".")[0] != "dspy")
+        if len(bare) < len(preload) and find_spec("numpy") is not None:
+            preload = (*preload, "numpy")  # 130 ms when it is imported after the fork, and then at each restart
         self._lean = self._nursery("servers" if len(bare) < len(preload) else "all", bare, Warmth.SERVER, spares)
         self._full = self._lean if len(bare) == len(preload) else self._nursery("modules", preload, Warmth.MODULE, spares)
         self._nurseries = tuple(dict.fromkeys((self._lean, self._full)))
@@ -109,7 +115,7 @@ class Launcher:
     def _learn(self, process: ModuleProcess) -> None:
         """Remember what a target turned out to be: a name alone tells neither a server nor what its file imports."""
         name = _name_of(process)
-        needs = process.kind is Kind.MODULE or process.imported_dspy or self._needs_dspy.get(name, False)
+        needs = process.kind is Kind.MODULE or process.outgrew or self._needs_dspy.get(name, False)
         if len(self._needs_dspy) < MAX_TARGETS_KNOWN:
             self._needs_dspy[name] = needs
 
@@ -166,7 +172,7 @@ class Launcher:
                 self._adopted.discard(pid)
                 self.exited(pid, status)
         zygotes = [pid for pid in self.zygote_pids.values() if pid is not None]
-        reap_strays({*self._adopted, *self._by_pid, *zygotes})
+        reap_strays({*self._adopted, *self._by_pid, *zygotes, *self._others()})
 
     # -- closing ----------------------------------------------------------------------------------------------------
 

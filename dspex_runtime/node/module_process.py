@@ -11,8 +11,8 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol, TypeAlias
 
 from dspex_runtime import exit_reason
 from dspex_runtime.core.child_spec import ChildSpec, LaunchSpec, Shutdown
@@ -25,11 +25,31 @@ from dspex_runtime.node.ending import Ending, reason_of
 from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.handing_on import told
 from dspex_runtime.node.peer import PLAIN, Peer
+from dspex_runtime.state.protocol import FDS_AT_ONCE, KEPT, KEPT_PART, OFFERS
 from dspex_runtime.types import Kind
 from dspex_runtime.wire.faults import to_fault
 from dspex_runtime.wire.messages import BYE, CANCEL, CHANNEL, CONTROL, EVENT, FAULT, READY, REPLY, Message
 
 CONTROL_LOST_GRACE_S: Final = 2.0  # a process that closed its control pipe is on its way out, or is broken and is killed
+
+#: (value, fault, descriptor); the descriptor is None with a fault, or where none came.
+FdAnswer: TypeAlias = Callable[[Any, dict[str, Any] | None, int | None], None]
+
+
+class Keeper(Protocol):
+    """Who keeps what is to outlive a process (`node.keeping`)."""
+
+    def offered(self, process: ModuleProcess, event: dict[str, Any], fd: int) -> None:
+        """Take what the process wants kept; the descriptor is the keeper's."""
+
+    def rotated(self, process: ModuleProcess) -> None:
+        """Hear that a segment of its journal is complete."""
+
+    def ready(self, process: ModuleProcess) -> None:
+        """Hear that it has become what it was to be."""
+
+    def ended(self, process: ModuleProcess, ending: Ending) -> None:
+        """Hear of its end, after all that it had sent and before anybody starts another one."""
 
 
 class ModuleProcess:
@@ -62,8 +82,11 @@ class ModuleProcess:
         self.idempotent: list[str] = []
         self.log: str | None = None
         self.boot_s: float | None = None  #: from assignment to ready, as the process measured it
-        self.imported_dspy = False  #: dspy was not there when it was forked, and is now
+        self.outgrew = False  #: it imported what is not in the zygote it came from, and is in the other one
         self.on_started: Callable[[ModuleProcess], None] | None = None  #: told when the above is known
+        self.keeper: Keeper | None = None
+        self.on_changed: Callable[[str, dict[str, Any]], None] | None = None  #: told of changes of its parameters
+        self.saved = False  #: its periodic checkpoints were begun (`node.checkpointing`)
         self._peer: Peer | None = None
         self._ready = False
         self._ignored = False
@@ -74,6 +97,7 @@ class ModuleProcess:
         self._kill_reason: ExitReason | None = None
         self._mail: list[Any] = []  #: messages for it from before it had a process
         self._requests = ControlRequests(loop, id, self._to_fault)
+        self._brings: dict[int, list[int]] = {}  #: by request: where the descriptor of its answer goes
 
     @property
     def launch(self) -> LaunchSpec:
@@ -114,7 +138,15 @@ class ModuleProcess:
             case [int(kind), 0, dict() as fault] if kind == FAULT:
                 self._fault = fault
             case [int(kind), int(request), value] if kind in (REPLY, FAULT):
-                self._requests.answered(request, *((value, None) if kind == REPLY else (None, value)))
+                self._answered(request, *((value, None) if kind == REPLY else (None, value)))
+            case [int(kind), 0, dict() as event] if kind == EVENT and event.get("type") in OFFERS:
+                self._offered(event)
+            case [int(kind), 0, dict() as event] if kind == EVENT and event.get("type") == "changed":
+                if self.on_changed is not None:
+                    self.on_changed(self.id, event)
+            case [int(kind), 0, {"type": "rotated"}] if kind == EVENT:
+                if self.keeper is not None:
+                    self.keeper.rotated(self)
             case [int(kind), 0, dict() as event] if kind == EVENT:
                 self._on_event(self, event)
             case [int(kind), 0, reason] if kind == BYE and exit_reason.is_exit_reason(reason):
@@ -129,6 +161,23 @@ class ModuleProcess:
         """It sent what is no message of the protocol: it is broken, and killed."""
         self.kill(("error", "ProtocolError", f"illegal message on the control pipe: {show(message, 200)}", ""))
 
+    def _answered(self, request: int, value: Any, fault: dict[str, Any] | None) -> None:
+        brought = self._brings.pop(request, None)
+        if brought is not None and fault is None and (fd := self.peer.take_fd()) is not None:
+            brought.append(fd)
+        self._requests.answered(request, value, fault)
+        for fd in brought or ():  # nobody waited for it any more
+            os.close(fd)
+
+    def _offered(self, event: dict[str, Any]) -> None:
+        fd = self.peer.take_fd()
+        if fd is None:
+            self.illegal([EVENT, 0, event])
+        elif self.keeper is None:
+            os.close(fd)
+        else:
+            self.keeper.offered(self, event, fd)
+
     def _started(self, info: dict[str, Any]) -> None:
         if info.get("ignore"):
             self._ignored = True
@@ -139,7 +188,7 @@ class ModuleProcess:
             self.kind = Kind(info["kind"])
         methods = info.get("methods") or {}
         self.idempotent = list(methods.get("idempotent", ()))
-        self.imported_dspy = bool(info.get("imported_dspy"))
+        self.outgrew = bool(info.get("outgrew"))
         if self.on_started is not None:
             self.on_started(self)
         readiness = self.launch.readiness
@@ -162,6 +211,8 @@ class ModuleProcess:
 
     def _become_ready(self) -> None:
         self._ready = True
+        if self.keeper is not None:
+            self.keeper.ready(self)
         self._on_ready(self)
 
     # -- serving ----------------------------------------------------------------------------------------------------
@@ -172,6 +223,18 @@ class ModuleProcess:
             os.close(fd)
             return
         self._peer.send([CHANNEL, 0, info], (fd,))
+
+    def give_kept(self, info: dict[str, Any], fds: list[int]) -> None:
+        """Give it what is kept of the incarnations before (`state.protocol`, GIVE); the descriptors are given away."""
+        if self._peer is None:
+            for fd in fds:
+                os.close(fd)
+            return
+        early = fds[:-FDS_AT_ONCE] if len(fds) > FDS_AT_ONCE else []
+        for at in range(0, len(early), FDS_AT_ONCE):
+            part = early[at : at + FDS_AT_ONCE]
+            self._peer.send([CONTROL, 0, KEPT_PART, {"fds": len(part)}], part)
+        self._peer.send([CONTROL, 0, KEPT, info], fds[len(early) :])
 
     @property
     def peer(self) -> Peer:
@@ -191,12 +254,31 @@ class ModuleProcess:
         if self._peer is not None:
             self._peer.send([CONTROL, 0, "check_log", {}])
 
-    def request(self, op: str, args: dict[str, Any], timeout_s: float | None, answer: Answer) -> None:
-        """Ask the control thread something; `answer` gets the value or a fault, exactly once (BusyError on time-out)."""
+    def request(self, op: str, args: dict[str, Any], timeout_s: float | None, answer: Answer, fds: Sequence[int] = ()) -> None:
+        """Ask the control thread something; `answer` gets the value or a fault, exactly once (BusyError on time-out).
+
+        Descriptors are given away.
+        """
         if self._peer is None or self._peer.closed:
+            for fd in fds:
+                os.close(fd)
             self._requests.refuse("has no control pipe", answer)
             return
-        self._peer.send([CONTROL, self._requests.add(op, timeout_s, answer), op, args])
+        self._peer.send([CONTROL, self._requests.add(op, timeout_s, answer), op, args], fds)
+
+    def request_fd(self, op: str, args: dict[str, Any], timeout_s: float | None, answer: FdAnswer) -> None:
+        """Ask the control thread what is answered with a value and a descriptor, which is the asker's from then on."""
+        brought: list[int] = []
+
+        def answered(value: Any, fault: dict[str, Any] | None) -> None:
+            answer(value, fault, brought.pop() if brought else None)
+
+        if self._peer is None or self._peer.closed:
+            self._requests.refuse("has no control pipe", answered)
+            return
+        number = self._requests.add(op, timeout_s, answered)
+        self._brings[number] = brought
+        self._peer.send([CONTROL, number, op, args])
 
     # -- ending -----------------------------------------------------------------------------------------------------
 
@@ -255,7 +337,10 @@ class ModuleProcess:
         self._requests.close()
         start_fault = None if self._ready else self._fault
         reason = reason_of(wait_status, bye=self._bye, kill_reason=self._kill_reason, start_fault=start_fault)
-        self._on_end(self, Ending(reason, self._ready, self._ignored, self._fault))
+        ending = Ending(reason, self._ready, self._ignored, self._fault)
+        if self.keeper is not None:
+            self.keeper.ended(self, ending)
+        self._on_end(self, ending)
 
     def never_forked(self, message: str, error: StartError | None = None) -> None:
         """No process could be had for it: ends as a failed start, with `error` if the zygote itself did not start."""

@@ -27,8 +27,12 @@ from dspex_runtime.errors import ConfigError, DspexError, StartError
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.node import operations
 from dspex_runtime.node.broker import Broker
+from dspex_runtime.node.checkpointing import Checkpointing
 from dspex_runtime.node.event_loop import EventLoop
+from dspex_runtime.node.event_store import EventStore
 from dspex_runtime.node.front_door import FrontDoor
+from dspex_runtime.node.keeper_events import KeeperEvents
+from dspex_runtime.node.keeping import Keeping
 from dspex_runtime.node.launcher import Launcher
 from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.node.module_session import ModuleSession
@@ -39,12 +43,16 @@ from dspex_runtime.node.registry import Record, Registry
 from dspex_runtime.node.relations import Relations
 from dspex_runtime.node.reports import Event, Reports
 from dspex_runtime.node.session import Responder, Session, send_fault
+from dspex_runtime.node.subscriptions import Subscriptions
 from dspex_runtime.node.supervision import Supervision
 from dspex_runtime.node.waiting import Waiters
-from dspex_runtime.node.watchdog import Watchdog, metrics
-from dspex_runtime.osproc import lifeline, limits
+from dspex_runtime.node.watchdog import Watchdog, metrics, totals
+from dspex_runtime.osproc import folder_lock, lifeline, limits
 from dspex_runtime.osproc.board import Board
+from dspex_runtime.osproc.keeper_client import KeeperProcess
 from dspex_runtime.osproc.subreaper import set_subreaper
+from dspex_runtime.state.layout import holds_state, journal_directory
+from dspex_runtime.types import Kind
 from dspex_runtime.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -70,6 +78,8 @@ class Node:
         self.relations = Relations(self.registry, lambda: self.supervision, lambda process: ModuleSession(self, process))
         self.relations.on_process_end.append(self.naming.ended)
         self.relations.on_session_end.append(self.naming.session_closed)
+        self.subscriptions = Subscriptions(self.registry)
+        self.relations.on_session_end.append(self.subscriptions.session_closed)
         self.waiters = Waiters()
         self.sessions: set[Session] = set()
         self.spec: RuntimeSpec | None = None
@@ -81,13 +91,25 @@ class Node:
         self._door = FrontDoor(self.loop, self._accept)
         self._lifeline: tuple[int, int] | None = None
         self._temporary_state = False
+        self._state_lock = -1
         self._cwd = "/"
         self._detached = False
         self._boot_responder: Responder | None = None
         self._shutdown_waiters: list[Callable[[], None]] = []
         self._accept(boot, owner=True)
-        self.registry.on_change += [self.broker.changed, self.waiters.changed]
-        self.registry.on_forgotten.append(self._remove_logs)
+        self.keeping = Keeping(
+            self.loop,
+            spawn=self._spawn_keeper,
+            living=self._processes,
+            figures=self._figures,
+            on_event=KeeperEvents(self.alarms, self.reports, self.subscriptions).told,
+            report=self.reports.emit,
+            room=limits.raise_nofile()[0] // 4,  # one descriptor of a module is its pipe; clients need some, too
+        )
+        self.checkpointing = Checkpointing(self.loop, self.keeping, self.reports)
+        self.registry.noted = self.keeping.noted
+        self.registry.on_change += [self.broker.changed, self.waiters.changed, self._note, self.checkpointing.changed]
+        self.registry.on_forgotten += [self._remove_logs, self.keeping.forget]
 
     @property
     def socket_path(self) -> str:
@@ -120,6 +142,8 @@ class Node:
             self._cwd = spec.base_dir
             self._open_directories(spec)
             limits.raise_nofile()
+            self._lifeline = lifeline.create()
+            waits = self._open_store(spec, fresh=bool(args.get("fresh")))
             self._open_machinery(spec, [str(entry) for entry in args.get("sys_path") or ()])
             self._door.open()
         except DspexError as exc:
@@ -130,8 +154,23 @@ class Node:
             self._boot_failed(StartError(f"the runtime could not start: {exc}", hint=hint))
             return
         self.reports.follow(responder.session.peer, 0, None, list)
+        if not waits:
+            self._boot_tree()
+
+    def _boot_tree(self) -> None:
         assert self.supervision is not None
-        self.supervision.boot(spec.tree, self._tree_booted, self._root_exited)
+        assert self.spec is not None
+        if self.state == "booting":
+            self.supervision.boot(self.spec.tree, self._tree_booted, self._root_exited)
+
+    def _open_store(self, spec: RuntimeSpec, *, fresh: bool) -> bool:
+        """Start the keeper; return whether the tree waits for it: only where something is there to be read."""
+        waits = holds_state(self.state_dir)
+        opened = self._boot_tree if waits else lambda: None
+        self.keeping.open(str(self.state_dir), fresh=fresh, shared=spec.shared, on_opened=opened, on_failed=self._boot_failed)
+        if not self._temporary_state:
+            self.reports.sink = EventStore(self.loop, self.keeping).take
+        return waits
 
     def _open_directories(self, spec: RuntimeSpec) -> None:
         if spec.state_dir is None:
@@ -142,6 +181,7 @@ class Node:
             self.state_dir = Path(spec.state_dir)
         try:
             (self.state_dir / "logs").mkdir(parents=True, exist_ok=True)
+            self._state_lock = folder_lock.take(self.state_dir, "runtime.state_dir")  # two stores would undo one another
             log_fd = os.open(self.state_dir / "runtime.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except OSError as exc:
             raise ConfigError(f"runtime.state_dir: cannot write to {self.state_dir}: {exc.strerror}") from exc
@@ -150,8 +190,8 @@ class Node:
         os.close(log_fd)
 
     def _open_machinery(self, spec: RuntimeSpec, sys_path: list[str]) -> None:
+        assert self._lifeline is not None
         self.board = Board.create()
-        self._lifeline = lifeline.create()
         self.launcher = Launcher(
             self.loop,
             self.board,
@@ -163,6 +203,7 @@ class Node:
             facts=self._facts,
             on_failed=self._zygote_refused,
             report=self.reports.emit,
+            others=lambda: () if self.keeping.pid is None else (self.keeping.pid,),
         )
         self.supervision = Supervision(self.loop, self.registry, self.launcher, self.reports, self.relations, self.naming)
         self.watchdog = Watchdog(self.loop, self.board, self._processes, log_max_bytes=LOG_MAX_BYTES)
@@ -174,7 +215,25 @@ class Node:
     def _processes(self) -> list[ModuleProcess]:
         return [record.process for record in self.registry if record.process is not None]
 
+    def _spawn_keeper(self) -> KeeperProcess:
+        assert self._lifeline is not None
+        return KeeperProcess.spawn(self._lifeline[0])
+
+    def _figures(self, process: ModuleProcess) -> dict[str, int]:
+        return totals(self.board, process.slot) if self.board is not None else {}
+
+    def _note(self, record: Record) -> None:
+        """Keep what `ps` shows over the end of this runtime."""
+        restarts = record.earlier_restarts + record.restarts
+        if restarts and record.spec.kind is not Kind.SUPERVISOR:  # a first start has nothing to be noted
+            self.keeping.note(record.id, {"restarts": restarts})
+
     def _facts(self, process: ModuleProcess) -> dict[str, Any]:
+        process.keeper = self.keeping
+        process.on_changed = self.subscriptions.changed
+        kept = self.keeping.holds(process.id)
+        if kept:
+            self.keeping.give(process)  # its answer comes behind the assignment that this is a part of
         return {
             "runtime": self.name,
             "socket": self.socket_path,
@@ -182,6 +241,9 @@ class Node:
             "log_max_bytes": LOG_MAX_BYTES,
             "log_keep": LOG_KEEP,
             "cwd": self._cwd,
+            "kept": kept,
+            "journal": str(journal_directory(self.state_dir, process.id)),
+            "base": self.keeping.base(process.id),
         }
 
     def log_path(self, id: str) -> Path:
@@ -261,8 +323,14 @@ class Node:
         figures = metrics(self.board, process.slot) if self.board is not None and process is not None else {}
         if process is not None and process.boot_s is not None:
             figures["boot_ms"] = process.boot_s * 1e3
+        for name, value in self.keeping.base(record.id).items():
+            if value and name in ("calls", "failures"):
+                figures[name] = figures.get(name, 0) + value
         supervisor = self.supervision.view.facts(record) if self.supervision is not None else None
-        return record.info(figures).as_dict() | {"supervisor": supervisor}
+        return record.info(figures).as_dict() | {
+            "supervisor": supervisor,
+            "checkpoint": self.keeping.noted(record.id).get("checkpoint"),
+        }
 
     def snapshot(self) -> list[Event]:
         """Return every child, as events' first message."""
@@ -291,23 +359,33 @@ class Node:
         self.supervision.shutdown(self._stopped)
 
     def _stopped(self) -> None:
-        self.state = "stopped"
         if self.launcher is not None:
             self.launcher.close()
+        if self._temporary_state:
+            self.keeping.kill()
+        self.keeping.close(self._left)
+
+    def _left(self) -> None:
+        self.state = "stopped"
         self._leave_rendezvous()
         self.reports.end()
+        self.subscriptions.end()
         for waiter in self._shutdown_waiters:
             waiter()
         self.loop.call_soon(self.loop.stop)
 
     def _leave_rendezvous(self) -> None:
         self._door.close()
+        if self._state_lock >= 0:
+            os.close(self._state_lock)
+            self._state_lock = -1
         if self._temporary_state:
             shutil.rmtree(self.state_dir, ignore_errors=True)
 
     def _release(self) -> None:
         if self.launcher is not None:
             self.launcher.close()
+        self.keeping.kill()
         self._leave_rendezvous()
         for session in list(self.sessions):
             session.peer.close()

@@ -60,6 +60,7 @@ class Peer:
         self._max_backlog = max_backlog_bytes
         self._queue: deque[tuple[bytes, Sequence[int]]] = deque()
         self._received_fds: deque[int] = deque()
+        self._on_drained: list[Callable[[], None]] = []
         self.backlog_bytes = 0
         self.closed = False
         loop.watch(sock.fileno(), self._readable)
@@ -87,6 +88,10 @@ class Peer:
         if self.backlog_bytes > self._max_backlog:
             self.close(ProtocolError(f"peer does not read: {self.backlog_bytes} bytes waiting, {self._max_backlog} allowed"))
 
+    def when_drained(self, done: Callable[[], None]) -> None:
+        """Call `done` once, when all that waits is sent; never when the peer is lost before. Something must be waiting."""
+        self._on_drained.append(done)
+
     def _flush(self) -> None:
         while self._queue and not self.closed:
             data, fds = self._queue[0]
@@ -110,6 +115,9 @@ class Peer:
                 self._queue[0] = (data[sent:], ())
         if not self.closed:
             self._loop.watch_writable(self._sock.fileno(), None)
+            drained, self._on_drained = self._on_drained, []
+            for done in drained:
+                done()
 
     def _send_some(self, data: bytes, fds: Sequence[int]) -> int:
         if fds:
@@ -121,6 +129,7 @@ class Peer:
         for _, fds in self._queue:
             _close_all(fds)
         self._queue.clear()
+        self._on_drained.clear()
         self.backlog_bytes = 0
         self._loop.watch_writable(self._sock.fileno(), None)
 
@@ -209,6 +218,7 @@ class Peer:
         for _, fds in self._queue:
             _close_all(fds)
         self._queue.clear()
+        self._on_drained.clear()
         _close_all(self._received_fds)
         self._received_fds.clear()
         self._loop.forget(self._sock.fileno())

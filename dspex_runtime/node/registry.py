@@ -6,7 +6,7 @@ The registry holds facts and tells watchers about changes; it decides nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +32,7 @@ class Record:
     state: State = State.PENDING
     incarnation: int = 0  #: of the newest process, running or not
     restarts: int = 0
+    earlier_restarts: int = 0  #: in runtimes before this one, of the same state directory
     started_at: float | None = None  #: epoch seconds of the newest READY
     kind: Kind | None = None  #: of the newest process, where it is not what the spec says
     version: str | None = None  #: as the spec says, else as the module does
@@ -71,7 +72,7 @@ class Record:
             state=self.state.value,
             pid=self.process.pid if self.process else None,
             incarnation=self.incarnation,
-            restarts=self.restarts,
+            restarts=self.earlier_restarts + self.restarts,
             started_at=self.started_at,
             uptime_s=time.time() - self.started_at if up and self.started_at else None,
             version=self.version or self.spec.version,
@@ -90,6 +91,7 @@ class Registry:
         self._incarnations: dict[str, int] = {}
         self._numbers: dict[str, int] = {}  #: the last N of "id#N" that was given out, by full id
         self._departed: dict[str, Record] = {}  #: by full id, the last to go last
+        self.noted: Callable[[str], Mapping[str, Any]] = lambda _: {}  #: what is known of a full id from earlier runtimes
         self.on_change: list[Callable[[Record], None]] = []
         self.on_forgotten: list[Callable[[str], None]] = []  #: called with a full id of which nothing is to be kept any more
 
@@ -117,6 +119,8 @@ class Registry:
         record = self._records.get(full_id)
         if record is None:
             record = self._records[full_id] = Record(full_id, spec)
+            noted = self.noted(full_id)
+            record.earlier_restarts, record.last_exit = noted.get("restarts", 0), noted.get("last_exit")
             self._names.add(FullId(full_id))
         record.spec = spec
         return record

@@ -76,6 +76,7 @@ class Reports:
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=KEPT_EVENTS))
     followers: dict[tuple[int, int], Follower] = field(default_factory=dict)
     seq: int = 0
+    sink: Callable[[Event], None] | None = None  #: gets every event, too
     _burst: BurstLimit = field(default_factory=BurstLimit)
 
     def report(self, type: str, id: str | None = None, /, **facts: Any) -> None:
@@ -97,6 +98,8 @@ class Reports:
         self.seq += 1
         event: Event = {"seq": self.seq, "time": time.time(), "type": type, "id": id, **facts}
         self.events.append(event)
+        if self.sink is not None:
+            self.sink(event)
         for follower in list(self.followers.values()):
             follower.push(event)
 

@@ -21,6 +21,7 @@ from dspex_runtime.wire.messages import (
     DOWN,
     FAULT,
     HELLO,
+    PARAM,
     PROTOCOL,
     REFUSED,
     REPLY,
@@ -85,6 +86,13 @@ class Responder:
                 self.session.peer.send([REPLY, self.request, value])
             except UnserialisableError as exc:
                 send_fault(self.session.peer, self.request, exc)
+
+    def give(self, info: dict[str, Any], fd: int) -> None:
+        """Answer with a descriptor, which is given away."""
+        if self._finish():
+            self.session.peer.send([PARAM, self.request, info], (fd,))
+        else:
+            os.close(fd)
 
     def fail(self, error: BaseException) -> None:
         """Answer with an error."""
@@ -206,8 +214,11 @@ class Session:
     def _subscribe(self, request: int, topic: str, args: dict[str, Any]) -> None:
         since, follow = args.get("since"), args.get("follow", True)
         try:
+            if topic == "params":
+                self.node.subscriptions.subscribe(self.peer, request, args)
+                return
             if topic != "events":
-                raise DspexError(f"unknown topic {topic!r}; there is 'events'")
+                raise DspexError(f"unknown topic {topic!r}; there are 'events' and 'params'")
             if type(since) not in (int, type(None)) or type(follow) is not bool:
                 wanted = "'since' is the number of an event, 'follow' true or false"
                 raise ConfigError(f"malformed request 'events': {wanted}; got {show(args, 200)}")
@@ -231,6 +242,7 @@ class Session:
             self.open_requests[request].cancel()
         self.node.broker.forget(self.peer, request)
         self.node.reports.unfollow(self.peer, request)
+        self.node.subscriptions.unfollow(self.peer, request)
 
     def down(self, ref: int, id: str, incarnation: int, reason: Any) -> None:
         """Deliver a monitor's notice."""

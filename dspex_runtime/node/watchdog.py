@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.module_process import ModuleProcess
-from dspex_runtime.osproc.board import BEGUN, ENDED, EXPECTED_BY, FAILED, LAST_NS, NO_DEADLINE, QUEUED, RUNNING, Board
+from dspex_runtime.osproc.board import BEGUN, BUSY_NS, ENDED, EXPECTED_BY, FAILED, LAST_NS, NO_DEADLINE, QUEUED, RUNNING, Board
 
 INTERVAL_S: Final = 1.0
 STALLED_AFTER_S: Final = 2.5  # a scan this late means that the machine or this process stood still: that time does not count
@@ -134,3 +134,11 @@ def metrics(board: Board, slot: int | None) -> dict[str, Any]:
         "last_ms": stamps.get(LAST_NS) / 1e6,
         "overdue_s": max(0.0, time.monotonic() - expected_by / 1e9) if 0 < expected_by < NO_DEADLINE else 0.0,
     }
+
+
+def totals(board: Board, slot: int | None) -> dict[str, int]:
+    """Return what one process has counted in all; {} before it had a slot."""
+    if slot is None:
+        return {}
+    stamps = board.slot(slot)
+    return {"calls": stamps.get(ENDED), "failures": stamps.get(FAILED), "busy_ns": stamps.get(BUSY_NS)}

@@ -26,6 +26,7 @@ Control, client <-> parent:
     [CHANNEL, id, module, after, deadline] -> [CHANNEL, id, info] with one descriptor | [FAULT, id, error]
                                      parks until an incarnation > after is ready, or there is none to come; one that
                                      parks is told at once: [BEGUN, id, False]
+    [PARAM, id, info]                answers a CONTROL that asks for shared memory, with one descriptor; [REPLY, id, None]: none
     [CANCEL, id]                     gives up a pending request or a subscription
     [SUBSCRIBE, id, topic, args]     -> [EVENT, id, payload] ... [BYE, id, reason]
     [DOWN, ref, id, incarnation, reason]   for a monitor made by CONTROL "monitor", or a link made by "link"
@@ -40,6 +41,8 @@ Control, parent <-> module (the socketpair made at the fork):
     [CONTROL, -id, op, args]         module -> parent: what a client may ask -> [REPLY|FAULT, -id, ...]; [CANCEL, -id] gives up
     [EVENT, 0, payload]              module -> parent
     [EVENT, 0, {"type": "message", "message": value}]   parent -> module: for handle_info
+    [EVENT, 0, {"type": "changed" | "versions" | "forgotten", ...}]   parent -> module: of parameters it subscribed to, see
+                                                                      node.subscriptions; "changed" module -> parent, too
     [BYE, 0, reason]                 module -> parent: last frame, the exit reason, then it exits
 """
 

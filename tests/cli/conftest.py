@@ -13,7 +13,8 @@ from dspex_cli import link
 from dspex_cli.main import main
 from dspex_runtime.core.alarms import Alarm
 from dspex_runtime.errors import CallTimeoutError, NoProcessError, RuntimeUnreachableError
-from dspex_runtime.types import ModuleInfo
+from dspex_runtime.types import Change, CheckpointInfo, ModuleInfo
+from helpers.fake_params import FakeCheckpoints, FakeParams, FakeWatch
 
 
 @dataclass
@@ -22,6 +23,10 @@ class FakeRef:
 
     runtime: FakeRuntime
     id: str
+
+    @property
+    def params(self) -> FakeParams:
+        return self.runtime.parameters.setdefault(self.id, FakeParams())
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         self.runtime.asked.append(("call", self.id, args, kwargs))
@@ -36,7 +41,7 @@ class FakeRef:
 
 
 @dataclass
-class FakeRuntime:
+class FakeRuntime(FakeCheckpoints):
     """The part of dx.Runtime that the CLI uses, over plain dictionaries."""
 
     children: dict[str, ModuleInfo] = field(default_factory=dict)
@@ -48,7 +53,18 @@ class FakeRuntime:
     tree_map: dict[str, Any] = field(default_factory=dict)
     fails: dict[str, BaseException] = field(default_factory=dict)
     entries: list[dict[str, Any]] = field(default_factory=list)
+    parameters: dict[str, FakeParams] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
+    kept: list[CheckpointInfo] = field(default_factory=list)
     closed: bool = False
+
+    @property
+    def params(self) -> FakeParams:
+        return self.parameters.setdefault("$shared", FakeParams())
+
+    def watch(self, pattern: str) -> FakeWatch:
+        self.asked.append(("watch", pattern))
+        return FakeWatch(self.changes)
 
     def _do(self, what: str, id: str, **kwargs: Any) -> None:
         self.asked.append((what, id, kwargs))

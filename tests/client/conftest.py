@@ -18,7 +18,8 @@ from dspex_runtime.osproc.channel import FdChannel, pair
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.faults import to_fault
 from dspex_runtime.wire.framing import FrameReader, frame
-from dspex_runtime.wire.messages import BEGUN, CALL, CANCEL, CHANNEL, CONTROL, FAULT, HELLO, PROTOCOL, REPLY
+from dspex_runtime.wire.messages import BEGUN, CALL, CANCEL, CHANNEL, CONTROL, FAULT, HELLO, PARAM, PROTOCOL, REPLY, SUBSCRIBE
+from helpers.descriptor import Descriptor
 
 PATIENCE_S = 20.0
 
@@ -104,6 +105,7 @@ class FakeRuntime:
             "unanswered": lambda args: None,
             "exit_of": lambda args: "killed",
         }
+        self.on_subscribe: Callable[[int, str, dict[str, Any]], list[list[Any]]] = lambda number, topic, args: []
         self.modules: dict[str, FakeModule | None] = {}
         self.asked: list[list[Any]] = []
         self.greeting: list[Any] = [HELLO, 0, {"protocol": list(PROTOCOL), "version": "fake", "name": "fake", "pid": 1}]
@@ -200,12 +202,22 @@ class FakeRuntime:
                     self._parked = [(c, m) for c, m in self._parked if c is not channel or m[1] != number]
             case [int(kind), int(), str(), int(), _] if kind == CHANNEL:
                 self._channel(channel, message)
+            case [int(kind), int(number), str(topic), dict(args)] if kind == SUBSCRIBE:
+                for answer in self.on_subscribe(number, topic, args):
+                    channel.send(answer)
             case [int(kind), int(number), str(op), dict(args)] if kind == CONTROL:
                 handler = self.handlers.get(op)
                 if handler is None:
                     return  # never answered
                 try:
-                    channel.send([REPLY, number, handler(args)])
+                    answer = handler(args)
+                    if isinstance(answer, Descriptor):
+                        try:
+                            channel.send([PARAM, number, answer.info], fds=(answer.fd,))
+                        finally:
+                            os.close(answer.fd)
+                        return
+                    channel.send([REPLY, number, answer])
                 except DspexError as exc:
                     channel.send([FAULT, number, to_fault(exc, id=None, incarnation=None, codec=Codec())])
 

@@ -16,6 +16,7 @@ name: qa
 runtime: {state_dir: ./.dspex/qa, preload: [dspy], env: {OMP_NUM_THREADS: "1"}, spares: 4}
 lm: {model: openai/gpt-4o-mini, api_base: "${LM_API_BASE:-}", api_key: "${OPENAI_API_KEY}"}
 dspy: {track_usage: true, adapter: dspy:JSONAdapter}
+shared: {style: {type: str, default: brief, choices: [brief, full]}}
 x-common: &common {metadata: {team: search}, ignored: "${NOT_SET}"}
 x-team: &team {metadata: {team: search}}
 defaults:
@@ -32,6 +33,9 @@ tree:
     - id: qa
       module: answering.py:Answerer
       lm: {model: openai/gpt-4o}
+      params: {temperature: 0.2}
+      checkpoint: {every: 30s, keep: 10}
+      durability: journal
       limits: {memory: 1GiB, mailbox: 1000, call_timeout: 60s, max_calls: null, nice: 0}
       liveness: {grace: 10s}
       readiness: {call: selftest, timeout: 10s}

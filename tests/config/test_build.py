@@ -10,6 +10,7 @@ from dspex_runtime.core.child_spec import (
     BRUTAL_KILL,
     INFINITY,
     Backoff,
+    Checkpoint,
     ChildSpec,
     LaunchSpec,
     Limits,
@@ -20,7 +21,7 @@ from dspex_runtime.core.child_spec import (
 )
 from dspex_runtime.core.launch_map import from_map, to_map
 from dspex_runtime.node.operations.childspec import as_dict
-from dspex_runtime.types import AutoShutdown, ChildId, Kind, RestartType, Strategy
+from dspex_runtime.types import AutoShutdown, ChildId, Durability, Kind, RestartType, Strategy
 
 
 def child(under: SupervisorSpec | None = None, **keys: Any) -> ChildSpec:
@@ -105,6 +106,9 @@ def test_every_key_arrives_in_its_field() -> None:
         readiness={"call": "ok", "timeout": "1s"},
         lm={"model": "m"},
         dspy={"track_usage": True},
+        params={"temperature": 0.2, "predictors[0]": {}},
+        durability="fsync",
+        checkpoint={"every": "30s", "keep": 3},
     )
     assert spec.restart is RestartType.TRANSIENT
     assert spec.backoff == Backoff(1.0, 3.0, 9.0, 0.0, 60.0)
@@ -121,6 +125,9 @@ def test_every_key_arrives_in_its_field() -> None:
         limits=Limits(2**20, 2, 3.0, 4, 5),
         liveness=None,
         readiness=Readiness("ok", 1.0),
+        params={"temperature": 0.2, "predictors[0]": {}},
+        durability=Durability.FSYNC,
+        checkpoint=Checkpoint(30.0, 3),
     )
     assert from_map(to_map(spec.launch)) == spec.launch
 
@@ -170,6 +177,8 @@ def test_secrets_are_not_in_the_repr() -> None:
         {"args": [1], "shutdown": "brutal_kill", "backoff": "none", "metadata": {"k": 1}, "version": "1"},
         {"supervisor": {"strategy": "one_for_all", "children": [{"id": "b", "server": "p:C", "shutdown": "1s"}]}},
         {"supervisor": {"dynamic": True, "max_children": 7, "extra_arguments": [1]}},
+        {"params": {"x": 1}, "durability": "fsync", "checkpoint": {"every": "30s", "keep": 3}},
+        {"checkpoint": {"keep": 3}},
         {"supervisor": {"dynamic": True}},
         {
             "supervisor": {

@@ -50,6 +50,8 @@ def test_defaults_reach_each_kind_as_far_as_they_concern_it() -> None:
         "concurrency": 4,
         "limits": {"nice": 1},
         "env": {"A": "2"},
+        "durability": "fsync",
+        "checkpoint": {"every": 30.0, "keep": 3},
     }
     inherited = Inherited({"model": "m"}, {"track_usage": True}, {"A": "1", "B": "1"}, defaults)
     module = effective({"id": "a"}, "module", inherited)
@@ -57,7 +59,8 @@ def test_defaults_reach_each_kind_as_far_as_they_concern_it() -> None:
     assert module["dspy"] == {"track_usage": True}
     assert module["env"] == {"A": "2", "B": "1"}
     assert module["concurrency"] == 4
-    server = effective({"id": "a", "limits": {"mailbox": 5}}, "server", inherited)
+    server = effective({"id": "a", "limits": {"mailbox": 5}, "checkpoint": {"keep": 9}}, "server", inherited)
+    assert (server["durability"], server["checkpoint"]) == ("fsync", {"every": 30.0, "keep": 9})
     assert not {"lm", "dspy", "concurrency"} & server.keys()
     assert server["limits"] == {"nice": 1, "mailbox": 5}
     assert effective({"id": "a"}, "supervisor", inherited) == {"id": "a", "restart": "transient", "backoff": None}

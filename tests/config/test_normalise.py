@@ -67,8 +67,8 @@ TEN_PROBLEMS = [
     (
         "qa.yaml:15:7: tree.children[2].modul: found the unknown key 'modul'; allowed: id, module, server, supervisor, "
         "args, restart, backoff, shutdown, "
-        "start_timeout, limits, liveness, readiness, trap_exit, env, concurrency, lm, dspy, version, metadata, "
-        "register, replicas, significant; did you mean 'module'?"
+        "start_timeout, limits, liveness, readiness, trap_exit, env, concurrency, lm, dspy, checkpoint, durability, "
+        "version, metadata, register, params, replicas, significant; did you mean 'module'?"
     ),
     "qa.yaml:16:20: tree.children[2].env.TOKEN: the environment variable NOPE is not set; set it, or write ${NOPE:-default}",
 ]

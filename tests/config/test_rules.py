@@ -20,6 +20,16 @@ MISTAKES = {
         "concurrency: found 2; allowed: 1, as a GenServer handles one request at a time",
     ),
     "lm of a server": (child("server: 'p:C', lm: {model: m}"), "lm: found on a server; allowed: on a module only"),
+    "durability of a supervisor": (
+        child("supervisor: {}, durability: fsync"),
+        "durability: found on a supervisor; allowed: on a module and server only",
+    ),
+    "params of a supervisor": (child("supervisor: {}, params: {x: 1}"), "params: found on a supervisor"),
+    "checkpoint without a period": (child("server: 'p:C', checkpoint: {every: 0s}"), "checkpoint.every: found '0s'"),
+    "unknown durability": (
+        child("server: 'p:C', durability: disk"),
+        "durability: found 'disk' (text); allowed: memory, journal, fsync",
+    ),
     "limits of a supervisor": (
         child("supervisor: {}, limits: {nice: 1}"),
         "limits: found on a supervisor; allowed: on a module and server only",

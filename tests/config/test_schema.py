@@ -10,13 +10,8 @@ from dspex_runtime.config import json_schema, parse
 from dspex_runtime.errors import ConfigError
 
 LATER = {
-    "shared": ("shared: {style: {type: str}}", "shared: not supported yet by this version; remove the key"),
-    "params": ("{params: {temperature: 0.2}}", "params: not supported yet by this version; remove the key"),
-    "depends_on": ("{depends_on: {b: {on_down: fail}}}", "depends_on: not supported yet"),
-    "checkpoint": ("{checkpoint: {every: 30s}}", "checkpoint: not supported yet"),
-    "durability": ("{durability: journal}", "durability: not supported yet"),
+    "depends_on": ("{depends_on: {b: {on_down: fail}}}", "depends_on: not supported yet by this version; remove the key"),
     "replicas": ("{replicas: 2}", "replicas: found 2 (a whole number); not supported yet by this version; allowed: 1"),
-    "defaults.checkpoint": ("defaults: {checkpoint: {every: 1s}}", "defaults.checkpoint: not supported yet"),
 }
 
 
@@ -56,8 +51,8 @@ def test_the_schema_describes_every_key_and_is_json() -> None:
     schema = json_schema()
     assert json.loads(json.dumps(schema)) == schema
     child = schema["$defs"]["child"]["properties"]
-    assert {"module", "server", "supervisor", "limits", "lm"} <= child.keys()
-    assert not {"params", "depends_on", "pickled", "checkpoint"} & child.keys()
+    assert {"module", "server", "supervisor", "limits", "lm", "params", "checkpoint", "durability"} <= child.keys()
+    assert not {"depends_on", "pickled"} & child.keys()
     assert child["replicas"]["const"] == 1
     for section in (schema, *schema["$defs"].values()):
         assert all(key["description"] for key in section["properties"].values())
@@ -102,7 +97,11 @@ def test_the_schema_accepts_what_may_be_meant(text: str) -> None:
         "tree: {children: [{id: a, server: 'p:C', start_timeout: soon}]}",
         "tree: {children: [{id: a, server: 'p:C', limits: {memory: 5XB}}]}",
         "runtime: {spares: true}",
-        "tree: {children: [{id: a, server: 'p:C', params: {}}]}",
+        "tree: {children: [{id: a, server: 'p:C', depends_on: {}}]}",
+        "tree: {children: [{id: a, server: 'p:C', durability: disk}]}",
+        "tree: {children: [{id: a, server: 'p:C', checkpoint: {keep: 0}}]}",
+        "shared: {style: {type: text}}",
+        "shared: {style: null}",
         "tree: {dynamic: true, strategy: one_for_all}",
         "tree: {dynamic: true, children: [{id: a, server: 'p:C'}]}",
         "tree: {dynamic: true, auto_shutdown: any_significant}",

@@ -16,6 +16,7 @@ from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.faults import from_fault
 from dspex_runtime.wire.framing import FrameReader, frame
 from dspex_runtime.wire.messages import CONTROL, FAULT, HELLO, PROTOCOL, REPLY, Message
+from helpers.fake_keeper import FakeKeeper
 from helpers.fake_tree import FakeLauncher, FakeProcess, ManualLoop, use_fake_processes
 
 
@@ -94,6 +95,8 @@ class FakeNode:
         monkeypatch.setenv("DSPEX_RUNTIME_DIR", str(folder / "run"))
         monkeypatch.setattr(node_module, "EventLoop", ManualLoop)
         monkeypatch.setattr(node_module, "Launcher", self._launch)
+        self.keeper = FakeKeeper()
+        monkeypatch.setattr(node_module, "KeeperProcess", self.keeper)
         self.folder = folder
         self.launcher = FakeLauncher()
         self.options: dict[str, Any] = {}  #: what the launcher was made with
@@ -104,6 +107,7 @@ class FakeNode:
 
     def _launch(self, *_: Any, **options: Any) -> FakeLauncher:
         self.options = options
+        self.launcher.facts = options["facts"]
         return self.launcher
 
     @property
@@ -123,6 +127,7 @@ class FakeNode:
         """Boot a tree and let it come up."""
         self.owner.greet("owner")
         self.send_boot(config=self.config(*children, **tree))
+        self.turn()  # where something is kept, the tree waits for the keeper
         assert self.node.state == "running", self.owner.heard()
         self.owner.heard()
         return self
@@ -163,7 +168,10 @@ class FakeNode:
     def turn(self) -> None:
         """Let happen what is under way."""
         self.loop.turn()
+        self.keeper.turn()
         self.launcher.settle()
+        self.loop.turn()
+        self.keeper.turn()
         self.loop.turn()
 
     def advance(self, seconds: float) -> None:
@@ -172,6 +180,7 @@ class FakeNode:
 
     def close(self) -> None:
         self.node._release()
+        self.keeper.close()
         for client in self.clients:
             client.sock.close()
         if self.node.board is not None:

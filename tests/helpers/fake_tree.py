@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
@@ -23,7 +23,7 @@ from dspex_runtime.node.ending import Ending
 from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.launcher import Launcher
 from dspex_runtime.node.linking import ProcessId
-from dspex_runtime.node.module_process import ModuleProcess
+from dspex_runtime.node.module_process import FdAnswer, Keeper, ModuleProcess
 from dspex_runtime.node.naming import Naming
 from dspex_runtime.node.registry import Record, Registry
 from dspex_runtime.node.relations import Relations
@@ -107,6 +107,11 @@ class FakeProcess:
         self.channels = 0
         self.mail: list[Any] = []  #: messages for its mailbox
         self.peer = FakePeer()  #: what it is sent
+        self.keeper: Keeper | None = None
+        self.saved = False
+        self.facts: dict[str, Any] = {}  #: of its assignment
+        self.kept: list[tuple[dict[str, Any], int]] = []  #: what of earlier incarnations it was given: info, descriptors
+        self.fd_requests: list[tuple[str, dict[str, Any], FdAnswer]] = []
         self.illegal_messages: list[Message] = []
         self._requests_made = 0
         self._was_ready = False
@@ -122,12 +127,17 @@ class FakeProcess:
 
     def become_ready(self) -> None:
         self.serving = self._was_ready = True
+        if self.keeper is not None:
+            self.keeper.ready(cast(ModuleProcess, self))
         self._on_ready(cast(ModuleProcess, self))
 
     def end(self, reason: ExitReason = "killed", *, fault: dict[str, Any] | None = None, ignored: bool = False) -> None:
         if not self.ended:
             self.ended, self.serving = True, False
-            self._on_end(cast(ModuleProcess, self), Ending(reason, self._was_ready, ignored, fault))
+            ending = Ending(reason, self._was_ready, ignored, fault)
+            if self.keeper is not None:
+                self.keeper.ended(cast(ModuleProcess, self), ending)
+            self._on_end(cast(ModuleProcess, self), ending)
 
     def tell(self, **facts: Any) -> None:
         self._on_event(cast(ModuleProcess, self), facts)
@@ -161,12 +171,22 @@ class FakeProcess:
     def signal(self, signo: int, *, group: bool = False) -> None:
         self.signals.append(signo)
 
-    def request(self, op: str, args: dict[str, Any], timeout_s: float | None, answer: Answer) -> None:
+    def request(self, op: str, args: dict[str, Any], timeout_s: float | None, answer: Answer, fds: Sequence[int] = ()) -> None:
+        for fd in fds:
+            os.close(fd)
         if op == "signal":  # taken at once
             self.mail.append(args["message"])
             answer(None, None)
             return
         self.requests.append((op, args, timeout_s, answer))
+
+    def request_fd(self, op: str, args: dict[str, Any], timeout_s: float | None, answer: FdAnswer) -> None:
+        self.fd_requests.append((op, args, answer))
+
+    def give_kept(self, info: dict[str, Any], fds: list[int]) -> None:
+        for fd in fds:
+            os.close(fd)
+        self.kept.append((info, len(fds)))
 
     def send_channel(self, info: dict[str, Any], fd: int) -> None:
         self.channels += 1
@@ -193,6 +213,7 @@ class FakeLauncher:
         self.announced: list[int] = []
         self.zygote_pids: dict[str, int | None] = {}
         self.closed = False
+        self.facts: Callable[[ModuleProcess], dict[str, Any]] | None = None  #: what the node says in assignments
         self._todo: deque[Callable[[], None]] = deque()
         self._pids = 100
 
@@ -211,6 +232,8 @@ class FakeLauncher:
         self._pids += 1
         fake.pid, fake.launcher = self._pids, self
         self.processes[fake.id] = fake
+        if self.facts is not None:
+            fake.facts = self.facts(process)
         self.log.append(f"start {fake.id}")
         script = self.script.get(fake.id)
         match script.pop(0) if script else "ready":

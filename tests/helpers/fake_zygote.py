@@ -90,7 +90,7 @@ class Process:
         self.id = id
         self.spec = ChildSpec(ChildId(id), kind, launch=LaunchSpec(kind, target=target))
         self.kind = kind
-        self.imported_dspy = False
+        self.outgrew = False
         self.on_started: Any = None
         self.pid: int | None = None
         self.slot: int | None = None
@@ -113,9 +113,9 @@ class Process:
         assert self.spec.launch is not None
         return self.spec.launch
 
-    def started(self, kind: Kind, *, imported_dspy: bool = False) -> None:
+    def started(self, kind: Kind, *, outgrew: bool = False) -> None:
         """Play its READY: what it turned out to be."""
-        self.kind, self.imported_dspy = kind, imported_dspy
+        self.kind, self.outgrew = kind, outgrew
         self.on_started(self)
 
     def never_forked(self, message: str, error: StartError | None = None) -> None:

@@ -19,6 +19,7 @@ from dspex_runtime.host import bootstrap
 from dspex_runtime.osproc.board import Board
 from dspex_runtime.osproc.channel import Channel, FdChannel, pair
 from dspex_runtime.osproc.descriptors import close_all_but, same_file
+from dspex_runtime.state.protocol import OFFERS
 from dspex_runtime.types import Kind
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
@@ -99,6 +100,8 @@ class HostedProcess:
         self.control = FdChannel(ours, self.codec)
         self._number = 0
         self._early: list[list[Any]] = []
+        #: What the module wants kept: events, each with its descriptor, which is ours.
+        self.offered: list[tuple[dict[str, Any], int]] = []
 
     def _child(self, control_fd: int, warmth: int) -> None:
         status = 99
@@ -114,8 +117,9 @@ class HostedProcess:
 
     def assign(self, found: Any = None, *args: Any, **options: Any) -> None:
         """Tell the process what to become: a class or instance (pickled, as a client's `rt.start` sends it) or a target."""
-        facts = {"log": str(self.log), "log_max_bytes": 0, "log_keep": 2, "cwd": str(self.folder)} | {
-            key: options.pop(key) for key in ("log", "log_max_bytes", "log_keep") if key in options
+        kept: dict[str, Any] = {"kept": False, "journal": str(self.folder / "journal"), "base": {}}
+        facts = {**kept, "log": str(self.log), "log_max_bytes": 0, "log_keep": 2, "cwd": str(self.folder)} | {
+            key: options.pop(key) for key in ("log", "log_max_bytes", "log_keep", *kept) if key in options
         }
         if found is not None and not isinstance(found, str):
             import cloudpickle
@@ -139,14 +143,21 @@ class HostedProcess:
 
     def recv(self) -> list[Any]:
         """Return the next message of the module on the control channel."""
-        return self._early.pop(0) if self._early else self.control.recv(patience())
+        return self._early.pop(0) if self._early else self._next()
 
-    def ask(self, op: str, **args: Any) -> Any:
-        """Send a control operation and return its answer; other messages are kept for `recv`."""
-        self._number += 1
-        self.control.send([m.CONTROL, self._number, op, args])
+    def _next(self) -> list[Any]:
         while True:
             message = self.control.recv(patience())
+            if message[0] != m.EVENT or message[2].get("type") not in OFFERS:
+                return message
+            self.offered.append((message[2], self.control.take_fd()))
+
+    def ask(self, op: str, *fds: int, **args: Any) -> Any:
+        """Send a control operation and return its answer; other messages are kept for `recv`."""
+        self._number += 1
+        self.control.send([m.CONTROL, self._number, op, args], fds=fds)
+        while True:
+            message = self._next()
             if message[0] in (m.REPLY, m.FAULT) and message[1] == self._number:
                 break
             self._early.append(message)
@@ -202,6 +213,8 @@ class HostedProcess:
         """End whatever is left."""
         for client in self.clients:
             client.close()
+        for _, fd in self.offered:
+            os.close(fd)
         self.control.close()
         if self.status is None:
             os.killpg(self.pid, signal.SIGKILL)

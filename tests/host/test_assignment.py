@@ -18,6 +18,7 @@ LAUNCH = LaunchSpec(Kind.SERVER, "m:N", args=(1,), env={"ANSWER": "42", "DSPEX_I
 SPEC: dict[str, Any] = {
     "id": "sup/it", "incarnation": 3, "runtime": "rt", "socket": "/rt.sock", "slot": 7,
     "log": "/it.log", "log_max_bytes": 9, "log_keep": 2, "cwd": "/", "launch": to_map(LAUNCH),
+    "kept": True, "journal": "/journals/a", "base": {"calls": 3},
 }  # fmt: skip
 
 

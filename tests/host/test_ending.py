@@ -96,6 +96,13 @@ def test_without_trapped_exits_the_users_code_does_not_run(monkeypatch: pytest.M
     assert story.happened == [("stop", "shutdown"), [m.BYE, 0, "shutdown"]]
 
 
+def test_what_is_to_outlive_the_process_is_written_down_when_all_user_code_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story(monkeypatch)
+    story.ending.closing = lambda: story.happened.append("written")
+    story.ending.finish("normal")
+    assert story.happened[-3:] == ["atexit", "written", [m.BYE, 0, "normal"]]
+
+
 def test_a_parent_that_is_gone_does_not_stop_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     story = Story(monkeypatch, gone=True)
     assert story.ending.finish(("exit_status", 3)) == 3

@@ -58,7 +58,8 @@ class Desk:
         self.answers = Answers(Codec(), ["once"])
         self.channels = DataChannels(epoll)
         self.deferred = Deferred()
-        self.calls = SimpleNamespace(fault=lambda exc: {"type": type(exc).__name__})
+        self.calls = SimpleNamespace(fault=lambda exc: {"type": type(exc).__name__}, parameters=lambda: self.service)
+        self.service: Any = None
         self.refusing = False
         self.in_flight_async = 0
         self.intake = Intake(self)  # type: ignore[arg-type]
@@ -189,6 +190,31 @@ def test_while_it_drains_calls_are_given_back_and_casts_are_not_taken(desk: Desk
     client.send(call(1), [m.CAST, 0, "work", [], {}], call(2))
     assert client.heard() == [[m.RETRY, 1], [m.RETRY, 2]]
     assert desk.queued() == []
+
+
+def test_a_write_of_a_parameter_is_served_and_not_queued(desk: Desk, connect: Callable[..., Client]) -> None:
+    client, served = connect(), []
+    desk.service = SimpleNamespace(serve=lambda request: served.append(request.id) or True)
+    desk.intake = Intake(desk, ordered=True)  # type: ignore[arg-type]
+    desk.intake.order.joined(client.peer)
+    client.send(call(1), call(2, method="$set"), call(3))
+    assert (served, desk.queued()) == ([2], [1, 3])
+    assert desk.intake.order.early == []
+
+
+def test_one_that_is_for_a_call_thread_is_queued(desk: Desk, connect: Callable[..., Client]) -> None:
+    client = connect()
+    client.call(1, method="$set")  # nothing here serves any
+    desk.service = SimpleNamespace(serve=lambda request: False)
+    client.call(2, method="$set")
+    assert desk.queued() == [1, 2]
+
+
+def test_while_it_drains_writes_of_parameters_are_given_back_too(desk: Desk, connect: Callable[..., Client]) -> None:
+    client, desk.refusing = connect(), True
+    desk.service = SimpleNamespace(serve=lambda request: True)
+    client.call(1, method="$set")
+    assert client.heard() == [[m.RETRY, 1]]
 
 
 def test_a_key_that_was_answered_is_answered_from_the_record(desk: Desk, connect: Callable[..., Client]) -> None:

@@ -101,6 +101,7 @@ def test_only_messages_of_the_parent_and_the_process_itself_can_be_dropped() -> 
     mailbox = filled(Request(A, 0, "$info", ["x"], {}), request(1))
     for message in ("x", "y"):
         mailbox.put_own(Request(None, 0, "$info", [message], {}))
+    assert mailbox.count_messages(lambda message: message in ("x", "y")) == 2
     assert mailbox.drop_messages(lambda message: message == "x") == 1
     assert mailbox.drop_messages(lambda message: message == "x") == 0
     assert [(r.peer, r.args) for r in iter(lambda: mailbox.take(0.0), None)] == [(A, ["x"]), (A, []), (None, ["y"])]

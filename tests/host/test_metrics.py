@@ -49,3 +49,27 @@ def test_a_result_that_could_not_be_sent_turns_the_last_call_into_a_failure() ->
     metrics.amend("cannot be sent")
     assert metrics.summary()["failures"] == 1
     assert metrics.executions(1)[0]["ok"] is False
+
+
+def test_sums_carry_on_from_the_incarnations_before() -> None:
+    metrics = Metrics({"calls": 10, "failures": 4, "busy_ns": 10 * MS, "last_error": "old"})
+    assert metrics.summary()["last_error"] == "old"
+    metrics.record("m", 0, 5 * MS, None)
+    metrics.record("m", 0, 5 * MS, "new")
+    summary = metrics.summary()
+    assert (summary["count"], summary["failures"], summary["last_error"]) == (12, 5, "new")
+    assert summary["busy_s"] == 0.02
+    assert metrics.count == 2
+    assert metrics.totals() == {"calls": 12, "failures": 5, "busy_ns": 20 * MS, "last_error": "new"}
+
+
+def test_each_call_is_new_once_and_what_the_ring_lost_is_gone() -> None:
+    metrics = Metrics()
+    for n in range(3):
+        metrics.record(f"m{n}", n, MS, None)
+    assert [metrics.shown(call)["method"] for call in metrics.take_new()] == ["m0", "m1", "m2"]
+    assert metrics.take_new() == []
+    for n in range(RING + 5):
+        metrics.record(f"n{n}", n, MS, None)
+    newest = metrics.take_new()
+    assert (newest[0][0], newest[-1][0], len(newest)) == ("n5", f"n{RING + 4}", RING)

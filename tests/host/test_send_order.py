@@ -80,3 +80,19 @@ def test_a_client_whose_last_pipe_closed_is_forgotten() -> None:
     assert not sent(order, other, 8).early
     order.left(other)
     assert sent(order, pipe(order), 8).early
+
+
+def test_a_number_that_was_served_unqueued_is_used() -> None:
+    order = SendOrder()
+    peer = pipe(order)
+    first = sent(order, peer, 1)
+    order.pass_by(peer, 2)
+    assert early(first, sent(order, peer, 3)) == [False, False]
+
+
+def test_what_was_missing_before_it_is_still_missing() -> None:
+    order = SendOrder()
+    peer = pipe(order)
+    sent(order, peer, 1)
+    order.pass_by(peer, 3)
+    assert early(sent(order, peer, 4)) == [True]

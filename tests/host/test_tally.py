@@ -126,3 +126,13 @@ def test_the_length_of_the_queue_is_stamped_where_it_changed() -> None:
         tally.queued(n)
     assert recorder.order == [QUEUED, QUEUED]
     assert recorder.fields[QUEUED] == 0
+
+
+def test_whoever_waits_for_the_first_end_hears_of_it_once(slot: Slot) -> None:
+    tally, heard = Tally(slot), []
+    tally.on_first = lambda: heard.append(tally.metrics.count)
+    for _ in range(3):
+        one = request()
+        tally.begin(one)
+        tally.end(one, None)
+    assert heard == [1]

@@ -60,6 +60,21 @@ def soon() -> float:
     return monotonic() + PATIENCE_S
 
 
+def named(text: str) -> int:
+    """Return a descriptor of a file that holds this text."""
+    fd = os.memfd_create("test")
+    os.write(fd, text.encode())
+    return fd
+
+
+def text_of(fd: int) -> str:
+    """Return what a descriptor's file holds; it is closed."""
+    try:
+        return os.pread(fd, 100, 0).decode()
+    finally:
+        os.close(fd)
+
+
 def mail(message: Any) -> list[Any]:
     return [m.EVENT, 0, {"type": "message", "message": message}]
 
@@ -80,7 +95,8 @@ class TestBeforeTheControlThread:
         pair.parent.send(mail("hello"))
         pair.parent.send([m.REPLY, number, None])
         asked.result()
-        assert pair.uplink.serve() == [[m.CONTROL, 7, "ping", {}], [m.CONTROL, -1, "never", {}], mail("hello")]
+        early = [[m.CONTROL, 7, "ping", {}], [m.CONTROL, -1, "never", {}], mail("hello")]
+        assert pair.uplink.serve() == [(message, []) for message in early]
         assert pair.uplink.served
 
     def test_many_threads_ask_at_once_and_each_gets_its_own(self, pair: Pair, later: Any) -> None:
@@ -100,6 +116,54 @@ class TestBeforeTheControlThread:
         pair.uplink.answered(pair.channel.recv(soon()))
         assert asked.result() == "late"
 
+    def test_an_answer_may_bring_a_descriptor(self, pair: Pair, later: Any) -> None:
+        asked = later(pair.uplink.ask_for_fd, "param_table", {"id": "$shared"}, soon())
+        number, fd = pair.heard()[1], named("table")
+        pair.parent.send([m.PARAM, number, {}], fds=[fd])
+        os.close(fd)
+        assert text_of(asked.result()) == "table"
+
+    def test_or_none(self, pair: Pair, later: Any) -> None:
+        asked = later(pair.uplink.ask_for_fd, "param_blob", {}, soon())
+        pair.answer(None)
+        assert asked.result() is None
+
+    def test_the_descriptor_of_an_answer_that_nobody_waits_for_is_closed(self, pair: Pair, later: Any) -> None:
+        question = pair.uplink.begin("param_table", {})
+        pair.uplink.give_up(question)
+        fd = named("late")
+        pair.parent.send([m.PARAM, question.number, {}], fds=[fd])
+        os.close(fd)
+        asked = later(pair.uplink.ask, "status", {}, soon())
+        for _ in range(3):
+            message = pair.heard()
+        pair.parent.send([m.REPLY, message[1], None])
+        asked.result()
+        assert question.fd is None
+
+    def test_what_is_expected_is_waited_for_and_has_its_own_descriptors(self, pair: Pair, later: Any) -> None:
+        expected = later(pair.uplink.expect, "kept")
+        table, user, pipe = named("table"), named("user"), named("pipe")
+        pair.parent.send([m.CONTROL, 7, "ping", {}])
+        pair.parent.send([m.CONTROL, 0, "kept", {"table": True, "user": True}], fds=[table, user])
+        pair.parent.send([m.CHANNEL, 0, {}], fds=[pipe])
+        info, fds = expected.result()
+        assert info == {"table": True, "user": True}
+        assert list(map(text_of, fds)) == ["table", "user"]
+        asked = later(pair.uplink.ask_for_fd, "param_table", {}, soon())
+        pair.parent.send([m.PARAM, pair.heard()[1], {}], fds=[user])
+        assert text_of(asked.result()) == "user"  # not the pipe's, which came before and is not taken yet
+        (_, _), (channel, (fd,)) = pair.uplink.serve()
+        assert (channel[0], text_of(fd)) == (m.CHANNEL, "pipe")
+        for each in (table, user, pipe):
+            os.close(each)
+
+    def test_who_expects_something_hears_of_the_parents_end(self, pair: Pair, later: Any) -> None:
+        expected = later(pair.uplink.expect, "kept")
+        pair.parent.close()
+        with pytest.raises(RuntimeUnreachableError):
+            expected.result()
+
     def test_messages_for_the_mailbox_can_be_dropped(self, pair: Pair, later: Any) -> None:
         asked = later(pair.uplink.ask, "status", {}, soon())
         pair.parent.send(mail("a"))
@@ -107,7 +171,7 @@ class TestBeforeTheControlThread:
         pair.answer()
         asked.result()
         assert pair.uplink.drop_messages(lambda message: message == "a") == 1
-        assert pair.uplink.serve() == [mail("b")]
+        assert pair.uplink.serve() == [(mail("b"), [])]
 
     def test_a_parent_that_goes_fails_all_who_wait_and_all_who_ask(self, pair: Pair, later: Any) -> None:
         asked = [later(pair.uplink.ask, "status", {}, soon()) for _ in range(2)]

@@ -118,7 +118,7 @@ class TestZygotes:
     def test_get_what_the_configuration_says(self, bench: Bench) -> None:
         bench.open()
         lean, full = bench.spawned
-        assert (lean["preload"], full["preload"]) == (("json",), ("json", "dspy"))
+        assert (lean["preload"], full["preload"]) == (("json",), ("json", "dspy", "numpy"))
         for options in bench.spawned:
             assert (options["env"]["KEY"], options["lifeline_fd"], options["board_fd"]) == ("value", 3, bench.board.fd)
             assert "/first" in options["path"]
@@ -180,7 +180,7 @@ class TestWhichZygote:
     def test_a_server_that_imports_dspy_comes_from_where_it_is_imported_next_time(self, bench: Bench) -> None:
         bench.open()
         assert self.came_from(bench, "a", Kind.SERVER) == "servers"
-        bench.processes[-1].started(Kind.SERVER, imported_dspy=True)
+        bench.processes[-1].started(Kind.SERVER, outgrew=True)
         for _ in range(2):  # there it imports nothing: that is no news
             assert self.came_from(bench, "b", Kind.SERVER) == "modules"
             bench.processes[-1].started(Kind.SERVER)
@@ -188,7 +188,7 @@ class TestWhichZygote:
     def test_what_came_pickled_is_known_by_its_id_alone(self, bench: Bench) -> None:
         bench.open()
         self.came_from(bench, "a", Kind.SERVER, None)
-        bench.processes[-1].started(Kind.SERVER, imported_dspy=True)
+        bench.processes[-1].started(Kind.SERVER, outgrew=True)
         assert self.came_from(bench, "a", Kind.SERVER, None) == "modules"
         assert self.came_from(bench, "b", Kind.SERVER, None) == "servers"
 

@@ -126,8 +126,8 @@ def test_ready_is_told_once_with_what_the_module_says_of_itself(module: Module) 
 
 def test_what_it_turned_out_to_be_is_told_before_it_counts_as_ready(module: Module) -> None:
     told: list[tuple[Kind, bool, int]] = []
-    module.process.on_started = lambda process: told.append((process.kind, process.imported_dspy, module.ready))
-    module.say([READY, 0, {"kind": "module", "imported_dspy": True}])
+    module.process.on_started = lambda process: told.append((process.kind, process.outgrew, module.ready))
+    module.say([READY, 0, {"kind": "module", "outgrew": True}])
     assert told == [(Kind.MODULE, True, 0)]
 
 
@@ -181,6 +181,16 @@ def test_requests_that_are_open_when_it_ends_are_answered(module: Module) -> Non
 def test_events_of_the_module_are_passed_on(module: Module) -> None:
     module.say([EVENT, 0, {"type": "log_full"}])
     assert module.events == [{"type": "log_full"}]
+
+
+def test_changes_of_its_parameters_go_to_whoever_passes_them_on(module: Module) -> None:
+    told: list[Any] = []
+    change = {"type": "changed", "name": "k", "version": 1, "when": 1.0, "who": "me", "value": None}
+    module.say([EVENT, 0, change])  # nobody is there who would
+    module.process.on_changed = lambda *event: told.append(event)
+    module.say([EVENT, 0, change])
+    assert told == [("qa", change)]
+    assert change not in module.events
 
 
 @pytest.mark.parametrize(
@@ -348,3 +358,110 @@ def test_a_reason_that_could_not_be_told_is_replaced_by_one_that_says_so(module:
         reason = (reason,)
     module.say([BYE, 0, ("shutdown", reason)])
     assert module.reason_after(EXIT_0)[:2] == ("error", "ExitReason")
+
+
+class Kept:
+    """A keeper that notes what it hears."""
+
+    def __init__(self, module: Module) -> None:
+        self.heard: list[Any] = []
+        self.descriptors: list[int] = []
+        self._module = module
+        module.process.keeper = self
+
+    def offered(self, process: ModuleProcess, event: dict[str, Any], fd: int) -> None:
+        self.heard.append((event["type"], os.pread(fd, 100, 0)))
+        os.close(fd)
+
+    def rotated(self, process: ModuleProcess) -> None:
+        self.heard.append("rotated")
+
+    def ready(self, process: ModuleProcess) -> None:
+        self.heard.append(("ready", self._module.ready))
+
+    def ended(self, process: ModuleProcess, ending: Ending) -> None:
+        self.heard.append(("ended", ending.reason, len(self._module.endings)))
+
+
+def say_with(module: Module, message: Message, *contents: bytes) -> None:
+    fds = []
+    for content in contents:
+        fds.append(os.memfd_create("test"))
+        os.write(fds[-1], content)
+    socket.send_fds(module.control, [frame(Codec().pack(message))], fds)
+    for fd in fds:
+        os.close(fd)
+    module.turn()
+
+
+def test_its_keeper_hears_of_its_life_before_anybody_else(module: Module) -> None:
+    keeper = Kept(module)
+    say_with(module, [EVENT, 0, {"type": "table"}], b"table")
+    module.say([READY, 0, {}])
+    module.say([EVENT, 0, {"type": "rotated", "segment": 1}])
+    socket.send_fds(module.control, [frame(Codec().pack([EVENT, 0, {"type": "blob", "name": "x", "version": 1}]))], [0])
+    module.process.exited(KILLED)
+    assert keeper.heard[:3] == [("table", b"table"), ("ready", 0), "rotated"]
+    assert [heard[0] for heard in keeper.heard[3:]] == ["blob", "ended"], "what it had sent is handled first"
+    assert keeper.heard[-1] == ("ended", "killed", 0)
+    assert module.events == []
+
+
+def test_what_it_offers_without_a_descriptor_is_illegal(module: Module) -> None:
+    Kept(module)
+    module.say([EVENT, 0, {"type": "table"}])
+    reason = module.reason_after(KILLED)
+    assert isinstance(reason, tuple)
+    assert reason[1] == "ProtocolError"
+
+
+def test_what_is_offered_to_nobody_is_closed(module: Module) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    say_with(module, [EVENT, 0, {"type": "table"}], b"table")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(("n", "messages"), [(0, [0]), (3, [3]), (16, [16]), (40, [16, 8, 16])])
+def test_what_is_kept_comes_in_messages_that_its_pipe_takes(module: Module, n: int, messages: list[int]) -> None:
+    module.heard()
+    module.process.give_kept({"table": True}, [os.memfd_create("test") for _ in range(n)])
+    module.turn()
+    found = []
+    for _ in messages:
+        data, fds, _, _ = socket.recv_fds(module.control, 2**16, 64)
+        found.append(len(fds))
+        for fd in fds:
+            os.close(fd)
+        module.reader.feed(data)
+    told = [Codec().unpack(body) for body in iter(module.reader.next, None)]
+    assert found == messages
+    assert told[-1] == [CONTROL, 0, "kept", {"table": True}]
+    assert [message[2:] for message in told[:-1]] == [["kept_part", {"fds": count}] for count in messages[:-1]]
+
+
+def test_an_answer_brings_its_descriptor_also_when_nobody_waits_any_more(module: Module) -> None:
+    answers: list[tuple[Any, bool, int | None]] = []
+
+    def answer(value: Any, fault: dict[str, Any] | None, fd: int | None) -> None:
+        answers.append((value, fault is None, fd))
+
+    module.process.request_fd("checkpoint", {}, 0.0, answer)
+    module.turn()
+    module.process.request_fd("checkpoint", {}, None, answer)
+    before = len(os.listdir("/proc/self/fd"))
+    say_with(module, [REPLY, 1, {"size": 1}], b"late")
+    assert [(fine, fd) for _, fine, fd in answers] == [(False, None)]
+    assert len(os.listdir("/proc/self/fd")) == before
+    say_with(module, [REPLY, 2, {"size": 2}], b"image")
+    _, fine, fd = answers[-1]
+    assert fine
+    assert fd is not None
+    assert os.pread(fd, 100, 0) == b"image"
+    os.close(fd)
+
+
+def test_a_fault_brings_none(module: Module) -> None:
+    answers: list[tuple[Any, Any, int | None]] = []
+    module.process.request_fd("checkpoint", {}, None, lambda *answer: answers.append(answer))
+    module.say([FAULT, 1, {"message": "no"}])
+    assert answers == [(None, {"message": "no"}, None)]

@@ -15,7 +15,8 @@ import pytest
 from dspex_runtime.config import normalize
 from dspex_runtime.errors import ConfigError, DspexError, StartError
 from dspex_runtime.node.front_door import ACCEPT_PAUSE_S
-from dspex_runtime.osproc import rendezvous
+from dspex_runtime.node.peer import PLAIN
+from dspex_runtime.osproc import folder_lock, rendezvous
 from dspex_runtime.osproc.channel import Channel
 from dspex_runtime.types import Kind
 from dspex_runtime.wire.codec import Codec
@@ -87,6 +88,60 @@ class TestBoot:
         assert "a runtime named 't' is already running" in str(failure(runtime.owner))
         held.release()
 
+    def test_a_process_is_told_of_what_is_kept_and_gets_it(self, runtime: FakeNode) -> None:
+        runtime.keeper.answers["open"] = {"ids": {"a": {"metrics": {"calls": 7}}}, "kept": ["a"]}
+        runtime.keeper.answers["give"] = {"table": False}
+        (runtime.folder / "state" / "journals" / "a").mkdir(parents=True)
+        runtime.boot(server("a"), server("b"))
+        runtime.turn()
+        a, b = runtime.process("a"), runtime.process("b")
+        assert (a.facts["kept"], a.facts["base"]) == (True, {"calls": 7})
+        assert (b.facts["kept"], b.facts["base"]) == (False, {})
+        assert b.facts["journal"] == str(runtime.folder / "state" / "journals" / "b")
+        assert (a.kept, b.kept) == ([({"table": False}, 0)], [])
+
+    def test_the_tree_waits_for_the_store_only_where_something_is_kept(self, runtime: FakeNode) -> None:
+        del runtime.keeper.answers["open"]
+        runtime.owner.greet("owner")
+        (runtime.folder / "state" / "journals" / "a").mkdir(parents=True)
+        runtime.send_boot(config=runtime.config(server("a")))
+        assert runtime.launcher.did() == []
+        runtime.keeper.answer(runtime.keeper.question("open"), {"ids": {}, "kept": []})
+        runtime.turn()
+        assert runtime.launcher.did() == ["start a"]
+
+    def test_an_empty_directory_holds_nothing_up(self, runtime: FakeNode) -> None:
+        del runtime.keeper.answers["open"]
+        runtime.boot(server("a"))
+        assert runtime.launcher.did() == ["start a"]
+
+    @pytest.mark.parametrize("fresh", [True, False])
+    def test_the_store_is_told_whether_to_begin_anew_and_what_is_shared(self, runtime: FakeNode, fresh: bool) -> None:
+        runtime.owner.greet("owner")
+        config = {**runtime.config(), "shared": {"k": {"type": "int", "default": 3}}}
+        runtime.send_boot(config=config, fresh=fresh)
+        (told,) = runtime.keeper.of("open")
+        assert told == {"state_dir": str(runtime.folder / "state"), "fresh": fresh, "shared": config["shared"]}
+
+    def test_a_store_that_cannot_be_read_is_why_the_boot_failed(self, runtime: FakeNode) -> None:
+        del runtime.keeper.answers["open"]
+        runtime.owner.greet("owner")
+        (runtime.folder / "state" / "journals" / "a").mkdir(parents=True)
+        runtime.send_boot(config=runtime.config(server("a")))
+        for _ in range(3):
+            runtime.keeper.die()
+            runtime.advance(0.0)
+            runtime.advance(10.0)
+        assert "ended 3 times before it had read what is there" in str(failure(runtime.owner))
+
+    def test_a_state_directory_of_another_runtime_is_refused(self, runtime: FakeNode) -> None:
+        (runtime.folder / "state").mkdir()
+        held = folder_lock.take(runtime.folder / "state", "test")
+        runtime.owner.greet("owner")
+        runtime.send_boot(config=runtime.config())
+        assert "is in use by another runtime" in str(failure(runtime.owner))
+        os.close(held)
+
     def test_a_state_directory_that_cannot_be_written_is_refused(self, runtime: FakeNode) -> None:
         (runtime.folder / "state").write_text("a file")
         runtime.owner.greet("owner")
@@ -155,6 +210,7 @@ class TestEnd:
         one.begin("shutdown")
         other.begin("shutdown")
         runtime.process("a").end("shutdown")
+        runtime.turn()
         assert [[m[0] for m in client.heard()] for client in (one, other)] == [[REPLY], [REPLY]]
 
     @pytest.mark.parametrize(("detach", "state"), [(False, "stopped"), (True, "running")])
@@ -299,3 +355,74 @@ class TestProcess:
         assert process.wait(PATIENCE_S) == 1
         channel.close()
         held.release()
+
+
+class TestKeeper:
+    """What its keeper tells, and what of a child is kept over the end of the runtime."""
+
+    def tell(self, runtime: FakeNode, **facts: Any) -> None:
+        runtime.keeper.send([0, "event", facts])
+        runtime.turn()
+
+    def events(self, runtime: FakeNode, type: str) -> list[dict[str, Any]]:
+        return [event for event in runtime.node.reports.events if event["type"] == type]
+
+    def test_trouble_with_the_store_is_an_alarm_until_it_is_over(self, runtime: FakeNode) -> None:
+        client = runtime.boot().owner
+        self.tell(runtime, type="alarm_set", alarm="state_store", description="disk full")
+        assert [(alarm["id"], alarm["description"]) for alarm in client.ask("alarms")] == [("state_store", "disk full")]
+        self.tell(runtime, type="alarm_cleared", alarm="state_store")
+        self.tell(runtime, type="alarm_cleared", alarm="state_store")
+        assert client.ask("alarms") == []
+        assert [len(self.events(runtime, type)) for type in ("alarm_set", "alarm_cleared")] == [1, 1]
+
+    def test_what_was_lived_with_is_an_event(self, runtime: FakeNode) -> None:
+        runtime.boot(server("a"))
+        self.tell(runtime, type="report", text="checkpoint 3 is corrupt", id="a")
+        (event,) = self.events(runtime, "state_report")
+        assert (event["id"], event["message"]) == ("a", "checkpoint 3 is corrupt")
+
+    def test_what_is_no_event_is_logged(self, runtime: FakeNode, caplog: pytest.LogCaptureFixture) -> None:
+        runtime.boot()
+        self.tell(runtime, type="weather")
+        assert "illegal event of the keeper" in caplog.text
+
+    def test_restarts_and_the_last_exit_are_kept_and_shown_on_top_of_those_before(self, runtime: FakeNode) -> None:
+        runtime.keeper.answers["open"] = {"ids": {"a": {"restarts": 4, "last_exit": ("signal", "SEGV")}}, "kept": []}
+        (runtime.folder / "state" / "journals" / "x").mkdir(parents=True)
+        client = runtime.boot(server("a"), max_restarts=10).owner
+        assert [client.ask("info", id="a")[key] for key in ("restarts", "last_exit")] == [4, ("signal", "SEGV")]
+        runtime.crash("a")
+        client.heard()
+        assert [client.ask("info", id="a")[key] for key in ("restarts", "last_exit")] == [5, "killed"]
+        assert runtime.keeper.of("ended")[0]["facts"]["last_exit"] == "killed"
+        assert runtime.keeper.of("note")[-1] == {"id": "a", "facts": {"restarts": 5}}
+
+    def test_calls_of_all_incarnations_are_shown_also_of_one_that_is_stopped(self, runtime: FakeNode) -> None:
+        client = runtime.boot(server("a")).owner
+        runtime.node.keeping.note("a", {"metrics": {"calls": 7, "failures": 0, "busy_ns": 1}})
+        client.begin("stop", id="a")
+        client.heard()
+        assert client.ask("info", id="a")["metrics"] == {"calls": 7}
+
+    def test_of_a_deleted_child_nothing_is_kept(self, runtime: FakeNode) -> None:
+        client = runtime.boot(server("a")).owner
+        client.begin("delete", id="a")
+        runtime.turn()
+        assert runtime.keeper.of("drop") == [{"id": "a"}]
+
+    def test_events_are_kept_in_batches(self, runtime: FakeNode) -> None:
+        runtime.boot(server("a"))
+        runtime.advance(1.0)
+        (told,) = runtime.keeper.of("events")
+        types = [PLAIN.unpack(body)[0]["type"] for body in told["records"]]
+        assert "state" in types
+
+    def test_one_that_dies_is_replaced_and_no_module_notices(self, runtime: FakeNode) -> None:
+        client = runtime.boot(server("a")).owner
+        runtime.keeper.die()
+        runtime.turn()
+        runtime.advance(0.0)
+        assert runtime.keeper.spawns == 2
+        assert client.ask("info", id="a")["state"] == "READY"
+        assert len(self.events(runtime, "keeper_lost")) == 1

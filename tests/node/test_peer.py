@@ -121,6 +121,36 @@ def test_what_does_not_fit_the_socket_leaves_later_in_order(wire: Wire) -> None:
     assert wire.peer.backlog_bytes == 0
 
 
+def test_who_waits_for_all_to_be_sent_is_told_once_and_may_send_more(wire: Wire) -> None:
+    told: list[int] = []
+    for n in range(400):
+        wire.peer.send([16, n, "x" * 1000])
+
+    def drained() -> None:
+        told.append(wire.peer.backlog_bytes)
+        wire.peer.send([16, 0, "more"])
+
+    wire.peer.when_drained(drained)
+    assert told == []
+    received = bytearray()
+    more = framed([16, 0, "more"])
+    while not received.endswith(more):
+        received += wire.other.recv(65536)
+        wire.turn()
+    assert told == [0]
+
+
+def test_who_waits_for_a_peer_that_is_lost_is_not_told(wire: Wire) -> None:
+    told: list[int] = []
+    for n in range(400):
+        wire.peer.send([16, n, "x" * 1000])
+    wire.peer.when_drained(lambda: told.append(1))
+    wire.other.close()
+    wire.turn()
+    wire.peer.close()
+    assert told == []
+
+
 def test_a_peer_that_does_not_read_costs_bounded_memory_then_is_closed(wire: Wire) -> None:
     for _ in range(4000):
         wire.peer.send([16, 0, "x" * 1000])

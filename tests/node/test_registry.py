@@ -148,3 +148,13 @@ def test_what_is_pruned_is_said_innermost_first() -> None:
         registry.ensure(full_id, spec("x"))
     assert registry.prune("g", frozenset({"a"})) == ["g/h/b", "g/h"]
     assert [record.id for record in registry] == ["g", "g/a", "ga"]
+
+
+def test_what_was_known_of_an_id_before_this_runtime_is_shown() -> None:
+    registry = Registry()
+    known_before = {"a": {"restarts": 3, "last_exit": ("signal", "SEGV")}}
+    registry.noted = lambda full_id: known_before.get(full_id, {})
+    known, new = registry.ensure("a", spec("a")), registry.ensure("b", spec("b"))
+    known.restarts = 2
+    assert (known.info({}).restarts, known.info({}).last_exit) == (5, ("signal", "SEGV"))
+    assert (new.info({}).restarts, new.info({}).last_exit) == (0, None)

@@ -144,7 +144,7 @@ class TestRequests:
         client = runtime.boot().connect()
         client.send([SUBSCRIBE, 7, "weather", {}])
         ((number, error),) = faults(client)
-        assert (number, str(error)) == (7, "unknown topic 'weather'; there is 'events'")
+        assert (number, str(error)) == (7, "unknown topic 'weather'; there are 'events' and 'params'")
 
     def test_an_answer_in_time_stops_the_clock(self, runtime: FakeNode) -> None:
         client = runtime.boot(server("a")).connect()

@@ -15,8 +15,20 @@ from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.node import watchdog as watchdog_module
 from dspex_runtime.node.control_requests import Answer
 from dspex_runtime.node.module_process import ModuleProcess
-from dspex_runtime.node.watchdog import INTERVAL_S, STALLED_AFTER_S, Watchdog, metrics, resident_bytes
-from dspex_runtime.osproc.board import BEGUN, ENDED, EXPECTED_BY, FAILED, LAST_NS, NO_DEADLINE, QUEUED, RUNNING, Board, Slot
+from dspex_runtime.node.watchdog import INTERVAL_S, STALLED_AFTER_S, Watchdog, metrics, resident_bytes, totals
+from dspex_runtime.osproc.board import (
+    BEGUN,
+    BUSY_NS,
+    ENDED,
+    EXPECTED_BY,
+    FAILED,
+    LAST_NS,
+    NO_DEADLINE,
+    QUEUED,
+    RUNNING,
+    Board,
+    Slot,
+)
 from dspex_runtime.types import Kind
 from helpers.fake_tree import ManualLoop
 
@@ -297,3 +309,13 @@ def test_a_module_whose_log_outgrew_its_limit_is_asked_to_rotate_it(bench: Bench
     log.write_bytes(b"x" * (LOG_MAX_BYTES + 1))
     bench.pass_s(8)
     assert module.log_checks > 0
+
+
+def test_totals_are_what_a_process_has_counted() -> None:
+    board = Board.create()
+    slot = board.slot(number := board.allocate())
+    for field_, value in ((ENDED, 5), (FAILED, 2), (BUSY_NS, 9)):
+        slot.set(field_, value)
+    assert (totals(board, number), totals(board, None)) == ({"calls": 5, "failures": 2, "busy_ns": 9}, {})
+    del slot
+    board.close()

@@ -21,6 +21,8 @@ TABLE: Final[dict[str, tuple[str, str]]] = {
     "restart": ("restart", "Stop and start children; not counted as a crash."),
     "kill": ("kill", "Send a signal to children; counts as a crash."),
     "rm": ("rm", "Stop children if they run, and forget them."),
+    "param": ("param", "Read, set, list, roll back and watch parameters."),
+    "checkpoint": ("checkpoint", "Save, list, compare and restore the state of modules."),
     "logs": ("logs", "Print what modules wrote to stdout and stderr."),
     "events": ("events", "Print what happened in the tree."),
     "wait": ("wait", "Wait until children are in a state; exit 8 after the time-out."),

@@ -15,14 +15,16 @@ from dspex_cli.progress import Progress
 @command("up")
 @click.argument("file", type=click.Path())
 @click.option("-d", "--detach", is_flag=True, help="Return when the tree is ready, and leave it running.")
+@click.option("--fresh", is_flag=True, help="Forget parameters, history and checkpoints of an earlier run.")
 @click.option("--dry-run", is_flag=True, help="Check the file and print the start order; start nothing.")
 @click.pass_obj
-def command_object(settings: Settings, file: str, detach: bool, dry_run: bool) -> int:
+def command_object(settings: Settings, file: str, detach: bool, fresh: bool, dry_run: bool) -> int:
     """Start the tree of a YAML file, in the foreground or with -d in the background.
 
     In the foreground it prints what happens until Ctrl-C, which stops the tree in order; a second Ctrl-C kills it.
     SIGTERM stops it in order, too, also while it starts. Exit 1 when a child cannot be started or the root supervisor gives up,
-    0 when the root supervisor shuts itself down (auto_shutdown). --runtime NAME replaces the name in the file.
+    0 when the root supervisor shuts itself down (auto_shutdown). --runtime NAME replaces the name in the file. What the tree's
+    modules had learnt when it ran last (parameters, checkpoints) is taken up again, but with --fresh.
     """
     output = Output(settings)
     checked = trees.check(file)
@@ -36,7 +38,7 @@ def command_object(settings: Settings, file: str, detach: bool, dry_run: bool) -
         output.say(f"warning: {warning}")
     try:
         with Progress(output) as progress:
-            runtime = link.boot(file, detach=detach, name=settings.runtime, on_progress=progress.event)
+            runtime = link.boot(file, detach=detach, name=settings.runtime, fresh=fresh, on_progress=progress.event)
     except Terminated:
         return 0
     if not detach:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from dspex_runtime.node.operations import alarms, inspection, lifecycle, naming, signals, supervisor_api
+from dspex_runtime.node.operations import alarms, checkpoints, inspection, lifecycle, naming, params, signals, supervisor_api
 from dspex_runtime.node.session import Responder
 
 if TYPE_CHECKING:
@@ -58,6 +58,21 @@ TABLE: Final[dict[str, Operation]] = {
     "unlock": naming.unlock,
     "listen": naming.listen,
     "unlisten": naming.unlisten,
+    "param_table": params.param_table,
+    "param_blob": params.param_blob,
+    "param_history": params.param_history,
+    "param_value_at": params.param_value_at,
+    "param_write": params.param_write,
+    "param_subscribe": params.param_subscribe,
+    "param_unsubscribe": params.param_unsubscribe,
+    "checkpoint": checkpoints.checkpoint,
+    "checkpoints": checkpoints.checkpoints,
+    "image": checkpoints.image,
+    "export": checkpoints.export,
+    "import": checkpoints.import_,
+    "restore": checkpoints.restore,
+    "prune": checkpoints.prune,
+    "past_events": checkpoints.past_events,
     "set_alarm": alarms.set_alarm,
     "clear_alarm": alarms.clear_alarm,
     "alarms": alarms.alarms,

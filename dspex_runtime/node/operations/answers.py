@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.errors import DspexError, SupervisorError
 from dspex_runtime.node.registry import Record
@@ -12,6 +12,8 @@ from dspex_runtime.node.session import Responder
 if TYPE_CHECKING:
     from dspex_runtime.node.node import Node
     from dspex_runtime.node.supervision import Supervision
+
+FORGOTTEN_WITHIN_S: Final = 2.0  # a keeper that is just being replaced is not waited for
 
 Args = dict[str, Any]
 Answer = Callable[[Any, DspexError | None], None]  # (value, error)
@@ -72,8 +74,13 @@ def erased(node: Node, full_id: str, responder: Responder) -> Answer:
         if error is not None:
             responder.fail(error)
             return
+        before = node.keeping.n_tables
         node.registry.erase(full_id)
-        responder.reply(None)
+        if node.keeping.n_tables == before:
+            responder.reply(None)
+        else:
+            # Behind the word that its table goes: when this is answered, nobody can read its parameters any more.
+            node.keeping.ask("figures", {}, lambda *_: responder.reply(None), timeout_s=FORGOTTEN_WITHIN_S)
 
     return answer
 

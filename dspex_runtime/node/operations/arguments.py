@@ -13,11 +13,22 @@ from dspex_runtime.errors import ConfigError
 
 TYPES: Final[dict[str, tuple[type, ...]]] = {
     "args": (dict,),
+    "at": (int,),
+    "data": (bytes,),
+    "expect": (int,),
+    "how": (str,),
     "id": (str,),
     "ids": (list,),
     "incarnation": (int,),
+    "keep": (int,),
+    "kind": (str,),
     "metadata": (dict,),
+    "n": (int,),
+    "name": (str,),
+    "number": (int,),
+    "numbers": (list,),
     "op": (str,),
+    "pattern": (str,),
     "ref": (int,),
     "revision": (int,),
     "spec": (dict,),
@@ -28,8 +39,11 @@ TYPES: Final[dict[str, tuple[type, ...]]] = {
     "version": (str,),
     "with": (str,),
 }
-OPTIONAL: Final = frozenset({"args", "id", "incarnation", "metadata", "revision", "supervisor", "timeout", "version", "with"})
-_WORDS: Final = {str: "text", int: "a whole number", float: "a number", list: "a list", dict: "a map"}
+OPTIONAL: Final = frozenset(
+    {"args", "expect", "id", "incarnation", "keep", "kind", "metadata", "number", "numbers", "revision", "supervisor", "timeout"}
+    | {"version", "with"}
+)
+_WORDS: Final = {str: "text", bytes: "bytes", int: "a whole number", float: "a number", list: "a list", dict: "a map"}
 
 
 def check(op: str, args: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from dspex_runtime.core.child_spec import Backoff, ChildSpec, Shutdown
+from dspex_runtime.core.child_spec import Backoff, Checkpoint, ChildSpec, Shutdown
 from dspex_runtime.types import Kind
 
 
@@ -54,6 +54,9 @@ def as_dict(spec: ChildSpec) -> dict[str, Any]:
         data["liveness"] = {"grace": spec.launch.liveness.grace_s} if spec.launch.liveness else None
         if (readiness := spec.launch.readiness) is not None:
             data["readiness"] = {"call": readiness.call, "timeout": readiness.timeout_s}
+        data["params"] = dict(spec.launch.params)
+        data["durability"] = spec.launch.durability.value
+        data["checkpoint"] = _checkpoint(spec.launch.checkpoint)
     return data
 
 
@@ -61,6 +64,12 @@ def _shutdown(shutdown: Shutdown) -> Any:
     if shutdown.brutal:
         return "brutal_kill"
     return {"drain": shutdown.drain_s, "timeout": "infinity" if shutdown.timeout_s is None else shutdown.timeout_s}
+
+
+def _checkpoint(checkpoint: Checkpoint | None) -> Any:
+    if checkpoint is None:
+        return None
+    return {"keep": checkpoint.keep} | ({} if checkpoint.every_s is None else {"every": checkpoint.every_s})
 
 
 def _backoff(backoff: Backoff | None) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.core.names import ROOT
 from dspex_runtime.errors import DspexError, NoProcessError
+from dspex_runtime.node.operations import executions
 from dspex_runtime.node.operations.answers import Args, tree_of
 from dspex_runtime.node.registry import Record
 from dspex_runtime.node.session import Responder
@@ -103,7 +104,7 @@ def module_op(node: Node, args: Args, responder: Responder) -> None:
     if op not in MODULE_OPS:
         raise DspexError(f"unknown module operation {op!r}; there are {', '.join(sorted(MODULE_OPS))}", id=record.id)
     timeout_s = args.get("timeout", MODULE_OP_TIMEOUT_S)
-    wanted = args.get("incarnation")
+    wanted, asked = args.get("incarnation"), args.get("args") or {}
 
     def answer(value: object, fault: dict[str, object] | None) -> None:
         responder.reply(value) if fault is None else responder.fault(fault)
@@ -112,13 +113,16 @@ def module_op(node: Node, args: Args, responder: Responder) -> None:
         waiting.cancel()
         if responder.timer is not None:
             responder.timer.cancel()
-        if record.process is None or wanted not in (None, record.incarnation):
+        if record.process is None and wanted is None and op in executions.KEPT_OPS:
+            executions.of_stopped(node, record, op, asked, answer)
+        elif record.process is None or wanted not in (None, record.incarnation):
             reason = record.last_exit or "noproc"
             responder.fail(
                 NoProcessError(f"{record.id!r} is {record.state}: it has no process to ask", id=record.id, reason=reason)
             )
         else:
-            record.process.request(op, args.get("args") or {}, timeout_s, answer)
+            told = executions.with_earlier(node, record, asked, answer) if op == "executions" else answer
+            record.process.request(op, asked, timeout_s, told)
 
     def settled() -> bool:
         if record.gone or record.spec.supervisor is not None or wanted is not None:

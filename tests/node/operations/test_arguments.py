@@ -60,13 +60,31 @@ ARGUMENTS: Final[dict[str, dict[str, Any]]] = {
     "unlock": {"key": "k", "token": "t"},
     "listen": {},
     "unlisten": {},
+    "param_table": {"id": "a"},
+    "param_blob": {"id": "a", "name": "k", "at": 1},
+    "param_history": {"id": "a", "name": "k", "n": 5},
+    "param_value_at": {"id": "a", "name": "k", "at": 1},
+    "param_write": {"id": "a", "how": "set", "name": "k", "value": b"v", "expect": None},
+    "param_subscribe": {"pattern": "a.k"},
+    "param_unsubscribe": {"pattern": "a.k"},
+    "checkpoint": {"id": "a", "kind": "manual"},
+    "checkpoints": {"id": "a"},
+    "image": {"id": "a", "number": None},
+    "export": {"id": "a", "number": 1},
+    "import": {"id": "a", "data": b"file"},
+    "restore": {"id": "a", "number": None},
+    "prune": {"id": "a", "keep": 3, "numbers": None},
+    "past_events": {"n": 10},
     "set_alarm": {"alarm": "hot", "description": "98 %"},
     "clear_alarm": {"alarm": "hot"},
     "alarms": {},
 }
 
 
-WAITING: Final = {"wait", "lock", "module_op", "exit_of"}  # they may be answered later
+WAITING: Final = {"wait", "lock", "module_op", "exit_of"} | {  # they may be answered later
+    *("param_table", "param_blob", "param_history", "param_value_at", "param_subscribe"),
+    *("checkpoint", "checkpoints", "image", "export", "import", "restore", "prune", "past_events"),  # by the keeper
+}
 
 
 def nested(levels: int, value: Any, wrap: Callable[[Any], Any]) -> Any:
@@ -167,6 +185,8 @@ def test_wrong_arguments_of_a_module_are_answered_and_end_nothing(runtime: FakeN
 @pytest.mark.parametrize("name", TYPES)
 @pytest.mark.parametrize("value", [VALUES[label] for label in ("bytes", "set", "time", "pickle", "nan", "True")])
 def test_an_argument_of_a_wrong_type_is_named_with_what_came(runtime: FakeNode, name: str, value: Any) -> None:
+    if type(value) in TYPES[name]:
+        return
     with pytest.raises(ConfigError, match=f"malformed request 'status': '{name}' is .*; got"):
         runtime.boot().owner.ask("status", **{name: value})
 

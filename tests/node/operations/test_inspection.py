@@ -148,7 +148,7 @@ class TestModuleOp:
         runtime.owner.begin("stop", id="a")
         runtime.owner.heard()
         with pytest.raises(NoProcessError, match="'a' is STOPPED: it has no process to ask") as caught:
-            runtime.owner.ask("module_op", id="a", op="metrics")
+            runtime.owner.ask("module_op", id="a", op="statistics")
         assert caught.value.reason == "shutdown"
 
     def test_about_one_incarnation_goes_to_it_or_to_nobody(self, runtime: FakeNode) -> None:

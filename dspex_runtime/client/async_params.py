@@ -1,0 +1,150 @@
+"""`.params` for tasks: the awaitable twin of `params.Params`.
+
+`params["name"]` reads shared memory without a message, as there; only the first read of a module, and of a value over 64 KB, holds
+the event loop up for one question to the runtime: `await params.get("name")` never does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from dspex_runtime.client import param_ops
+from dspex_runtime.client.async_calls import acall
+from dspex_runtime.client.param_ops import GRADIENT, RESET, ROLLBACK, SET, SET_MANY, is_shared
+from dspex_runtime.client.param_watch import AsyncWatch, known
+from dspex_runtime.client.params import Reader
+from dspex_runtime.client.steps import arun, awaitable
+from dspex_runtime.core.keys import show
+from dspex_runtime.errors import ConfigError, NoProcessError, ParameterNotFoundError, RuntimeUnreachableError
+from dspex_runtime.types import Change
+
+__all__ = ["AsyncParams", "AsyncSubscribed"]
+
+logger = logging.getLogger(__name__)
+
+
+class AsyncParams(Reader):
+    """The parameters of one module, for tasks; see `params.Params` for what each method does and raises."""
+
+    __slots__ = ()
+
+    entry = awaitable(param_ops.entry)
+    version = awaitable(param_ops.version)
+    names = awaitable(param_ops.names)
+    meta = awaitable(param_ops.meta)
+    history = awaitable(param_ops.history)
+    at = awaitable(param_ops.at)
+
+    async def get(self, name: str, default: Any = None) -> Any:
+        """Return the value that is published now; the default when there is no parameter of that name."""
+        try:
+            return await arun(param_ops.value(self, name))
+        except ParameterNotFoundError:
+            return default
+
+    async def items(self) -> dict[str, Any]:
+        """Return all names with their values."""
+        found = {}
+        for name in await self.names():
+            try:
+                found[name] = await arun(param_ops.value(self, name))
+            except ParameterNotFoundError:
+                pass  # taken away in this moment
+        return found
+
+    async def set(self, name: str, value: Any, expect: int | None = None) -> int:
+        """Set a value and return its version."""
+        return int((await self._write(SET, name, value, expect))[0])
+
+    async def update(self, values: Mapping[str, Any]) -> dict[str, int]:
+        """Set several values and return their versions; all are checked before the first is set."""
+        return {name: int(told[0]) for name, told in (await self._write(SET_MANY, dict(values))).items()}
+
+    async def apply_gradient(self, name: str, gradient: Any) -> int:
+        """Take one step of momentum SGD; returns the version."""
+        return int((await self._write(GRADIENT, name, gradient))[0])
+
+    async def rollback(self, name: str, version: int) -> int:
+        """Set the value that the parameter had at a version; returns the new version."""
+        return int((await self._write(ROLLBACK, name, version))[0])
+
+    async def reset(self, name: str) -> int:
+        """Set the declared default; returns the version."""
+        return int((await self._write(RESET, name))[0])
+
+    async def _write(self, method: str, *args: Any) -> Any:
+        missing: NoProcessError | None = None
+        while True:
+            if not is_shared(self.id):
+                try:
+                    return await acall(self.session, self.id, method, args, {}, None)
+                except NoProcessError as exc:
+                    missing = exc
+            if (told := await arun(param_ops.kept(self, method, args, missing))) is not None:
+                return told
+
+    async def subscribe(self, pattern: str, callback: Callable[[Change], Any]) -> AsyncSubscribed:
+        """Call a function, or await a coroutine function, with every change from now on, in a task of its own."""
+        return await subscribed(self.watch(pattern), callback)
+
+    def watch(self, pattern: str = "*") -> AsyncWatch:
+        """Return an async iterator over changes, from the first `async for` on; `await params.watch(...)` begins at once."""
+        return AsyncWatch(self.session, pattern, self.id, first=known(self, pattern))
+
+
+async def subscribed(watch: AsyncWatch, callback: Callable[[Change], Any]) -> AsyncSubscribed:
+    """Begin a subscription with a callback."""
+    if not callable(callback):
+        watch.close()
+        raise ConfigError(f"the callback of a subscription is a function of one change; got {show(callback)}")
+    return AsyncSubscribed(await watch, callback)
+
+
+class AsyncSubscribed:
+    """A callback with a task of its own; what `subscribe` returns."""
+
+    def __init__(self, watch: AsyncWatch, callback: Callable[[Change], Any]) -> None:
+        self._watch = watch
+        self._task = asyncio.get_running_loop().create_task(self._run(callback))
+
+    async def _run(self, callback: Callable[[Change], Any]) -> None:
+        while True:
+            try:
+                change = await anext(self._watch)
+            except StopAsyncIteration:
+                return
+            except RuntimeUnreachableError as exc:
+                logger.warning("a subscription to parameters ended: %s", exc)
+                return
+            except Exception:
+                logger.exception("a change of a parameter cannot be read")
+                continue
+            try:
+                told = callback(change)
+                if inspect.isawaitable(told):
+                    await told
+            except Exception:
+                logger.exception("a subscription's callback raised at %s.%s, version %s", change.id, change.name, change.version)
+
+    @property
+    def active(self) -> bool:
+        """Whether it is still called."""
+        return not self._task.done()
+
+    async def close(self) -> None:
+        """Call it no longer; one that runs is cancelled, unless this is called in it. Closing twice is fine."""
+        await self._watch.aclose()
+        if self._task is not asyncio.current_task():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()

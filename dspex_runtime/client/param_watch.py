@@ -1,0 +1,281 @@
+"""Changes of parameters as they come: iterators for threads and tasks, and callbacks.
+
+A subscription holds at most `KEEP` changes that nobody took yet; then it keeps the latest of each parameter only, until its reader
+has caught up. Values that are too large to come along are read from the table when their change is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from dspex_runtime.client import param_ops
+from dspex_runtime.client.asking import QUICK_S
+from dspex_runtime.client.downs import settle
+from dspex_runtime.client.steps import Await, Steps, arun, run
+from dspex_runtime.client.subscription import Subscription
+from dspex_runtime.core.changes import Inbox, News
+from dspex_runtime.core.keys import show
+from dspex_runtime.errors import ConfigError, ParameterNotFoundError, RuntimeUnreachableError
+from dspex_runtime.params.values import decode
+from dspex_runtime.types import Change
+
+if TYPE_CHECKING:
+    from dspex_runtime.client.session import Session
+
+__all__ = ["AsyncWatch", "Subscribed", "Watch", "known"]
+
+logger = logging.getLogger(__name__)
+
+KEEP: Final = 100  # as many as are kept of a parameter's history
+_WILD: Final = frozenset("*?[")
+
+
+def known(self: param_ops.Parameters, pattern: str) -> Steps[None]:
+    """Make sure that a name is one of the module's; a pattern may wait for what comes."""
+    if not isinstance(pattern, str) or not pattern:
+        raise ConfigError(f"subscribe to the name of a parameter, or to a pattern of names; got {show(pattern)}", id=self.id)
+    if _WILD.isdisjoint(pattern):
+        yield from param_ops.version(self, pattern)
+
+
+class _Changes(Subscription):
+    """The queue between the reader thread and whoever takes changes; `News` come out."""
+
+    def __init__(self, cancel: Callable[[], None], on_forgotten: Callable[[str], None]) -> None:
+        super().__init__(cancel)
+        self.ready: Future[None] = Future()
+        self.inbox = Inbox(KEEP)
+        self._on_forgotten = on_forgotten
+
+    def push(self, payload: Any) -> None:
+        with self._changed:
+            match payload:
+                case {"type": "changed"}:
+                    self.inbox.put(News.from_wire(payload))
+                case {"type": "versions", "id": str(id), "versions": dict(versions)}:
+                    self.inbox.catch_up(id, versions)
+                case {"type": "forgotten", "id": str(id)}:
+                    self.inbox.forget(id)
+                    self._on_forgotten(id)
+                case {"type": "subscribed"}:
+                    settle(self.ready, None)
+            self._notify()
+
+    def end(self, error: BaseException | None = None) -> None:
+        super().end(error)
+        settle(self.ready, error)
+
+    def take(self) -> tuple[bool, Any]:
+        with self._changed:
+            if (news := self.inbox.take()) is not None:
+                return True, news
+        return super().take()
+
+    def found(self, news: News, version: int) -> int:
+        """A later version was found in the table; return how many that stands for."""
+        with self._changed:
+            return self.inbox.found(news, version)
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: len(self.inbox) or self._ended, timeout_s)
+
+    def close(self) -> None:
+        with self._changed:
+            self.inbox.drop(lambda _: True)
+        super().close()
+
+
+class Watching:
+    """What both iterators are: the subscription, and changes from what it brings."""
+
+    def __init__(self, session: Session, pattern: str, id: str | None = None) -> None:
+        self._session = session
+
+        def made(cancel: Callable[[], None]) -> _Changes:
+            return _Changes(cancel, session.tables.forget)
+
+        self._changes = session.connection.follow("params", {"id": id, "pattern": pattern}, made)
+
+    def begun(self) -> Steps[None]:
+        """End when every change from now on is told."""
+        try:
+            yield Await(self._changes.ready, QUICK_S, keep=True)
+        except TimeoutError:
+            self.close()
+            raise RuntimeUnreachableError(f"the runtime has not answered 'subscribe' for {QUICK_S:g} s") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def taking(self) -> Steps[Change | None]:
+        """Return the next change that is here, or None.
+
+        Raises:
+            EOFError: The runtime has stopped, or this was closed.
+            RuntimeUnreachableError: The runtime is gone without having stopped.
+        """
+        while True:
+            found, news = self._changes.take()
+            if not found:
+                return None
+            if (change := (yield from self._change(news))) is not None:
+                return change
+
+    def _change(self, news: News) -> Steps[Change | None]:
+        if news.data is not None:
+            value = decode(self._session.codec, news.data)
+            return Change(news.id, news.name, news.version, value, news.when, news.who, news.skipped)
+        try:
+            entry = yield from self._session.tables.reading(news.id, lambda view: view.entry(news.name))
+        except ParameterNotFoundError:
+            return None  # taken away since
+        skipped = self._changes.found(news, entry.version)
+        return Change(news.id, news.name, entry.version, entry.value, entry.updated_at, entry.who, skipped)
+
+    def close(self) -> None:
+        """Watch no longer. Closing twice is fine."""
+        self._changes.on_change(None)
+        self._changes.close()
+
+
+class Watch(Watching, Iterator[Change]):
+    """Changes, one after the other, until the runtime stops or `close`; also as a `with` block."""
+
+    def __init__(self, session: Session, pattern: str, id: str | None = None) -> None:
+        super().__init__(session, pattern, id)
+        run(self.begun())
+
+    def __next__(self) -> Change:
+        while (change := self.next(None)) is None:
+            pass
+        return change
+
+    def next(self, timeout: float | None) -> Change | None:
+        """Return the next change, or None when none came in time; StopIteration at the end."""
+        try:
+            change = run(self.taking())
+            if change is None:
+                self._changes.wait(timeout)
+                change = run(self.taking())
+        except EOFError:
+            raise StopIteration from None
+        return change
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class AsyncWatch(Watching, AsyncIterator[Change]):
+    """`Watch` for tasks: `async for change in ...`; the subscription begins with the first `async for`, or with `await`."""
+
+    def __init__(self, session: Session, pattern: str, id: str | None = None, *, first: Steps[None] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._woken = asyncio.Event()
+        self._first = first
+        self._begun = asyncio.Lock()
+        self._is_begun = False
+        super().__init__(session, pattern, id)
+        self._changes.on_change(self._wake)
+
+    def _wake(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._woken.set)
+        except RuntimeError:
+            pass  # the loop was closed: nobody iterates
+
+    async def ready(self) -> Self:
+        """Return when every change from now on is told."""
+        async with self._begun:
+            if not self._is_begun:
+                try:
+                    if self._first is not None:
+                        await arun(self._first)
+                    await arun(self.begun())
+                except BaseException:
+                    self.close()
+                    raise
+                self._is_begun = True
+        return self
+
+    def __await__(self) -> Any:
+        return self.ready().__await__()
+
+    async def __anext__(self) -> Change:
+        await self.ready()
+        while True:
+            self._woken.clear()
+            try:
+                change = await arun(self.taking())
+            except EOFError:
+                raise StopAsyncIteration from None
+            if change is not None:
+                return change
+            await self._woken.wait()
+
+    async def aclose(self) -> None:
+        """Watch no longer. Closing twice is fine."""
+        self.close()
+        self._woken.set()
+
+    async def __aenter__(self) -> Self:
+        return await self.ready()
+
+    async def __aexit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+
+class Subscribed:
+    """A callback with a thread of its own; what `subscribe` returns."""
+
+    def __init__(self, watch: Watch, callback: Callable[[Change], Any]) -> None:
+        if not callable(callback):
+            watch.close()
+            raise ConfigError(f"the callback of a subscription is a function of one change; got {show(callback)}")
+        self._watch = watch
+        self._thread = threading.Thread(target=self._run, args=(watch, callback), name="dspex-watch", daemon=True)
+        self._thread.start()
+
+    @staticmethod
+    def _run(watch: Watch, callback: Callable[[Change], Any]) -> None:
+        while True:
+            try:
+                change = next(watch)
+            except StopIteration:
+                return
+            except RuntimeUnreachableError as exc:
+                logger.warning("a subscription to parameters ended: %s", exc)
+                return
+            except Exception:
+                logger.exception("a change of a parameter cannot be read")
+                continue
+            try:
+                callback(change)
+            except Exception:
+                logger.exception("a subscription's callback raised at %s.%s, version %s", change.id, change.name, change.version)
+
+    @property
+    def active(self) -> bool:
+        """Whether it is still called: not after `close`, and not after the end of the runtime."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Call it no longer; a call that runs is waited for, unless this is called in it. Closing twice is fine."""
+        self._watch.close()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,102 @@
+"""Changes that this process subscribed to, on their way into its mailbox as `dx.Change`, in version order.
+
+A thread of its own decodes and delivers them: it may have to read a large value from a table. It never has more than
+`IN_MAILBOX` of them in the mailbox; what a slow process leaves beyond `KEEP` becomes the latest of each parameter.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from dspex_runtime.core.changes import Inbox, News
+from dspex_runtime.errors import ParameterNotFoundError
+from dspex_runtime.host.tables import OthersTable
+from dspex_runtime.params.values import decode
+from dspex_runtime.types import Change
+
+if TYPE_CHECKING:
+    from dspex_runtime.host.loop_control import ControlledLoop
+    from dspex_runtime.wire.codec import Codec
+
+log = logging.getLogger("dspex_runtime.parameters")
+
+KEEP: Final = 100  # as many as are kept of a parameter's history
+IN_MAILBOX: Final = 16
+LOOK_AGAIN_S: Final = 0.005  # while the mailbox has its share
+
+
+class ChangeMail:
+    """What came for this process; `came` is called by the control thread, which it never holds up."""
+
+    def __init__(self, loop: ControlledLoop, codec: Codec) -> None:
+        self._loop = loop
+        self._codec = codec
+        self._tables: dict[str, OthersTable] = {}
+        self._changed = threading.Condition()
+        self._inbox = Inbox(KEEP)
+        self._thread: threading.Thread | None = None
+
+    def came(self, payload: dict[str, Any]) -> None:
+        """Take what the parent sent (`node.subscriptions`)."""
+        with self._changed:
+            match payload:
+                case {"type": "changed"}:
+                    self._inbox.put(News.from_wire(payload))
+                case {"type": "versions", "id": str(id), "versions": dict(versions)}:
+                    self._inbox.catch_up(id, versions)
+                case {"type": "forgotten", "id": str(id)}:
+                    self._inbox.forget(id)
+                    self._tables.pop(id, None)
+            if self._inbox and self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="dspex-changes", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def unsubscribed(self, unwatched: Callable[[str, str], bool]) -> None:
+        """A subscription to these parameters, by id and name, ended."""
+        with self._changed:
+            self._inbox.begin_anew(unwatched)
+
+    def drop(self, unwanted: Callable[[News], bool]) -> None:
+        """Drop some of what is not in the mailbox yet."""
+        with self._changed:
+            self._inbox.drop(unwanted)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: len(self._inbox))
+            if self._loop.count_messages(_is_change) >= IN_MAILBOX:
+                time.sleep(LOOK_AGAIN_S)  # meanwhile only the latest of each is kept
+                continue
+            with self._changed:
+                news = self._inbox.take()
+            if news is not None:
+                self._deliver(news)
+
+    def _deliver(self, news: News) -> None:
+        try:
+            change = self._change(news)
+        except ParameterNotFoundError:
+            return  # taken away since
+        except Exception:
+            log.exception("a change of %s.%s cannot be read", news.id, news.name)
+            return
+        self._loop.deliver(change)
+
+    def _change(self, news: News) -> Change:
+        if news.data is not None:
+            value = decode(self._codec, news.data)
+            return Change(news.id, news.name, news.version, value, news.when, news.who, news.skipped)
+        entry = self._tables.setdefault(news.id, OthersTable(self._codec, news.id)).entry(news.name)
+        with self._changed:
+            skipped = self._inbox.found(news, entry.version)
+        return Change(news.id, news.name, entry.version, entry.value, entry.updated_at, entry.who, skipped)
+
+
+def _is_change(message: Any) -> bool:
+    return type(message) is Change

@@ -1,0 +1,149 @@
+"""What the parent asks of a module's parameters and state: checkpoints, restores, hand-overs, who watches.
+
+Owns when each is served. What sees the user's own state, or several parameters that one callback of a server writes, is done
+between two callbacks, on the main thread, also while it is suspended; all else on the control thread, whatever runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from dspex_runtime.errors import CheckpointError
+from dspex_runtime.host import checkpoint_image, kept
+from dspex_runtime.host.sys_functions import shielded
+from dspex_runtime.params import image
+from dspex_runtime.state.protocol import KEPT, KEPT_PART
+from dspex_runtime.wire import messages as m
+
+if TYPE_CHECKING:
+    from dspex_runtime.host.assignment import Assignment
+    from dspex_runtime.host.hosted import Hosted
+    from dspex_runtime.host.loop_control import ControlledLoop
+    from dspex_runtime.host.parameters import Parameters
+
+KEEPING_OPS: Final = frozenset({KEPT, KEPT_PART, "checkpoint", "restore", "hand_over", "watched"})
+
+
+class Desk(Protocol):
+    """The control pipe, as these operations need it."""
+
+    def take_fd(self) -> int:
+        """Take the next descriptor that came."""
+        ...
+
+    def reply(self, message: list[Any], fds: Sequence[int] = ()) -> None:
+        """Send an answer; never raises for a parent that is gone."""
+        ...
+
+    def fault(self, exc: BaseException) -> dict[str, Any]:
+        """Return an exception as the map that travels."""
+        ...
+
+
+class Keeping:
+    """Serves KEEPING_OPS for one process."""
+
+    def __init__(self, loop: ControlledLoop, hosted: Hosted, parameters: Parameters, assignment: Assignment, desk: Desk) -> None:
+        self._loop = loop
+        self._hosted = hosted
+        self._parameters = parameters
+        self._assignment = assignment
+        self._desk = desk
+
+    def serve(self, id: int, op: str, args: dict[str, Any]) -> None:
+        """Carry out one of them; its answer follows, now or when the main thread has a moment."""
+        match op:
+            case "kept":  # nothing here has a use for it, or the start would have waited for it
+                kept.discard(args, self._desk.take_fd)
+            case "watched":
+                self._answer(id, lambda: self._watched(args["names"]))
+            case "hand_over":
+                self._answer(id, self._hand_over)
+            case "checkpoint":
+                self._at_a_good_moment(args, lambda: self._checkpoint(id, str(args.get("kind", "manual"))))
+            case "restore":
+                fd = self._desk.take_fd()  # now: it is the first of those that are here
+                self._between_callbacks(args, lambda: self._restore(id, fd, str(args.get("who", "restore"))))
+            case _:  # the descriptors of "kept_part" wait in the pipe for the message that says what they are
+                pass
+
+    def _at_a_good_moment(self, args: dict[str, Any], function: Callable[[], None]) -> None:
+        if self._hosted.serial or self._hosted.keeps_user_state:
+            self._between_callbacks(args, function)
+        else:
+            function()
+
+    def _between_callbacks(self, args: dict[str, Any], function: Callable[[], None]) -> None:
+        if self._hosted.serial:
+            self._loop.run_behind(str(args.get("client", "")), function)
+        else:
+            self._loop.run_on_main(function)
+
+    def _answer(self, id: int, function: Callable[[], Any]) -> None:
+        try:
+            answer = [m.REPLY, id, function()]
+        except Exception as exc:
+            answer = [m.FAULT, id, self._desk.fault(exc)]
+        self._desk.reply(answer)
+
+    def _watched(self, names: bool | list[str]) -> dict[str, list[Any]]:
+        """Tell of changes from now on; return what there is before the first: version, when and who by name."""
+        owner, changes = self._parameters.owner, self._parameters.changes
+        if owner is None or changes is None:
+            return {}
+        changes.watch(names)
+        return {name: list(owner.written(name)) for name in owner.names()}
+
+    def _hand_over(self) -> None:
+        if self._parameters.owner is not None:
+            self._parameters.owner.hand_over()
+
+    def _checkpoint(self, id: int, kind: str) -> None:
+        try:
+            data = shielded("checkpoint", lambda: image.encode(self._image(kind)))
+            fd = _memfd(data)
+        except Exception as exc:
+            self._desk.reply([m.FAULT, id, self._desk.fault(exc)])
+            return
+        self._desk.reply([m.REPLY, id, {"size": len(data)}], [fd])
+        os.close(fd)
+
+    def _image(self, kind: str) -> image.Image:
+        loop = self._loop
+        with loop.lock:
+            metrics = loop.tally.metrics.totals()
+            quiet = not loop.tally.running
+        owner = self._parameters.owner
+        if owner is not None and quiet:  # a running call may be half through with what it changes
+            self._parameters.after_call()
+        return checkpoint_image.take(kind, self._assignment, self._hosted, owner, self._parameters.codec, metrics)
+
+    def _restore(self, id: int, fd: int, who: str) -> None:
+        self._answer(id, lambda: shielded("restore", lambda: self._restored(fd, who)))
+
+    def _restored(self, fd: int, who: str) -> dict[str, int]:
+        try:
+            data = os.pread(fd, os.fstat(fd).st_size, 0)
+        except OSError as exc:
+            raise CheckpointError(f"the checkpoint cannot be read: {exc}", id=self._assignment.id) from exc
+        finally:
+            os.close(fd)
+        parameters = self._parameters
+        versions = checkpoint_image.give_back(image.decode(data), self._hosted, parameters.owner, parameters.codec, who=who)
+        parameters.after_call()
+        return versions
+
+
+def _memfd(data: bytes) -> int:
+    """Return a memfd that holds these bytes; the caller's to close."""
+    fd = os.memfd_create("dspex-checkpoint", os.MFD_CLOEXEC)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd

@@ -1,0 +1,201 @@
+"""Checkpoints as clients ask for them. Who makes them and has them stored is `node.checkpointing`.
+
+    checkpoint    {id, kind?}            -> info                  a map with the fields of `types.CheckpointInfo`
+    checkpoints   {id}                   -> [info], newest first
+    image         {id, number?}          -> info and a descriptor  of a `params.image`; without a number of the newest whole one
+    export        {id, number?}          -> info and a descriptor  of a file that `import` takes, here or elsewhere
+    import        {id, data}             -> info
+    restore       {id, number?}          -> info                  of the checkpoint that it is put back to
+    prune         {id, keep? | numbers?} -> [number]              those that are gone
+
+Images pass through unopened.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from dspex_runtime.core.child_spec import Checkpoint
+from dspex_runtime.errors import CheckpointError, ConfigError
+from dspex_runtime.node.checkpointing import IMAGE_TIMEOUT_S
+from dspex_runtime.node.keeping import Answer
+from dspex_runtime.node.module_process import ModuleProcess
+from dspex_runtime.node.operations.answers import Args
+from dspex_runtime.node.registry import Record
+from dspex_runtime.node.session import Responder
+from dspex_runtime.types import Kind
+
+if TYPE_CHECKING:
+    from dspex_runtime.node.node import Node
+
+__all__ = ["checkpoint", "checkpoints", "export", "image", "import_", "past_events", "prune", "restore"]
+
+Facts: TypeAlias = dict[str, Any]
+
+
+def checkpoint(node: Node, args: Args, responder: Responder) -> None:
+    """Take one of a running module; answers when it is on the disk."""
+    record = _worker(node, args["id"])
+    process = _running(record)
+    if process is None:
+        hint = f"its last one is kept: `rt.checkpoints({record.id!r})`; `rt.start({record.id!r})` brings it back"
+        raise CheckpointError(f"{record.id!r} is {record.state}: only a running module can be saved", id=record.id, hint=hint)
+    node.checkpointing.take(process, str(args.get("kind") or "manual"), _pair(responder))
+
+
+def checkpoints(node: Node, args: Args, responder: Responder) -> None:
+    """Those of a child, newest first."""
+    node.keeping.ask("checkpoints", {"id": _worker(node, args["id"]).id}, _told(responder))
+
+
+def image(node: Node, args: Args, responder: Responder) -> None:
+    """The contents of one."""
+    node.keeping.ask("image", _one(node, args), _with_fd(responder))
+
+
+def export(node: Node, args: Args, responder: Responder) -> None:
+    """One as a file."""
+    node.keeping.ask("export", _one(node, args), _with_fd(responder))
+
+
+def import_(node: Node, args: Args, responder: Responder) -> None:
+    """Take in a file that `export` made."""
+    record = _worker(node, args["id"])
+    fd = os.memfd_create("dspex-import", os.MFD_CLOEXEC)
+    try:
+        rest = memoryview(args["data"])
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+    except BaseException:
+        os.close(fd)
+        raise
+
+    def imported(info: Any) -> None:
+        node.keeping.kept(record.id)
+        node.checkpointing.newest(record.id, info)
+        responder.reply(info)
+
+    node.keeping.ask("import", {"id": record.id, "keep": _keep(record)}, _told(responder, imported), fds=(fd,))
+
+
+def prune(node: Node, args: Args, responder: Responder) -> None:
+    """Forget some: all but the newest `keep`, or those with these numbers."""
+    record = _worker(node, args["id"])
+    keep, numbers = args.get("keep"), args.get("numbers")
+    if (keep is None) == (numbers is None):
+        raise ConfigError("prune takes keep (how many of the newest stay) or numbers (which ones go)")
+    if keep is not None and keep < 0:
+        raise ConfigError(f"keep is 0 or more; got {keep}")
+    if numbers is not None and not all(type(number) is int for number in numbers):
+        raise ConfigError("numbers is a list of whole numbers")
+
+    def pruned(gone: Any) -> None:
+        node.keeping.ask("checkpoints", {"id": record.id}, left)
+        responder.reply(gone)
+
+    def left(infos: Any, fault: Facts | None, _fds: list[int]) -> None:
+        if fault is None:
+            node.checkpointing.newest(record.id, infos[0] if infos else None)
+
+    node.keeping.ask("prune", {"id": record.id, "keep": keep, "numbers": numbers}, _told(responder, pruned))
+
+
+def restore(node: Node, args: Args, responder: Responder) -> None:
+    """Put a child back to a checkpoint. What it was before is saved first; a stopped one is put back for its next start."""
+    record = _worker(node, args["id"])
+    keep = _keep(record)
+
+    def restored(info: Any) -> None:
+        node.checkpointing.newest(record.id, info)
+        node.reports.emit("restored", record.id, number=info["number"])
+        responder.reply(info)
+
+    process = _running(record)
+    if process is None:
+        asked = {"id": record.id, "number": args.get("number"), "who": "restore", "keep": keep}
+        node.keeping.ask("restore_stopped", asked, _told(responder, restored))
+        return
+
+    def found(info: Facts, fd: int) -> None:
+        # The image is in hand: the one that is saved first may push it out.
+        node.checkpointing.take(process, "before_restore", lambda _, fault: saved(info, fd, fault))
+
+    def saved(info: Facts, fd: int, fault: Facts | None) -> None:
+        if fault is not None:
+            os.close(fd)
+            responder.fault(fault)
+            return
+        who = {"who": f"restore of checkpoint {info['number']}"}
+        process.request("restore", who, IMAGE_TIMEOUT_S, lambda _, fault: put_back(info, fault), (fd,))
+
+    def put_back(info: Facts, fault: Facts | None) -> None:
+        if fault is not None:
+            responder.fault(fault)
+            return
+        node.checkpointing.take(process, "restored", lambda _, fault: responder.fault(fault) if fault else restored(info))
+
+    node.keeping.ask("image", _one(node, args), _with(responder, found))
+
+
+def past_events(node: Node, args: Args, responder: Responder) -> None:
+    """The last events that are stored, oldest first: of earlier runtimes of this state directory, too."""
+    node.keeping.ask("past_events", {"n": args.get("n", 1000)}, _told(responder))
+
+
+def _worker(node: Node, id: str) -> Record:
+    record = node.registry.resolve(id)
+    if record.spec.kind is Kind.SUPERVISOR:
+        raise CheckpointError(f"{record.id!r} is a supervisor: it has no state of its own", id=record.id)
+    return record
+
+
+def _running(record: Record) -> ModuleProcess | None:
+    if record.process is None and record.gone:
+        return None
+    if record.process is None or not record.process.serving:
+        hint = f"`rt.wait([{record.id!r}])` returns when it runs"
+        raise CheckpointError(f"{record.id!r} is {record.state}: it is neither running nor stopped", id=record.id, hint=hint)
+    return record.process
+
+
+def _one(node: Node, args: Args) -> Facts:
+    return {"id": _worker(node, args["id"]).id, "number": args.get("number")}
+
+
+def _keep(record: Record) -> int:
+    launch = record.spec.launch
+    return ((launch.checkpoint if launch is not None else None) or Checkpoint()).keep
+
+
+def _pair(responder: Responder) -> Callable[[Any, Facts | None], None]:
+    return lambda value, fault: responder.reply(value) if fault is None else responder.fault(fault)
+
+
+def _told(responder: Responder, found: Callable[[Any], None] | None = None) -> Answer:
+    """Answer with the keeper's value, or its fault."""
+
+    def answer(value: Any, fault: Facts | None, _fds: list[int]) -> None:
+        if fault is not None:
+            responder.fault(fault)
+        else:
+            (found or responder.reply)(value)
+
+    return answer
+
+
+def _with(responder: Responder, found: Callable[[Facts, int], None]) -> Answer:
+    """Go on with the keeper's value and its descriptor."""
+
+    def answer(value: Any, fault: Facts | None, fds: list[int]) -> None:
+        if fault is not None:
+            responder.fault(fault)
+        else:
+            found(value, fds[0])
+
+    return answer
+
+
+def _with_fd(responder: Responder) -> Answer:
+    return _with(responder, responder.give)

@@ -1,0 +1,113 @@
+"""The keeper's threads: one that carries requests out in order, and one that moves SQLite's log into its file.
+
+A stuck disk stops these threads and nothing else. Decides nothing about what is carried out.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from dspex_runtime.state.database import checkpoint_wal
+
+__all__ = ["WalMover", "Worker"]
+
+log = logging.getLogger(__name__)
+
+BROKEN_S: Final = 2.0  # until an `idle` that raised is tried again
+WAL_BYTES: Final = 4 * 2**20  # the log is moved when it is larger
+
+Job = Callable[[], None]
+
+
+class Worker:
+    """Carries jobs out one after the other; `idle` runs when none waits, and says in how many seconds it is to run again."""
+
+    def __init__(self, name: str, idle: Callable[[], float | None] | None = None) -> None:
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._idle = idle
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, job: Job) -> None:
+        """Have a job carried out behind those that wait. A job answers for its own errors."""
+        self._jobs.put(job)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return self._jobs.qsize()
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Carry out what waits, then end."""
+        self._jobs.put(None)
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        again_s: float | None = None
+        while True:
+            try:
+                job = self._jobs.get(timeout=again_s)
+            except queue.Empty:
+                again_s = self._rest()
+                continue
+            if job is None:
+                return
+            self._guarded(job)
+            again_s = self._rest() if self._jobs.empty() else 0.0
+
+    def _rest(self) -> float | None:
+        try:
+            return self._idle() if self._idle is not None else None
+        except Exception:
+            log.exception("unexpected error")
+            return BROKEN_S
+
+    def _guarded(self, job: Job) -> None:
+        try:
+            job()
+        except Exception:
+            log.exception("unexpected error")
+
+
+class WalMover:
+    """Moves the write-ahead log of a database into it on a connection of its own, so that no commit ever waits for that."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._wal = Path(f"{path}-wal")
+        self._ending = False
+        self._wanted = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="wal", daemon=True)
+        self._thread.start()
+
+    def look(self) -> None:
+        """Something was committed: move the log if it has grown large."""
+        self._wanted.set()
+
+    def close(self) -> None:
+        """End it."""
+        self._ending = True
+        self._wanted.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while self._wanted.wait() and not self._ending:
+            self._wanted.clear()
+            try:
+                if self._wal.stat().st_size > WAL_BYTES:
+                    self._move()
+            except (OSError, sqlite3.Error):
+                continue  # there is none, or the disk is in trouble: whoever writes says so
+
+    def _move(self) -> None:
+        connection = sqlite3.connect(self._path)
+        try:
+            checkpoint_wal(connection)
+        finally:
+            connection.close()

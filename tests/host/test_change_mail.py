@@ -1,0 +1,134 @@
+"""Changes on their way into the mailbox of a module process that subscribed."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from dspex_runtime.host import change_mail
+from dspex_runtime.host.change_mail import IN_MAILBOX, KEEP, ChangeMail
+from dspex_runtime.host.loop_control import ControlledLoop
+from dspex_runtime.params import values
+from dspex_runtime.params.view import Entry
+from dspex_runtime.types import Change
+from helpers.param_tables import CODEC
+from helpers.waiting import PATIENCE_S
+
+
+class Loop:
+    """A mailbox that the test empties."""
+
+    def __init__(self) -> None:
+        self.mailbox: queue.Queue[Any] = queue.Queue()
+        self.full = 0
+
+    def deliver(self, message: Any) -> None:
+        self.mailbox.put(message)
+
+    def count_messages(self, wanted: Callable[[Any], bool]) -> int:
+        count = sum(map(wanted, list(self.mailbox.queue)))
+        self.full += count >= IN_MAILBOX
+        return count
+
+    def next(self) -> Change:
+        return cast(Change, self.mailbox.get(timeout=PATIENCE_S))
+
+
+class Table:
+    """What the table of another module has by the time it is read."""
+
+    found: Entry | Exception
+
+    def __init__(self, codec: Any, id: str) -> None:
+        self.id = id
+
+    def entry(self, name: str) -> Entry:
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+@pytest.fixture
+def loop() -> Loop:
+    return Loop()
+
+
+@pytest.fixture
+def mail(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> ChangeMail:
+    monkeypatch.setattr(change_mail, "OthersTable", Table)
+    return ChangeMail(cast(ControlledLoop, loop), CODEC)
+
+
+def came(version: int, value: Any = ..., *, name: str = "k") -> dict[str, Any]:
+    data = None if value is None else bytes(values.encode(CODEC, version * 10 if value is ... else value))
+    return {"type": "changed", "id": "qa", "name": name, "version": version, "when": 1.5, "who": "me", "value": data, "skipped": 0}
+
+
+def test_a_change_becomes_a_message_with_its_value(mail: ChangeMail, loop: Loop) -> None:
+    mail.came(came(1, [1, {"a": 2}]))
+    mail.came(came(2))
+    assert loop.next() == Change("qa", "k", 1, [1, {"a": 2}], 1.5, "me")
+    assert loop.next() == Change("qa", "k", 2, 20, 1.5, "me")
+
+
+def test_a_large_value_is_read_from_the_table_as_it_is_by_then(mail: ChangeMail, loop: Loop) -> None:
+    Table.found = Entry(3, "large", 2.5, "you", None, 0.0)
+    mail.came(came(1, None))
+    assert loop.next() == Change("qa", "k", 3, "large", 2.5, "you", 2)
+    mail.came(came(2, None))
+    mail.came(came(3, None))
+    mail.came(came(4))
+    assert loop.next() == Change("qa", "k", 4, 40, 1.5, "me")
+
+
+@pytest.mark.parametrize(
+    "error", [change_mail.ParameterNotFoundError("gone"), RuntimeError("the runtime is gone")], ids=["gone", "unreadable"]
+)
+def test_one_that_cannot_be_read_holds_up_no_other(mail: ChangeMail, loop: Loop, error: Exception) -> None:
+    Table.found = error
+    mail.came(came(1, None))
+    mail.came(came(1, name="other"))
+    assert loop.next().name == "other"
+
+
+def test_a_slow_process_gets_the_latest_and_a_count(mail: ChangeMail, loop: Loop) -> None:
+    last = IN_MAILBOX + KEEP + 50
+    for version in range(1, last + 1):
+        mail.came(came(version))
+    seen: list[Change] = []
+    while not seen or seen[-1].version < last:
+        seen.append(loop.next())
+    versions = [change.version for change in seen]
+    assert versions == sorted(set(versions))
+    assert sum(change.skipped + 1 for change in seen) == last
+    assert loop.mailbox.qsize() <= IN_MAILBOX
+
+
+def test_what_a_module_did_not_tell_before_it_ended_is_told(mail: ChangeMail, loop: Loop) -> None:
+    Table.found = Entry(2, "new", 2.5, "you", None, 0.0)
+    mail.came({"type": "versions", "id": "qa", "versions": {"k": [1, 1.0, "yaml"]}})
+    mail.came({"type": "versions", "id": "qa", "versions": {"k": [2, 2.5, "you"]}})
+    assert loop.next() == Change("qa", "k", 2, "new", 2.5, "you")
+
+
+def test_after_a_module_is_deleted_another_one_counts_anew(mail: ChangeMail, loop: Loop) -> None:
+    mail.came(came(50))
+    assert loop.next().version == 50
+    mail.came({"type": "forgotten", "id": "qa"})
+    mail.came(came(1))
+    assert loop.next().version == 1
+
+
+def test_what_is_not_wanted_any_more_is_dropped_before_it_is_in_the_mailbox(mail: ChangeMail, loop: Loop) -> None:
+    for version in range(1, IN_MAILBOX + 1):
+        mail.came(came(version))
+    for change in [loop.next() for _ in range(IN_MAILBOX)]:
+        loop.mailbox.put(change)  # the mailbox has its share again
+    mail.came(came(IN_MAILBOX + 1))
+    mail.drop(lambda news: news.name == "k")
+    mail.came(came(1, name="other"))
+    rest = [loop.next() for _ in range(IN_MAILBOX + 1)]
+    assert rest[-1].name == "other"

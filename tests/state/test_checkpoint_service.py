@@ -1,0 +1,117 @@
+"""Checkpoints in and out of the keeper, as memfds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dspex_runtime.errors import CheckpointError
+from dspex_runtime.params import image
+from dspex_runtime.state.access import Access
+from dspex_runtime.state.checkpoint_service import CheckpointService, contents, operations_of
+from dspex_runtime.state.health import Health
+from dspex_runtime.state.layout import NAME
+from dspex_runtime.state.vault import Vault, memfd
+
+
+class Served:
+    """The operations, with bytes in the place of descriptors."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.vault = Vault()
+        health = Health(lambda _: None)
+        self.access = Access(health, lambda: None)
+        self.access.path = state_dir / NAME
+        self.operations = operations_of(CheckpointService(self.access, self.vault, health))
+
+    def ask(self, op: str, data: bytes | None = None, /, **args: Any) -> Any:
+        fds = [] if data is None else [memfd("in", data)]
+        try:
+            value, out = self.operations[op](args, fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
+        brought = [contents(fd) for fd in out]
+        for fd in out:
+            os.close(fd)
+        return (value, brought[0]) if brought else value
+
+    def add(self, id: str, user: bytes, *, keep: int = 10) -> Any:
+        return self.ask("checkpoint", image_of(id, user), id=id, kind="manual", keep=keep)
+
+    def user(self, id: str) -> bytes:
+        _, (fd,) = self.vault.give(id)
+        return contents(fd)
+
+
+def image_of(id: str, user: bytes) -> bytes:
+    return image.encode(image.Image(id, "manual", 5.0, "2.1", 1, user=user))
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    served = Served(tmp_path)
+    yield served
+    served.access.close()
+    served.vault.close()
+
+
+def test_a_checkpoint_says_what_it_is_and_is_what_the_next_incarnation_gets(served: Served) -> None:
+    info = served.add("a", b"user")
+    assert info == {"id": "a", "number": 1, "created_at": 5.0, "kind": "manual", "size": info["size"], "version": "2.1"}
+    assert served.user("a") == b"user"
+    assert served.ask("checkpoints", id="a") == [info]
+
+
+def test_so_many_are_kept(served: Served) -> None:
+    for _ in range(4):
+        served.add("a", b"user", keep=2)
+    assert [info["number"] for info in served.ask("checkpoints", id="a")] == [4, 3]
+
+
+def test_what_is_no_image_is_not_stored(served: Served) -> None:
+    with pytest.raises(CheckpointError, match="5 bytes are no checkpoint"):
+        served.ask("checkpoint", b"weird", id="a", kind="manual", keep=10)
+    assert served.ask("checkpoints", id="a") == []
+
+
+def test_an_image_comes_back_as_it_went_in(served: Served) -> None:
+    served.add("a", b"one")
+    served.add("a", b"two")
+    info, data = served.ask("image", id="a", number=1)
+    assert (info["number"], data) == (1, image_of("a", b"one"))
+    assert served.ask("image", id="a")[0]["number"] == 2
+    assert served.ask("saved", id="a", number=1) == (info, data)
+
+
+def test_a_file_is_taken_in_under_any_id(served: Served, tmp_path: Path) -> None:
+    served.add("a", b"user")
+    info, file = served.ask("export", id="a")
+    elsewhere = Served(tmp_path / "other")
+    (tmp_path / "other").mkdir()
+    taken = elsewhere.ask("import", file, id="b", keep=10)
+    assert (taken["id"], taken["kind"], taken["number"], taken["version"]) == ("b", "import", 1, info["version"])
+    assert elsewhere.user("b") == b"user"
+    with pytest.raises(CheckpointError, match="no exported checkpoint"):
+        elsewhere.ask("import", b"something else", id="b", keep=10)
+    elsewhere.access.close()
+    elsewhere.vault.close()
+
+
+def test_the_one_that_a_module_was_put_back_to_is_the_newest(served: Served) -> None:
+    served.add("a", b"one")
+    served.add("a", b"two")
+    info = served.ask("restored", id="a", number=1, keep=10)
+    assert (info["number"], info["kind"]) == (3, "restored")
+    assert served.user("a") == b"one"
+
+
+def test_prune_says_which_are_gone(served: Served) -> None:
+    for _ in range(3):
+        served.add("a", b"user")
+    assert served.ask("prune", id="a", keep=None, numbers=[2]) == [2]
+    assert served.ask("prune", id="a", keep=0, numbers=None) == [3, 1]

@@ -1,0 +1,208 @@
+"""Parameters that no module writes: set, rolled back and reset as a module would, and given up when there is one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dspex_runtime.errors import CheckpointError, ConstraintViolationError, ParameterError
+from dspex_runtime.params import values
+from dspex_runtime.params.view import View
+from dspex_runtime.state.health import Health
+from dspex_runtime.state.protocol import SHARED
+from dspex_runtime.state.service import Service
+from dspex_runtime.state.vault import Vault, memfd
+from dspex_runtime.state.writing import Writing
+from dspex_runtime.wire.codec import Codec
+from helpers.kept_module import SPECS, KeptModule
+
+SHARED_SPECS = {"style": SPECS["style"], "k": {"type": "int", "default": 3}}
+
+
+class Runtime:
+    """The parts of one keeper, in this thread."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.state_dir = state_dir
+        self.told: list[dict[str, Any]] = []
+        self.vault = Vault()
+        self.service = Service(self.vault, Health(self.told.append))
+        self.ask("open", state_dir=str(state_dir))
+        self.writing = Writing(self.vault, self._ask, self._tell, state_dir=state_dir, shared=SHARED_SPECS)
+
+    def _tell(self, facts: dict[str, Any], fd: int | None = None) -> None:
+        self.told.append(facts)
+
+    def ask(self, op: str, /, **args: Any) -> Any:
+        return self._ask(op, args)
+
+    def _ask(self, op: str, args: dict[str, Any]) -> Any:
+        value, fds = self.service.handle(op, args, [])
+        for fd in fds:
+            os.close(fd)
+        return value
+
+    def start(self, id: str = "a", **options: Any) -> KeptModule:
+        info, fds = self.vault.give(id)
+        module = KeptModule(self.state_dir, id, self._take, **options)
+        self.vault.of(id).incarnation = module.incarnation
+        self.writing.release(id)
+        return module.open(info, [os.dup(fd) for fd in fds])
+
+    def stop(self, module: KeptModule) -> None:
+        module.die()
+        self.vault.of(module.id).incarnation = 0
+
+    def _take(self, kind: str, facts: dict[str, Any], fd: int) -> None:
+        match kind:
+            case "table":
+                self.vault.take_table("a", fd)
+            case "blob":
+                self.vault.take_blob("a", facts["name"], facts["version"], fd)
+            case _:
+                self.vault.take_volatile("a", fd)
+
+    def write(self, op: str, /, id: str = "a", **args: Any) -> Any:
+        if "value" in args:
+            args["value"] = bytes(values.encode(Codec(), args["value"]))
+        return self.writing.handle(op, {"id": id, "who": "test", **args}, [])[0]
+
+    def read(self, name: str, id: str = "a") -> Any:
+        _, (fd,) = self.writing.reader({"id": id}, [])
+        view = View(fd, Codec(), lambda name, version: self.vault.blob(id, name, version))
+        try:
+            return view.get(name)
+        finally:
+            view.close()
+
+    def checkpoint(self, module: KeptModule) -> None:
+        fd = memfd("image", module.image(b"user"))
+        self.service.handle("checkpoint", {"id": module.id, "kind": "manual", "keep": 10}, [fd])
+        os.close(fd)
+
+    def close(self) -> None:
+        self.writing.close()
+        self.service._access.close()
+        self.vault.close()
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Iterator[Runtime]:
+    runtime = Runtime(tmp_path)
+    yield runtime
+    runtime.close()
+
+
+def test_a_stopped_modules_parameter_is_set_and_its_next_incarnation_has_it(runtime: Runtime) -> None:
+    runtime.stop(runtime.start())
+    version, _ = runtime.write("set", name="temperature", value=0.9, expect=None)
+    assert runtime.read("temperature") == 0.9
+    module = runtime.start(incarnation=2)
+    assert (module.owner.get("temperature"), module.owner.version("temperature")) == (0.9, version)
+    runtime.stop(module)
+
+
+def test_it_is_told_to_whoever_watches(runtime: Runtime) -> None:
+    runtime.stop(runtime.start())
+    runtime.write("set", name="temperature", value=0.9, expect=None)
+    (told,) = [each for each in runtime.told if each["type"] == "changed"]
+    assert (told["id"], told["name"], told["version"], told["who"]) == ("a", "temperature", 2, "test")
+    assert values.decode(Codec(), told["value"]) == 0.9
+
+
+def test_its_limits_hold_and_what_is_refused_changes_nothing(runtime: Runtime) -> None:
+    runtime.stop(runtime.start())
+    with pytest.raises(ConstraintViolationError, match="at most 2"):
+        runtime.write("set", name="temperature", value=9.0, expect=None)
+    with pytest.raises(ParameterError) as caught:
+        runtime.write("set", name="temperature", value=1.0, expect=7)
+    assert caught.value.code == "conflict"
+    assert runtime.read("temperature") == 0.2
+
+
+def test_it_goes_back_to_a_version_and_to_its_default(runtime: Runtime) -> None:
+    runtime.stop(runtime.start())
+    for value in (0.5, 0.6):
+        runtime.write("set", name="temperature", value=value, expect=None)
+    assert runtime.write("rollback", name="temperature", version=2)[0] == 4
+    assert runtime.read("temperature") == 0.5
+    runtime.write("reset", name="temperature")
+    assert runtime.read("temperature") == 0.2
+    with pytest.raises(ParameterError):
+        runtime.write("rollback", name="temperature", version=77)
+
+
+def test_while_a_process_lives_it_writes_itself(runtime: Runtime) -> None:
+    module = runtime.start()
+    with pytest.raises(ParameterError, match="a process of 'a' runs: it writes its parameters itself"):
+        runtime.write("set", name="temperature", value=0.9, expect=None)
+    runtime.stop(module)
+
+
+def test_what_was_set_in_memory_stays_with_the_runtime(runtime: Runtime) -> None:
+    runtime.stop(runtime.start())
+    runtime.write("set", name="notes", value="remember", expect=None)
+    module = runtime.start(incarnation=2)
+    assert module.owner.get("notes") == "remember"
+    runtime.stop(module)
+
+
+def test_what_a_stopped_module_has_is_readable_in_the_next_runtime(runtime: Runtime, tmp_path: Path) -> None:
+    module = runtime.start()
+    module.owner.set("temperature", 0.7, who="test")
+    runtime.ask("history", id="a", name="temperature", n=1)  # folded while its table, with the specs, is held
+    runtime.stop(module)
+    runtime.close()
+    again = Runtime(tmp_path)
+    assert again.read("temperature") == 0.7
+    again.write("set", name="temperature", value=0.8, expect=None)
+    assert again.read("temperature") == 0.8
+    again.close()
+
+
+def test_of_what_never_had_parameters_there_is_no_table(runtime: Runtime) -> None:
+    assert runtime.writing.reader({"id": "nobody"}, []) == (None, [])
+    with pytest.raises(ParameterError, match="cannot be had while it does not run: it has none"):
+        runtime.write("set", id="nobody", name="x", value=1, expect=None)
+
+
+def test_the_runtimes_own_parameters_outlive_it(runtime: Runtime, tmp_path: Path) -> None:
+    assert runtime.read("style", SHARED) == "brief"
+    runtime.write("shared_set", id=SHARED, name="style", value="full", expect=None)
+    assert (runtime.read("style", SHARED), runtime.read("k", SHARED)) == ("full", 3)
+    with pytest.raises(ConstraintViolationError):
+        runtime.write("shared_set", id=SHARED, name="style", value="other", expect=None)
+    runtime.close()
+    again = Runtime(tmp_path)
+    assert again.read("style", SHARED) == "full"
+    assert [each["value"] for each in again.ask("history", id=SHARED, name="style", n=1)]
+    again.close()
+
+
+def test_a_stopped_module_is_put_back_to_a_checkpoint(runtime: Runtime) -> None:
+    module = runtime.start()
+    module.owner.set("temperature", 0.5, who="test")
+    runtime.checkpoint(module)
+    module.owner.set("temperature", 1.5, who="test")
+    runtime.stop(module)
+    info = runtime.write("restore_stopped", number=1, keep=10)
+    assert (info["number"], info["kind"]) == (2, "restored")
+    assert runtime.read("temperature") == 0.5
+    module = runtime.start(incarnation=2)
+    assert module.owner.get("temperature") == 0.5
+    runtime.stop(module)
+    with pytest.raises(CheckpointError, match="no checkpoint 9"):
+        runtime.write("restore_stopped", number=9, keep=10)
+
+
+def test_a_writer_that_was_given_up_writes_no_more(runtime: Runtime) -> None:
+    runtime.stop(runtime.start())
+    writer = runtime.writing._owner("a")
+    runtime.writing.release("a")
+    assert writer.closed
+    runtime.write("set", name="temperature", value=0.9, expect=None)
+    assert runtime.read("temperature") == 0.9

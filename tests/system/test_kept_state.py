@@ -1,0 +1,200 @@
+"""What survives what: the keeper killed, the runtime killed, a module that failed for good; and what is asked to be forgotten."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import dspex_runtime as dx
+from dspex_runtime.errors import ConfigError, RuntimeUnreachableError
+from dspex_runtime.state.layout import NAME, journal_directory
+from helpers.system import FOLDER
+from helpers.waiting import wait_until
+
+pytestmark = pytest.mark.process
+
+PROGRAMS = FOLDER / "programs_parameters.py"
+
+Up = Callable[..., dx.Runtime]
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    """Start one runtime after the other on the same state directory."""
+    runtimes: list[dx.Runtime] = []
+
+    def start(*children: dict[str, Any], **options: Any) -> dx.Runtime:
+        config = {"version": 1, "name": "t", "tree": {"max_restarts": 100, "children": list(children)}}
+        runtimes.append(dx.Runtime({**config, "runtime": {"preload": [], "spares": 1}}, state_dir=tmp_path / "state", **options))
+        return runtimes[-1]
+
+    yield start
+    for runtime in runtimes:
+        try:
+            runtime.close()
+        except RuntimeUnreachableError:
+            pass  # the test has killed it
+
+
+def thermostat(id: str = "it", **keys: Any) -> dict[str, Any]:
+    return {"id": id, "server": f"{PROGRAMS}:Thermostat", "backoff": "none", **keys}
+
+
+def keeper(rt: dx.Runtime) -> psutil.Process:
+    """Return the keeper process of a runtime, waiting for one that was replaced."""
+
+    def found() -> list[psutil.Process]:
+        return [child for child in psutil.Process(rt.pid).children() if "dspex_runtime.state.keeper" in child.cmdline()]
+
+    wait_until(lambda: len(found()) == 1, what="a keeper")
+    return found()[0]
+
+
+def kill_keeper(rt: dx.Runtime) -> None:
+    dead = keeper(rt)
+    dead.kill()
+    wait_until(lambda: any(event["type"] == "keeper_lost" for event in rt.events(since=0)), what="its end")
+    wait_until(lambda: keeper(rt).pid != dead.pid, what="another keeper")
+
+
+def kill_module(rt: dx.Runtime, id: str = "it") -> None:
+    before = rt.info(id)
+    assert before.pid is not None
+    os.kill(before.pid, signal.SIGKILL)
+    wait_until(lambda: rt.info(id).incarnation > before.incarnation and rt.info(id).state == "READY", what="the next incarnation")
+
+
+def kill_runtime(rt: dx.Runtime) -> None:
+    assert rt.pid is not None
+    processes = [psutil.Process(rt.pid), *psutil.Process(rt.pid).children(recursive=True)]
+    os.kill(rt.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(processes, timeout=20)
+    assert not alive
+
+
+class TestKeeperKilled:
+    def test_modules_go_on_and_their_next_incarnations_have_what_was_set(self, up: Up) -> None:
+        rt = up(thermostat())
+        it = rt.server("it")
+        it.params["target"] = 21.5
+        kill_keeper(rt)
+        it.params["target"] = 22.5
+        kill_module(rt)
+        assert (it.call("get"), it.params["target"], it.params.version("target")) == (22.5, 22.5, 3)
+        assert [line["version"] for line in it.params.history("target")] == [3, 2, 1]
+
+    def test_one_that_is_stopped_is_replaced_when_a_start_waits_for_it(self, up: Up) -> None:
+        rt = up(thermostat())
+        rt.server("it").params["target"] = 21.5
+        stopped = keeper(rt)
+        stopped.suspend()
+        kill_module(rt)
+        assert rt.server("it").call("get") == 21.5
+        assert keeper(rt).pid != stopped.pid
+
+    def test_a_checkpoint_that_was_acknowledged_is_there_and_the_next_can_be_made(self, up: Up) -> None:
+        rt = up(thermostat())
+        first = rt.checkpoint("it")
+        kill_keeper(rt)
+        second = rt.checkpoint("it")
+        assert [info.number for info in rt.checkpoints("it")] == [second.number, first.number]
+
+
+class TestRuntimeKilled:
+    def test_up_again_has_every_acknowledged_write_and_what_ps_shows(self, up: Up) -> None:
+        rt = up(thermostat())
+        it = rt.server("it")
+        for degrees in (21.0, 22.0, 23.0):
+            it.params["target"] = degrees
+        kill_module(rt)
+        it.params["target"] = 24.0
+        wait_until(lambda: rt.info("it").restarts == 1, what="its restart to be counted")
+        kill_runtime(rt)
+        rt = up(thermostat())
+        it, info = rt.server("it"), rt.info("it")
+        assert (it.params["target"], it.params.version("target"), it.call("get")) == (24.0, 5, 24.0)
+        assert (info.restarts, info.last_exit, info.incarnation) == (1, "killed", 1)
+
+    def test_calls_are_counted_on(self, up: Up) -> None:
+        rt = up(thermostat())
+        for _ in range(3):
+            rt.server("it").call("get")
+        rt.close()
+        rt = up(thermostat())
+        rt.server("it").call("get")
+        assert rt.info("it").metrics["calls"] == 4
+
+    def test_the_user_state_of_the_last_checkpoint_comes_back(self, up: Up) -> None:
+        rt = up(thermostat())
+        it = rt.server("it")
+        for _ in range(3):
+            it.call("read")
+        rt.checkpoint("it")
+        it.call("read")
+        kill_runtime(rt)
+        assert up(thermostat()).server("it").call("read") == 3
+
+
+class TestEnd:
+    def test_an_ordered_end_leaves_all_in_one_file_and_empty_journals(self, up: Up, tmp_path: Path) -> None:
+        rt = up(thermostat())
+        rt.server("it").params["target"] = 21.5
+        rt.close()
+        sizes = [path.stat().st_size for path in journal_directory(tmp_path / "state", "it").iterdir()]
+        assert sizes == [0]
+        assert not (tmp_path / "state" / f"{NAME}-wal").exists()
+        assert up(thermostat()).server("it").params["target"] == 21.5
+
+    def test_fresh_begins_anew(self, up: Up) -> None:
+        rt = up(thermostat())
+        rt.server("it").params["target"] = 21.5
+        rt.checkpoint("it")
+        rt.close()
+        rt = up(thermostat(), fresh=True)
+        assert (rt.server("it").params["target"], rt.server("it").params.version("target")) == (20.0, 1)
+        assert rt.checkpoints("it") == []
+
+    def test_of_a_deleted_child_nothing_is_left(self, up: Up, tmp_path: Path) -> None:
+        rt = up(thermostat())
+        rt.server("it").params["target"] = 21.5
+        rt.checkpoint("it")
+        rt.delete("it")
+        wait_until(lambda: not journal_directory(tmp_path / "state", "it").exists(), what="its journal to go")
+        rt.start(f"{PROGRAMS}:Thermostat", id="it")
+        assert rt.server("it").params["target"] == 20.0
+        assert rt.checkpoints("it") == []
+
+    def test_two_runtimes_do_not_share_a_directory(self, up: Up) -> None:
+        rt = up()
+        with pytest.raises(ConfigError, match=rf"is in use by another runtime \(pid {rt.pid}\)"):
+            dx.Runtime(name="other", state_dir=rt.state_dir)
+
+
+class TestFailed:
+    def test_one_that_failed_for_good_shows_its_last_checkpoint_and_comes_back_with_start(self, up: Up, tmp_path: Path) -> None:
+        rt = up()
+        rt.start(f"{PROGRAMS}:Thermostat", id="it", checkpoint={"every": "50ms", "keep": 3})
+        it = rt.server("it")
+        it.params["target"] = 21.5
+        wait_until(lambda: rt.info("it").checkpoint is not None, what="a checkpoint by itself")
+        while rt.info("it").state != "FAILED":
+            pid = rt.info("it").pid
+            if pid is not None:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+        info = rt.info("it")
+        assert info.checkpoint is not None
+        assert info.checkpoint["number"] == rt.checkpoints("it")[0].number
+        assert 1 <= len(rt.checkpoints("it")) <= 3
+        assert it.params["target"] == 21.5
+        it.params["target"] = 22.5
+        rt.start("it")
+        assert (it.call("get"), it.params["target"]) == (22.5, 22.5)
