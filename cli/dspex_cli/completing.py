@@ -1,10 +1,15 @@
-"""What the shell offers for an ID when Tab is pressed: the ids of the runtime that is meant. Never prints, never fails."""
+"""What the shell offers at Tab: ids, parameters and checkpoints of the runtime that is meant. Never prints, never fails."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import click
 
 from dspex_cli.options import Settings
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 def parameters(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -20,6 +25,27 @@ def parameters(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
     except Exception:  # as below
         return []
     return [f"{id}.{name}" for name in names if name.startswith(begun)]
+
+
+def checkpoints(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the numbers of the checkpoints of the module that was typed before, newest first, with when and why they were made."""
+    from click.shell_completion import CompletionItem
+
+    from dspex_cli import link
+    from dspex_cli.commands.param import when
+
+    given = ctx.params.get(param.name or "") or ()
+    taken = set(given) if param.nargs == -1 else set()
+    try:
+        with link.runtime(ctx.find_object(Settings) or Settings()) as runtime:
+            found = runtime.checkpoints(ctx.params["id"])
+    except Exception:  # as below
+        return []
+    return [
+        CompletionItem(str(info.number), help=f"{when(info.created_at)} {info.kind}")
+        for info in found
+        if str(info.number).startswith(incomplete) and info.number not in taken
+    ]
 
 
 def ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from dspex_cli.options import global_options
+
+_NEGATIVE: Final = re.compile(r"-(\.?\d[\d.eE+-]*|Infinity)")  # no letter in it that is an option
 
 
 class ReaderGone(Exception):  # noqa: N818 - nobody's error: `dspex ps | head -1` has read what it wanted
@@ -23,9 +26,21 @@ class DspexCommand(click.Command):
         self.params.extend(global_options())
 
 
-def command(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], DspexCommand]:
+class NumbersCommand(DspexCommand):
+    """A command to which `-5` is a value; any other word with a dash in front is an option still."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words after making sure, with numbers that nobody takes for options, that there is no unknown option."""
+        end = args.index("--") if "--" in args else len(args)
+        if not ctx.resilient_parsing:
+            self.make_parser(ctx).parse_args(["0" if _NEGATIVE.fullmatch(word) else word for word in args[:end]] + args[end:])
+        ctx.ignore_unknown_options = True
+        return super().parse_args(ctx, args)
+
+
+def command(name: str, cls: type[DspexCommand] = DspexCommand, **attributes: Any) -> Callable[[Callable[..., Any]], DspexCommand]:
     """Decorate a function as the command of that name; the help text is the docstring."""
-    return click.command(name, cls=DspexCommand, context_settings={"help_option_names": ["-h", "--help"]}, **attributes)
+    return click.command(name, cls=cls, context_settings={"help_option_names": ["-h", "--help"]}, **attributes)
 
 
 class DspexSubgroup(click.Group):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import dspex_runtime as dx
 
 from dspex_cli.options import Settings
+from dspex_cli.output import visible
 
 SHARED = "$shared"  # as the runtime calls its own parameters
 
@@ -95,6 +97,24 @@ def params(runtime: dx.Runtime, id: str) -> Any:
             return runtime.server(id).params
         case _:
             return runtime.ref(id).params
+
+
+@contextmanager
+def notes() -> Iterator[None]:
+    """Print on stderr, as notes, what the client library warns of meanwhile."""
+    import logging
+
+    class Notes(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            print(visible(f"note: {record.getMessage()}"), file=sys.stderr, flush=True)
+
+    handler = Notes(logging.WARNING)
+    logger = logging.getLogger("dspex_runtime")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def boot(

@@ -87,12 +87,15 @@ def asks_for_json(arguments: Iterable[str]) -> bool:
     return asked
 
 
-def json_or_text(text: str) -> Any:
-    """Return the value of a text that is JSON, else the text itself: `k=3` is a number, `k=three` a string."""
+def json_or_text(text: str, *, constants: bool = False) -> Any:
+    """Return the value of a text that is JSON, else the text itself: `k=3` is a number, `k=three` a string.
+
+    With `constants` NaN, Infinity and -Infinity are numbers, too.
+    """
     import json
 
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=None if constants else _no_constant)
     except ValueError:
         return text
 

@@ -16,8 +16,10 @@ STATE_STYLES: Final = {
     "STARTING": "cyan", "STOPPING": "cyan", "STOPPED": "dim", "EXITED": "dim", "FAILED": "bold red",
 }  # fmt: skip
 MIN_LAST_COLUMN: Final = 10  # characters: enough to see that there is a reason
-# C0 but for tab and newline, DEL, C1, and what turns the direction of writing around.
-_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# C0 but for tab and newline, DEL, C1, what turns the direction of writing around, and halves of characters.
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Of these what JSON may leave as it is; it has an escape for them, too.
+_LEFT_BY_JSON: Final = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _CODES: Final = {"green": "32", "yellow": "33", "cyan": "36", "dim": "2", "bold red": "1;31", "bold": "1", "red": "31"}
 
 
@@ -44,8 +46,8 @@ def visible(text: str) -> str:
 
 
 def one_line(value: Any) -> str:
-    """Return a value as one line without control characters; None is "-"."""
-    text = "-" if value is None else str(value)
+    """Return a value as one line, control characters escaped; None is "-"."""
+    text = "-" if value is None else visible(str(value))
     return "".join(char if char.isprintable() else " " for char in text) if not text.isprintable() else text
 
 
@@ -80,7 +82,7 @@ class Output:
     def say(self, text: str) -> None:
         """Tell people what was done; silent with -q, and when a program reads the output."""
         if not self.settings.quiet and not self.structured:
-            self.line(text)
+            self.line(visible(text))
 
     def line(self, text: str = "") -> None:
         """Print one line at once: whoever reads a pipe sees events when they happen."""
@@ -112,10 +114,11 @@ class Output:
 
 
 def dumps(data: Any, indent: int | None = None) -> str:
-    """Return strict JSON of any value."""
+    """Return JSON of any value; NaN and Infinity as Python's json writes and reads them, so that --json takes them back."""
     import json
 
-    return json.dumps(to_plain(data), indent=indent, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(to_plain(data), indent=indent, ensure_ascii=False)
+    return _LEFT_BY_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

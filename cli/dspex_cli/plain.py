@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import base64
-import math
 from typing import Any, Final
 
 MAX_DEPTH: Final = 60  # deeper nesting is a mistake or a cycle
 
 
 def to_plain(value: Any, depth: int = 0) -> Any:
-    """Return dicts, lists, strings, finite numbers, booleans and None only."""
-    if value is None or isinstance(value, bool | int | str):
-        return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)  # JSON has no NaN
+    """Return dicts, lists, strings, numbers, booleans and None only."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
     if depth > MAX_DEPTH:
         return "…"
     if isinstance(value, dict):

@@ -64,6 +64,9 @@ class Progress:
     def event(self, event: dict[str, Any]) -> None:
         """Show one event of the boot."""
         id, state = event.get("id"), str(event.get("state") or "")
+        if event.get("type") in ("state_report", "alarm_set"):
+            self._warn(str(event.get("message") or event.get("description") or ""))
+            return
         if self._quiet or event.get("type") != "state" or not id:
             return
         with self._lock:
@@ -80,6 +83,14 @@ class Progress:
                 )
                 self._output.line(f"{mark} {one_line(id)}  {state.lower()}{took}")
             self._status()
+
+    def _warn(self, text: str) -> None:
+        """Say what is wrong with the state of earlier runs, also to those who asked for nothing else."""
+        with self._lock:
+            if not self._ended:
+                self._erase()
+                print(f"{paint('!', 'yellow')} {one_line(text)}", file=sys.stderr)
+                self._status()
 
     def _status(self) -> None:
         if self._live and not self._interrupts:

@@ -220,8 +220,9 @@ class Runtime(RuntimeCore):
     def watch(self, pattern: str = "*") -> AsyncWatch:
         """Return an async iterator over changes of parameters of all modules; see `AsyncParams.watch`."""
         from dspex_runtime.client.param_watch import AsyncWatch
+        from dspex_runtime.client.patterns import awaited, checked
 
-        return AsyncWatch(self.session, pattern)
+        return AsyncWatch(self.session, checked(pattern), first=awaited(self.session, pattern))
 
     def lock(self, key: Any, timeout: float | None = None) -> naming.AsyncLock:
         """Return a mutex of the whole runtime, for `async with`; a task that asks for what it holds gets RegistryError."""

@@ -16,8 +16,9 @@ from typing import Any, Self
 from dspex_runtime.client import param_ops
 from dspex_runtime.client.async_calls import acall
 from dspex_runtime.client.param_ops import GRADIENT, RESET, ROLLBACK, SET, SET_MANY, is_shared
-from dspex_runtime.client.param_watch import AsyncWatch, known
+from dspex_runtime.client.param_watch import AsyncWatch
 from dspex_runtime.client.params import Reader
+from dspex_runtime.client.patterns import known
 from dspex_runtime.client.steps import arun, awaitable
 from dspex_runtime.core.keys import show
 from dspex_runtime.errors import ConfigError, NoProcessError, ParameterNotFoundError, RuntimeUnreachableError

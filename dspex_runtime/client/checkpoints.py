@@ -258,9 +258,11 @@ def _write_whole(path: str, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as exc:
         try:
             os.unlink(temporary)
-        except FileNotFoundError:
-            pass
+        except OSError:
+            pass  # it was never made
+        if isinstance(exc, OSError):
+            raise OSError(exc.errno, exc.strerror, path) from None  # the name of the other one is nobody's business
         raise

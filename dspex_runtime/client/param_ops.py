@@ -97,7 +97,7 @@ def history(self: Parameters, name: str, n: int = 100) -> Steps[list[dict[str, A
 
     Returns:
         Maps of version, when (seconds since the epoch), who, new and old; `old` is None for the first. Of a value that is not
-        small there is the size, `bytes`, instead: `at(name, version)` returns it.
+        small there is the size, `bytes` (of the old one `old_bytes`), instead: `at(name, version)` returns it.
     """
     told = yield from ask(self.session, "param_history", {"id": self.id, "name": name, "n": n}, QUICK_S)
     codec = self.session.codec
@@ -105,7 +105,8 @@ def history(self: Parameters, name: str, n: int = 100) -> Steps[list[dict[str, A
     def shown(change: Mapping[str, Any]) -> dict[str, Any]:
         kept = {key: change[key] for key in ("version", "when", "who")}
         new, old = (None if change.get(key) is None else decode(codec, change[key]) for key in ("value", "old"))
-        told_of = {key: change[key] for key in ("removed", "bytes") if change.get(key) and (key != "bytes" or new is None)}
+        large = {"bytes": change.get("value") is None, "old_bytes": change.get("old") is None}
+        told_of = {key: change[key] for key in ("removed", *large) if change.get(key) and large.get(key, True)}
         return {**kept, "new": new, "old": old, **told_of}
 
     return [shown(change) for change in told]

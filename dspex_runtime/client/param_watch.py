@@ -14,7 +14,6 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from dspex_runtime.client import param_ops
 from dspex_runtime.client.asking import QUICK_S
 from dspex_runtime.client.downs import settle
 from dspex_runtime.client.steps import Await, Steps, arun, run
@@ -28,20 +27,11 @@ from dspex_runtime.types import Change
 if TYPE_CHECKING:
     from dspex_runtime.client.session import Session
 
-__all__ = ["AsyncWatch", "Subscribed", "Watch", "known"]
+__all__ = ["AsyncWatch", "Subscribed", "Watch"]
 
 logger = logging.getLogger(__name__)
 
 KEEP: Final = 100  # as many as are kept of a parameter's history
-_WILD: Final = frozenset("*?[")
-
-
-def known(self: param_ops.Parameters, pattern: str) -> Steps[None]:
-    """Make sure that a name is one of the module's; a pattern may wait for what comes."""
-    if not isinstance(pattern, str) or not pattern:
-        raise ConfigError(f"subscribe to the name of a parameter, or to a pattern of names; got {show(pattern)}", id=self.id)
-    if _WILD.isdisjoint(pattern):
-        yield from param_ops.version(self, pattern)
 
 
 class _Changes(Subscription):

@@ -181,7 +181,8 @@ class Params(Reader, Mapping[str, Any]):
 
     def watch(self, pattern: str = "*") -> Watch:
         """Return an iterator over the changes of a parameter from now on; see `subscribe`. Ends with the runtime, or `close()`."""
-        from dspex_runtime.client.param_watch import Watch, known
+        from dspex_runtime.client.param_watch import Watch
+        from dspex_runtime.client.patterns import known
 
         run(known(self, pattern))
         return Watch(self.session, pattern, self.id)

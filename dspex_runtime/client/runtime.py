@@ -193,7 +193,8 @@ class Runtime(RuntimeCore):
 
         Args:
             pattern: "qa.temperature", "qa" for everything of a module, "qa.*", "*.temperature", "*"; the runtime's own are
-                "$shared.name". Modules and parameters that are not there yet are told of when they come.
+                "$shared.name". Modules and parameters that are not there yet are told of when they come; when nothing has a
+                name that is no pattern, a warning is logged.
             callback: Takes a `dx.Change`.
         """
         from dspex_runtime.client.param_watch import Subscribed
@@ -203,7 +204,9 @@ class Runtime(RuntimeCore):
     def watch(self, pattern: str = "*") -> Watch:
         """Return an iterator over changes of parameters from now on, of all modules; see `subscribe`."""
         from dspex_runtime.client.param_watch import Watch
+        from dspex_runtime.client.patterns import awaited
 
+        run(awaited(self.session, pattern))
         return Watch(self.session, pattern)
 
     def lock(self, key: Any, timeout: float | None = None) -> naming.Lock:

@@ -115,7 +115,7 @@ class Tables:
         if fd is None:
             raise ParameterNotFoundError(f"{id!r} has no parameters", id=id)
         brought = _Brought()
-        view = View(fd, self._codec, brought.fetch)
+        view = View(fd, self._codec, brought.fetch, id)
         if not view.valid:  # it was replaced in this moment; asked at once again the runtime may still give this one
             view.close()
             raise ParameterError(f"the parameters of {id!r} are just being replaced", id=id, hint="try again")

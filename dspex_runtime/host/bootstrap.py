@@ -180,6 +180,7 @@ def _build(assignment: Assignment, codec: Codec, parameters: Parameters, uplink:
         return None
     parameters.adopt_what_setup_added(hosted, uplink)
     parameters.give_user_state()
+    parameters.give_rest()
     return hosted
 
 

@@ -28,5 +28,5 @@ def descriptors(message: list[Any]) -> int:
 
 
 def kept_descriptors(info: Mapping[str, Any]) -> int:
-    """Return how many `[CONTROL, 0, "kept", info]` brings, with its parts: table, blobs, volatile, user."""
-    return len(info.get("blobs", ())) + sum(bool(info.get(word)) for word in ("table", "volatile", "user"))
+    """Return how many `[CONTROL, 0, "kept", info]` brings, with its parts: table, blobs, volatile, user, rest."""
+    return len(info.get("blobs", ())) + sum(bool(info.get(word)) for word in ("table", "volatile", "user", "rest"))

@@ -82,6 +82,8 @@ class Calls:
                         return
                     value = self._stream(request, entry, value)
         except ProcessEndedError as end:
+            if self.before_reply is not None:
+                self.before_reply()
             self._end(request, end.reason, end.reply)
             return
         except SystemExit as exc:
@@ -108,6 +110,8 @@ class Calls:
         except BaseException as exc:
             self.ended_outside(exc)
         else:
+            if self.before_reply is not None:
+                self.before_reply()
             if idle_s is not None:
                 self._loop.idle_after(monotonic() + idle_s)
 
@@ -251,6 +255,8 @@ class Calls:
     def ended_outside(self, exc: BaseException) -> None:
         """Something that nobody waits for (handle_continue) ended the process."""
         if isinstance(exc, ProcessEndedError):
+            if self.before_reply is not None:
+                self.before_reply()
             self._loop.end(exc.reason)
         elif isinstance(exc, SystemExit):
             self._loop.end(system_exit_reason(exc))

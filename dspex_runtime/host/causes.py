@@ -21,9 +21,14 @@ def without_own_frames(trace: TracebackType | None) -> TracebackType | None:
 
     Where it never got there (wrong arguments, a syntax error) the last frame stays: a traceback needs one to be shown.
     """
-    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN_FRAMES):
+    while trace is not None and trace.tb_next is not None and is_own_frame(trace):
         trace = trace.tb_next
     return trace
+
+
+def is_own_frame(trace: TracebackType | None) -> bool:
+    """Return whether a frame belongs to this package or to the import system."""
+    return trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN_FRAMES)
 
 
 def fault_reason(fault: dict[str, Any]) -> ExitReason:

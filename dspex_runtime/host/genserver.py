@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dspex_runtime.errors import StartError
 from dspex_runtime.exit_reason import ExitReason, own_reason
@@ -20,6 +20,9 @@ from dspex_runtime.host.mailbox import Request
 from dspex_runtime.host.status import formatted
 from dspex_runtime.host.traced import traced
 from dspex_runtime.types import Kind
+
+if TYPE_CHECKING:
+    from dspex_runtime.params.containers import Container
 
 log = logging.getLogger("dspex_runtime.server")
 
@@ -38,6 +41,7 @@ class ServerHost:
         self.state: Any = None
         self.debug: Debug | None = None
         self.continuing: Any = NOTHING  # what handle_continue is at, for the report of its end
+        self._containers: list[Container] = []  # parameters that callbacks can change in place
         self._action: tuple[Any, float | None] | None = None  # what the last callback asked for: (continue_, timeout)
         # Looked up once: an attribute of the instance set later by a callback is not a callback.
         self._handle_call = getattr(server, "handle_call", None)
@@ -57,13 +61,20 @@ class ServerHost:
         """Return the parameters declared in the class."""
         if "dspex_runtime.params.parameter" not in sys.modules:
             return []  # nobody can have declared one
-        from dspex_runtime.host.server_cells import cells_of
+        from dspex_runtime.host.server_cells import cells_of, watched
 
-        return cells_of(self.server)
+        found = cells_of(self.server)
+        self._containers = watched(found)
+        return found
+
+    @property
+    def changes_unsaid(self) -> bool:
+        """Return whether there is a list or dict to watch."""
+        return bool(self._containers)
 
     def changed(self) -> bool:
-        """Return False: a cell tells its owner itself."""
-        return False
+        """Return whether a list or dict may have been changed in place; of all else a cell tells its owner itself."""
+        return any(container.changed() for container in self._containers)
 
     @property
     def mode(self) -> str:

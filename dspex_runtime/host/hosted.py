@@ -92,8 +92,13 @@ class Hosted(Protocol):
         """Return the parameters there are now; a name keeps its holder for as long as it leads to the same place."""
         ...
 
+    @property
+    def changes_unsaid(self) -> bool:
+        """Whether `changed` is to be asked after calls. Of a server that has nothing but numbers and text it is not."""
+        ...
+
     def changed(self) -> bool:
-        """Return whether user code may have changed parameters past their cells (predictors), or which there are.
+        """Return whether user code may have changed parameters past their cells (predictors, lists), or which there are.
 
         A few microseconds; called after every call, on the thread that ran it. What it does not see (a signature edited in
         place, say) a comparison of what the holders `load` does.

@@ -41,6 +41,7 @@ def receive(info: Mapping[str, Any], fds: Sequence[int], assignment: Assignment,
     blobs = {(str(name), int(version)): take_fd() for name, version in info.get("blobs", ())}
     volatile_fd = take_fd() if info.get("volatile") else None
     user = _contents(take_fd()) if info.get("user") else None
+    rest = _contents(take_fd()) if info.get("rest") else None
     stored = {
         name: (int(version), _data(data, blobs.get((name, version))), bytes(annex))
         for name, (version, data, annex) in info.get("stored", {}).items()
@@ -53,6 +54,7 @@ def receive(info: Mapping[str, Any], fds: Sequence[int], assignment: Assignment,
         configured=info.get("configured", {}),
         facts=info.get("facts", {}),
         user=user,
+        rest=rest,
         base=assignment.base,
     )
 

@@ -13,9 +13,10 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dspex_runtime.errors import ParameterNotFoundError
+from dspex_runtime.errors import ParameterError, StartError
 from dspex_runtime.host import kept, parent
 from dspex_runtime.host.changes import Changes
+from dspex_runtime.params.constraints import without_promise
 from dspex_runtime.params.owner import Owner
 from dspex_runtime.params.segments import SegmentJournal
 from dspex_runtime.state.protocol import KEPT
@@ -53,6 +54,7 @@ class Parameters:
         self._control = control
         self._journal: SegmentJournal | None = None
         self._user: bytes | None = None
+        self._rest: bytes | None = None
         self._unused: Kept | None = None  # what is kept for a module that had no parameters when it was built
         self._hosted: Hosted | None = None
         self._mode: str | None = None
@@ -63,21 +65,24 @@ class Parameters:
         """Give what is kept, configured or else declared to a module that was built and not set up yet.
 
         Raises:
-            ParameterNotFoundError: The configuration sets what the module does not declare.
-            ConstraintViolationError: A configured value is refused.
+            StartError: The configuration sets what the module does not declare, or a value that is refused: says all of it.
         """
         declared, configured = hosted.parameters(), self._assignment.launch.params
         if not declared and configured:
             names = ", ".join(map(repr, configured))
-            raise ParameterNotFoundError(f"{self._assignment.id!r} has no parameters; its `params` set {names}")
+            raise StartError(f"it has no parameters, and its `params` set {names}")
         if not declared and not hosted.keeps_user_state:
             return
         found = self._kept(uplink)
         self._hosted, self._user = hosted, found.user
-        if declared:
-            self._own(hosted, declared, found)
-        else:
+        if not declared:
             self._unused = found
+            return
+        try:
+            self._own(hosted, declared, found)
+        except ParameterError as exc:  # whatever it is, the text is the whole story: the frames are ours
+            text = without_promise(exc)
+            raise StartError("; ".join([text, *([exc.hint] if exc.hint else [])]), id=self._assignment.id) from None
 
     def adopt_what_setup_added(self, hosted: Hosted, uplink: Uplink) -> None:
         """Do the same for parameters that the module's setup() has made: predictors, as a rule. None of them is configured."""
@@ -108,6 +113,21 @@ class Parameters:
             log.exception("the state of the last checkpoint was refused")
             self.report(f"the state of the last checkpoint was refused: {type(exc).__name__}: {exc}")
 
+    def give_rest(self) -> None:
+        """Finish what was begun when the stopped module was put back to a checkpoint: plain attributes, flags and the mode."""
+        packed, self._rest = self._rest, None
+        if packed is None or self._hosted is None:
+            return
+        try:
+            (found,) = self.codec.unpack(packed)
+            self._hosted.set_rest(found["rest"])
+            if found["mode"] is not None:
+                self._hosted.set_mode(found["mode"])
+        except Exception as exc:
+            log.exception("the checkpoint that was restored could not be given back in full")
+            self.report(f"the checkpoint that was restored could not be given back in full: {type(exc).__name__}: {exc}")
+        self.after_call()
+
     @property
     def keeps_journal(self) -> bool:
         """Whether there is somewhere to write to."""
@@ -136,8 +156,8 @@ class Parameters:
 
     @property
     def watches_calls(self) -> bool:
-        """Whether calls may change something without saying so: predictors, which ones there are, or the mode."""
-        return self.owner is not None and self._hosted is not None and not self._hosted.serial
+        """Whether calls may change something without saying so: lists, predictors, which ones there are, or the mode."""
+        return self.owner is not None and self._hosted is not None and self._hosted.changes_unsaid
 
     def after_call(self) -> None:
         """Publish what a call changed without saying so, before it is answered.
@@ -182,7 +202,9 @@ class Parameters:
         if not self._assignment.kept:
             return kept.nothing(self._assignment)
         info, fds = uplink.expect(KEPT)
-        return kept.receive(info, fds, self._assignment, self.report)
+        found = kept.receive(info, fds, self._assignment, self.report)
+        self._rest = found.rest
+        return found
 
     def _open(self, declared: Sequence[Declared], found: Kept) -> Owner:
         assignment = self._assignment

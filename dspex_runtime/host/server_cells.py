@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from dspex_runtime.host.hosted import Declared
-from dspex_runtime.params.parameter import declared
+from dspex_runtime.params.containers import Container, containers_in
+from dspex_runtime.params.parameter import Cell, declared
 
 CALLBACKS: Final = frozenset(
     {"init", "handle_call", "handle_cast", "handle_info", "handle_continue", "terminate", "code_change", "format_status"}
@@ -33,3 +35,8 @@ def cells_of(server: Any) -> list[Declared]:
         cell.begin()
         found.append(Declared(name, cell.spec, cell))
     return found
+
+
+def watched(parameters: Iterable[Declared]) -> list[Container]:
+    """Return those that a callback can change in place, to be compared after it."""
+    return containers_in(holder for _, _, holder in parameters if isinstance(holder, Cell))

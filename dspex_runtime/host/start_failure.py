@@ -8,7 +8,7 @@ from typing import Final
 from dspex_runtime.errors import StartError
 from dspex_runtime.exit_reason import ExitReason, is_abnormal
 from dspex_runtime.host.assignment import Assignment
-from dspex_runtime.host.causes import fault_reason, system_exit_reason, without_own_frames
+from dspex_runtime.host.causes import fault_reason, is_own_frame, system_exit_reason, without_own_frames
 from dspex_runtime.host.ending import exit_status
 from dspex_runtime.host.hosted import QuietStartError
 from dspex_runtime.host.reports import crash_report
@@ -29,8 +29,10 @@ def start_failed(exc: BaseException, assignment: Assignment, control: FdChannel,
     quiet = isinstance(exc, QuietStartError)
     if quiet or (isinstance(exc, StartError) and exc.reason is not None):
         exc.__traceback__ = None  # init returned: there are no frames but ours
-    elif not isinstance(exc, StartError):
+    else:
         exc.__traceback__ = without_own_frames(exc.__traceback__)
+        if isinstance(exc, StartError) and is_own_frame(exc.__traceback__):
+            exc.__traceback__ = None  # we refused it: the text is the whole story
     if not quiet and not (isinstance(exc, StartError) and exc.reason is not None and not is_abnormal(exc.reason)):
         sys.excepthook(type(exc), exc, exc.__traceback__)
     if isinstance(exc, SystemExit):

@@ -64,7 +64,7 @@ class OthersTable:
                 raise self._without()
             if self._view is not None:
                 self._view.close()
-            self._view = View(fd, self._codec, self._fetch)
+            self._view = View(fd, self._codec, self._fetch, self.id)
             return self._view
 
     def _without(self) -> ParameterNotFoundError:

@@ -85,6 +85,11 @@ class ModuleHost:
             self._parameters = ModuleParameters(self._module)
         return self._parameters.listed()
 
+    @property
+    def changes_unsaid(self) -> bool:
+        """Return True: of a dspy.Module, a call may change which parameters there are."""
+        return True
+
     def changed(self) -> bool:
         """Return whether a predictor, or which there are, may have changed."""
         return self._parameters is not None and self._parameters.changed()

@@ -6,8 +6,7 @@ Owns the holders, and the watch that says after a call whether to look again. Ne
 from __future__ import annotations
 
 import logging
-from operator import is_
-from typing import Any, Final
+from typing import Any
 
 import dspy
 
@@ -16,13 +15,9 @@ from dspex_runtime.modules.cells import DspyCell
 from dspex_runtime.modules.module import materialise
 from dspex_runtime.modules.predictors import PredictorHolder
 from dspex_runtime.modules.tree import TreeWatch, named_modules, named_parameters
-from dspex_runtime.params.spec import ParameterType
+from dspex_runtime.params.containers import Container, containers_in
 
 log = logging.getLogger("dspex_runtime.module")
-
-_CONTAINERS: Final = frozenset({ParameterType.LIST, ParameterType.DICT, ParameterType.ANY})
-# Items of a parameter's list or dict that are compared after every call, 10 ns each; of a longer one only the length.
-MOST_COMPARED: Final = 1000
 
 
 class ModuleParameters:
@@ -36,7 +31,7 @@ class ModuleParameters:
         self._root = root
         self._watch = TreeWatch(())
         self._holders: dict[str, PredictorHolder] = {}
-        self._containers: list[_Container] = []
+        self._containers: list[Container] = []
 
     def listed(self) -> list[Declared]:
         """Return the parameters there are now. Who holds a predictor holds the one that has its name now, too."""
@@ -46,18 +41,17 @@ class ModuleParameters:
         self._watch.take(modules)
         found: list[Declared] = []
         holders: dict[str, PredictorHolder] = {}
-        containers: list[_Container] = []
+        cells: list[DspyCell] = []
         for name, parameter in named_parameters(self._root, self._holders, modules=modules):
             if isinstance(parameter, DspyCell):
                 found.append(Declared(name, parameter.spec, parameter))
-                if parameter.spec.type in _CONTAINERS:
-                    containers.append(_Container(parameter))
+                cells.append(parameter)
             elif hasattr(parameter, "dump_state") and hasattr(parameter, "load_state"):
                 holder = self._holder(name, parameter)
                 if holder is not None:
                     holders[name] = holder
                     found.append(Declared(name, holder.declaration, holder))
-        self._holders, self._containers = holders, containers
+        self._holders, self._containers = holders, containers_in(cells)
         return found
 
     @property
@@ -87,33 +81,3 @@ class ModuleParameters:
             log.warning("%s is no parameter: it gives no state (%s: %s)", name, type(exc).__name__, exc)
             return None
         return holder
-
-
-class _Container:
-    """The list or dict in a cell, which user code changes in place."""
-
-    __slots__ = ("_cell", "_items", "_size", "_value")
-
-    def __init__(self, cell: DspyCell) -> None:
-        self._cell = cell
-        self._take()
-
-    def _take(self) -> None:
-        self._value = value = self._cell.value
-        self._size = len(value) if isinstance(value, list | dict) else 0
-        self._items = tuple(_items(value)) if 0 < self._size <= MOST_COMPARED else ()
-
-    def changed(self) -> bool:
-        """Return once whether items came, went or were replaced; an assignment tells everybody itself."""
-        value = self._cell.value
-        if value is not self._value:
-            self._take()
-            return False
-        if not isinstance(value, list | dict) or (len(value) == self._size and all(map(is_, _items(value), self._items))):
-            return False
-        self._take()
-        return True
-
-
-def _items(value: Any) -> Any:
-    return value.values() if isinstance(value, dict) else value

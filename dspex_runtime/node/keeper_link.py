@@ -17,8 +17,8 @@ from dspex_runtime.errors import CheckpointError, DspexError, StartError
 from dspex_runtime.node.event_loop import EventLoop, Timer
 from dspex_runtime.node.peer import PLAIN, Peer
 from dspex_runtime.osproc.keeper_client import KeeperProcess
-from dspex_runtime.state.protocol import NO_ANSWER, OFFERS
-from dspex_runtime.wire.faults import to_fault
+from dspex_runtime.state.protocol import ALARM_KEEPER, ALARM_STORE, NO_ANSWER, OFFERS
+from dspex_runtime.wire.faults import from_fault, to_fault
 from dspex_runtime.wire.messages import Message
 
 __all__ = ["ASK_TIMEOUT_S", "CLOSE_TIMEOUT_S", "READS", "TRIES_TO_OPEN", "Answer", "Facts", "KeeperLink", "Owner", "close_all"]
@@ -119,13 +119,29 @@ class KeeperLink:
 
     def _opened(self, value: Any, fault: Facts | None, _fds: list[int]) -> None:
         if fault is not None:
-            return  # it died; another one is on its way
+            self._refused(fault)
+            return
         again, self._is_open, self._was_open, self._failures = self._was_open, True, True, 0
-        self._open_args = {**self._open_args, "fresh": False}
+        if again:
+            self._owner.keeper_tells({"type": "alarm_cleared", "alarm": ALARM_KEEPER})
+        self._open_args = {**self._open_args, "fresh": False, "again": True}
         self._owner.keeper_opened(value, again=again)
         waiting, self._waiting = self._waiting, deque()
         for action in waiting:
             action()
+
+    def _refused(self, fault: Facts) -> None:
+        if self._peer is None:
+            return  # it died; another one is on its way
+        error = from_fault(fault, codec=PLAIN)
+        if self._was_open:
+            self._peer.close(CheckpointError(f"it cannot open the store: {error}"))  # the next one may do better
+            return
+        if not isinstance(error, StartError):
+            text = f"what is kept in {self._open_args['state_dir']} cannot be read: {error}"
+            error = StartError(text, hint="name another state_dir; --fresh discards what is there")
+        self._closing = True
+        self._owner.keeper_failed(error)
 
     def _lost(self, _peer: Peer, error: Exception | None) -> None:
         process, self._process, self._peer, self._is_open = self._process, None, None, False
@@ -138,6 +154,11 @@ class KeeperLink:
         if not self._closing:
             delay_s = self._again_later()
             self._report("keeper_lost", pid=process.pid, again_in_s=delay_s)
+            why = str(error) if error is not None else "it ended"
+            text = f"what is kept can be neither read nor written until there is another keeper (pid {process.pid} is gone: {why})"
+            self._owner.keeper_tells({"type": "alarm_set", "alarm": ALARM_KEEPER, "description": text})
+            # What the next one finds wrong, it says itself; what this one found, nobody would ever take back.
+            self._owner.keeper_tells({"type": "alarm_cleared", "alarm": ALARM_STORE})
         for question in questions.values():
             self._forsake(question)
         if self._closing:

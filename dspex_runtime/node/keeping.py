@@ -65,6 +65,7 @@ class Keeping:
         self._holdings = Holdings(room)
         self._noted: dict[str, Facts] = {}  #: by id: restarts, last exit, metrics: the newest, whoever keeps them
         self._configured: dict[str, Mapping[str, Any]] = {}
+        self._earlier: set[str] = set()  #: whose next start has to be told: there may be a configuration, or a restore
 
     @property
     def pid(self) -> int | None:
@@ -101,6 +102,8 @@ class Keeping:
         """Know what the store has; give a keeper that took another one's place what only that had."""
         self.opened = True
         self._ids.update(found["kept"])
+        if not again:
+            self._earlier.update(found["kept"])
         for id, facts in found["ids"].items():
             self._noted[id] = {**facts, **self._noted.get(id, {})}
         if again:
@@ -179,6 +182,11 @@ class Keeping:
         """Something of an id is kept from now on: a checkpoint."""
         self._ids.add(id)
 
+    def restored(self, id: str) -> None:
+        """A stopped module was put back to a checkpoint: the keeper has to hear when it has taken that over."""
+        self._ids.add(id)
+        self._earlier.add(id)
+
     def forget(self, id: str) -> None:
         """Keep nothing of an id any more."""
         if id not in self._ids and id not in self._noted:
@@ -187,6 +195,7 @@ class Keeping:
         self._holdings.forget(id)
         self._noted.pop(id, None)
         self._configured.pop(id, None)
+        self._earlier.discard(id)
         self._link.ask("drop", {"id": id}, _dropped, timeout_s=None, is_asked_again=True)
 
     # -- reading ----------------------------------------------------------------------------------------------------
@@ -248,7 +257,8 @@ class Keeping:
     def ready(self, process: ModuleProcess) -> None:
         """A process has taken over its configured values."""
         values = process.launch.params
-        if values or self._configured.get(process.id):
+        if values or self._configured.get(process.id) or process.id in self._earlier:
+            self._earlier.discard(process.id)
             self._configured[process.id] = values
             self.tell("configured", {"id": process.id, "values": dict(values)})
 

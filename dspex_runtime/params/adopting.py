@@ -5,6 +5,9 @@
     configured otherwise than kept   the configuration, as a set ("yaml")
     not kept                         the configuration, else what the module itself has
 
+Versions only grow: what takes the place of an older one is written down, though nobody set it, so that the store has no other
+one. What is kept and not declared is withdrawn from readers, and kept in the table for an incarnation that declares it again.
+
 What is kept and no longer legal is reported and dropped. What is configured and not legal is an error: somebody can mend it.
 """
 
@@ -14,10 +17,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from dspex_runtime.errors import ConstraintViolationError, DspexError, ParameterNotFoundError
+from dspex_runtime.errors import ConstraintViolationError, DspexError, ParameterError
 from dspex_runtime.params import layout
 from dspex_runtime.params.coder import Coder, Encoded
+from dspex_runtime.params.constraints import without_promise
 from dspex_runtime.params.ledger import Ledger, Owned, Write
+from dspex_runtime.params.missing import no_parameter
 from dspex_runtime.params.publisher import Publisher
 from dspex_runtime.params.records import SET
 from dspex_runtime.params.sources import Found
@@ -71,12 +76,7 @@ class Adoption:
         """Raise ParameterNotFoundError if the configuration sets what is not declared."""
         unknown = sorted(self._configured.keys() - declared.keys())
         if unknown:
-            names = ", ".join(sorted(declared)) or "none"
-            raise ParameterNotFoundError(
-                f"{self._id!r} has no parameter {unknown[0]!r}, which its `params` set; it has {names}",
-                name=unknown[0],
-                id=self._id,
-            )
+            raise no_parameter(unknown[0], declared, self._id, but=", which its `params` set")
 
     def adopt(self, owned: Owned) -> Write | None:
         """Give a parameter its value; return the set that the configuration makes of it, which is still to be committed.
@@ -98,34 +98,49 @@ class Adoption:
             else:
                 owned.holder.store(setting.value)
                 self._ledger.begin(owned, setting.data, CONFIGURED)
+            self._forget_kept_back(owned.name)
             return None
-        if setting is None or not setting.is_new or setting.data == found.data:
+        self._forget_kept_back(owned.name)
+        if setting is None or setting.data == found.data or (_was_set(found) and not setting.is_new):
             return None
         return Write(owned, setting.value, setting.data, None)
 
     def note_removed(self, name: str, version: int) -> None:
         """Remember that a name was taken away: what is declared under it later begins with a higher version."""
-        self._found[name] = Found(version, None, b"")
+        self._found[name] = found = Found(version, None, b"")
+        self._keep_back(name, found)
 
     def withdraw_rest(self) -> None:
         """Take away from readers what is kept and not declared; should it be declared later, its value is still here."""
         for name, found in self._found.items():
+            self._keep_back(name, found)
             if self._publisher.has(name):
                 self._publisher.remove(name)
                 self._found[name] = replace(found, is_published=False)
+
+    def _forget_kept_back(self, name: str) -> None:
+        hidden = layout.withdrawn_name(name)
+        if self._publisher.has(hidden):
+            self._publisher.remove(hidden)
+
+    def _keep_back(self, name: str, found: Found) -> None:
+        data = None if found.data is None else bytes(found.data)
+        try:
+            self._publisher.note(layout.withdrawn_name(name), self._coder.encode([found.version, data, found.annex]))
+        except (ParameterError, OSError) as exc:
+            self._report(f"what is kept of {name} may be lost when the module ends, as nobody declares it: {exc}")
 
     def _take(self, owned: Owned, found: Found, setting: Setting | None, initial: Encoded) -> bool:
         """Adopt what is kept; False when it is not to be, or cannot be used."""
         if found.data is None:
             return False
         annex = found.read_annex()
-        was_set = annex.who not in (DEFAULT, CONFIGURED)
-        if not was_set and setting is None and found.data != initial:
+        if not _was_set(found) and setting is None and found.data != initial:
             return False
         try:
             owned.holder.store(self._coder.again(owned.name, owned.spec, found.data))
         except Exception as exc:  # of another class, of older limits, or a user's check that fails
-            self._report(f"{owned.name}: the kept version {found.version} cannot be used and is dropped: {exc}")
+            self._report(f"{owned.name}: the kept version {found.version} cannot be used and is dropped: {without_promise(exc)}")
             return False
         owned.created_at, owned.grad = annex.created_at, annex.grad
         owned.version = found.version
@@ -135,8 +150,10 @@ class Adoption:
             blob = self._publisher.prepare(found.data, found.annex)
             self._publisher.publish(owned.name, owned.version, found.data, found.annex, blob)
         owned.assigned = max(owned.assigned, owned.version)
-        if not was_set or owned.version != found.version:
+        if owned.version != found.version or (owned.version == 1 and not _was_set(found)):
             owned.first = [SET, owned.name, owned.version, annex.when, annex.who, found.data, found.annex, False]
+        if owned.version != found.version:
+            self._ledger.write_down_first(owned)
         return True
 
     def _setting(self, owned: Owned) -> Setting | None:
@@ -158,3 +175,7 @@ class Adoption:
             return self._coder.accept(owned.name, owned.spec, self._coder.decode(before), was_checked=True)[1] != data
         except DspexError:
             return True
+
+
+def _was_set(found: Found) -> bool:
+    return found.read_annex().who not in (DEFAULT, CONFIGURED)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from dspex_runtime.errors import ConstraintViolationError, ParameterError, UnserialisableError
 from dspex_runtime.params import values
-from dspex_runtime.params.constraints import check, refusal
+from dspex_runtime.params.constraints import check, refusal, whose
 from dspex_runtime.params.spec import ParameterSpec, ParameterType
 from dspex_runtime.wire.codec import Codec
 
@@ -59,13 +59,12 @@ class Coder:
             value = check(spec, value, name=name)
             data = values.encode(self._codec, value)
         except ConstraintViolationError as exc:
-            exc.id = self._id
+            whose(exc, self._id)
             raise
         except UnserialisableError as exc:
-            expected = f"a value that another process can read; {exc.path or 'this one'} is none"
-            error = refusal(name, "type", "plain data", value, expected)
-            error.id = self._id
-            raise error from exc
+            part = (exc.path or "").removeprefix("message[0]")
+            expected = "a value that another process can read" + (f"; {name}{part} is none" if part else "")
+            raise whose(refusal(name, "type", "plain data", value, expected), self._id) from exc
         if spec.type in _SHARED_OBJECTS and type(value) not in _CONSTANTS:
             value = self.decode(data)
         return value, data

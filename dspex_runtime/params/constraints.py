@@ -14,13 +14,16 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.errors import ConstraintViolationError
+from dspex_runtime.params.missing import of
 from dspex_runtime.params.spec import Constraint, Limit, ParameterSpec, ParameterType
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["check", "refusal", "shown"]
+__all__ = ["check", "refusal", "shown", "whose", "without_promise"]
 
+_MUST_BE: Final = " must be "
+_PROMISE: Final = ". Nothing was changed"
 _NUMBER_KINDS: Final = "biuf"  # of arrays: what can be compared, stepped and mapped without a copy
 _SHORT: Final = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 100
@@ -59,12 +62,28 @@ def refusal(name: str, constraint: str, limit: Any, value: Any, expected: str, *
     came = shown(value)
     plain = value if type(value) in (int, float, bool) or (type(value) is str and len(value) <= 100) else came
     return ConstraintViolationError(
-        f"{name}{where} must be {expected}; got {came} ({type(value).__name__}). Nothing was changed",
+        f"{name}{where}{_MUST_BE}{expected}; got {came} ({type(value).__name__}){_PROMISE}",
         name=name,
         constraint=constraint,
         limit=limit,
         value=plain,
     )
+
+
+def whose(error: ConstraintViolationError, id: str) -> ConstraintViolationError:
+    """Return the error with the id of the module whose parameter it was, in its text too. Once."""
+    if error.id is None:
+        error.id = id
+        name, must_be, rest = error.message.partition(_MUST_BE)
+        if must_be:  # else it is one of the user's own
+            error.message = f"{name}{of(id)}{must_be}{rest}"
+            error.args = (error.message,)
+    return error
+
+
+def without_promise(error: Exception) -> str:
+    """Return the text of an error where there is nothing that could have been changed: at a start."""
+    return str(error).removesuffix(_PROMISE)
 
 
 def shown(value: Any) -> str:

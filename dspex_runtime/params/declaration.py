@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dspex_runtime.errors import ConstraintViolationError
-from dspex_runtime.params.constraints import check, shown
+from dspex_runtime.params.constraints import check, shown, without_promise
 from dspex_runtime.params.spec import Constraint, Limit, ParameterSpec, ParameterType
 from dspex_runtime.types import Durability
 
@@ -220,7 +220,7 @@ def _with_default(spec: ParameterSpec, default: Any) -> ParameterSpec:
         return replace(spec, default=check(spec, default, name="default"))
     except ConstraintViolationError as exc:
         if given:
-            raise ValueError(str(exc).removesuffix(". Nothing was changed")) from exc
+            raise ValueError(without_promise(exc)) from exc
         made_up = f"{shown(default)}, what it would have without, is refused by {exc.constraint}"
         raise ValueError(f"it needs a default: {made_up}") from None
 

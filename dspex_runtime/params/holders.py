@@ -71,6 +71,7 @@ class Kept:
         configured: Encoded values of the configuration that were last taken over.
         facts: Of the module: mode and others.
         user: The user's own state, packed.
+        rest: What else the module was put back to while it was stopped, packed.
         base: Metrics that are carried on.
     """
 
@@ -81,4 +82,5 @@ class Kept:
     configured: Mapping[str, bytes] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     user: bytes | None = None
+    rest: bytes | None = None
     base: Mapping[str, Any] = field(default_factory=dict)

@@ -37,8 +37,8 @@ and loads WORD again. Where stores become visible out of order (arm64) the check
 Values of up to INLINE_MAX bytes, annex included, lie in their area. Larger ones are EXTERNAL: their bytes are in a sealed
 memfd per name and version (see blob), and the table says which memfd that is, so that no other one is taken for it.
 
-Names that begin with NUL are hidden: META + name (what is known about a parameter) and FACTS (about the module), both
-published like any other value. The annex is packed by `values.Annex`.
+Names that begin with NUL are hidden: META + name (what is known about a parameter), FACTS (about the module) and WITHDRAWN + name
+(version, data and annex of what no class declares now), published like any other value. The annex is packed by `values.Annex`.
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ __all__ = [
     "AREA", "BLOBS", "CHECK", "COPIES", "COPY_WORDS", "EMPTY", "EPOCH", "EXTENTS", "EXTERNAL", "FACTS", "FIRST_EXTENT_SLOTS",
     "HEADER_BYTES", "INLINE", "INLINE_MAX", "JOURNAL", "LAST", "LAYOUT", "LAYOUT_VERSION", "LEASE", "LENGTHS", "LOW", "MAGIC",
     "MAGIC_WORD", "MAX_EXTENTS", "MAX_SLOTS", "MAX_VERSION", "META", "NAME", "NAME_CRC", "NAME_MAX", "N_SLOTS", "POISON",
-    "SEQUENCE", "SLOT_BYTES", "SLOT_WORDS", "UNIT", "VERSION", "WORD", "aligned", "area_place", "area_word", "capacity_shift",
-    "checksum", "extent_bytes", "extent_of", "fits_inline", "is_hidden", "meta_name", "name_place", "name_word",
+    "SEQUENCE", "SLOT_BYTES", "SLOT_WORDS", "UNIT", "VERSION", "WITHDRAWN", "WORD", "aligned", "area_place", "area_word",
+    "capacity_shift", "checksum", "extent_bytes", "extent_of", "fits_inline", "is_hidden", "meta_name", "name_place", "name_word",
+    "withdrawn_name",
 ]  # fmt: skip
 
 MAGIC_WORD: Final = int.from_bytes(b"dspexprm", "little")
@@ -100,6 +101,7 @@ NAME_MAX: Final = 4096  # bytes of UTF-8
 
 META: Final = "\0meta\0"
 FACTS: Final = "\0facts"
+WITHDRAWN: Final = "\0withdrawn\0"
 
 _IDENTITY: Final = Struct("=QQQQ")
 
@@ -107,6 +109,11 @@ _IDENTITY: Final = Struct("=QQQQ")
 def meta_name(name: str) -> str:
     """Return the name of the hidden slot that tells about a parameter."""
     return META + name
+
+
+def withdrawn_name(name: str) -> str:
+    """Return the hidden name of what is kept of a name that nobody declares now."""
+    return WITHDRAWN + name
 
 
 def is_hidden(name: str) -> bool:

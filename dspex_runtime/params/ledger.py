@@ -43,7 +43,7 @@ class Owned:
         version: That readers see.
         assigned: Highest version that any journal may have, also of a write that failed; never used again.
         grad: The accumulated gradient, encoded.
-        first: Payload of a version that is published and in no journal, as nobody set it: written with the first set.
+        first: Payload of a version that is published and in no journal, as nobody set it: written with the first set at the latest.
         turn: Of a durable one: its own writes wait for the disk one after the other, those of other names together.
         is_gone: It was taken away.
     """
@@ -184,13 +184,29 @@ class Ledger:
                 return self._publish(writes, now, who, position)
 
     def begin(self, owned: Owned, data: bytes | memoryview, who: str) -> None:
-        """Publish a value that nobody set. It gets into a journal together with the first one that somebody sets."""
+        """Publish a value that nobody set.
+
+        It gets into a journal together with the first one that somebody sets; but at once where there were versions before it.
+        """
         with self.lock:
             write, now = Write(owned, None, data, None), time.time()
             self._number(write, now, who)
             self._publisher.publish(owned.name, write.version, data, write.annex, write.blob)
             owned.version = owned.assigned = write.version
             owned.first = _payload(write, now, who)
+            if write.version > 1:
+                self.write_down_first(owned)
+
+    def write_down_first(self, owned: Owned) -> None:
+        """Write the version down that nobody set, if it is to be on the disk. A journal that cannot take it is reported."""
+        if owned.first is None or not self._is_on_disk(owned):
+            return
+        try:
+            self._append([owned.first], [])
+        except ParameterError as exc:
+            self._hooks.report(f"{owned.name} has version {owned.version} as long as the runtime lasts: {exc}")
+        else:
+            owned.first = None
 
     def remove(self, owned: Owned, who: str) -> None:
         """Take a parameter away, from readers and from the next incarnation.

@@ -9,20 +9,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
-from dspex_runtime.errors import ParameterError, ParameterNotFoundError
+from dspex_runtime.errors import ConfigError, ConstraintViolationError, ParameterError
 from dspex_runtime.params import layout
 from dspex_runtime.params.adopting import CONFIGURED, Adoption
 from dspex_runtime.params.cell import no_gradient
 from dspex_runtime.params.coder import Coder
+from dspex_runtime.params.constraints import shown, whose
 from dspex_runtime.params.gradient import step
 from dspex_runtime.params.holders import Box as Box
 from dspex_runtime.params.holders import Holder as Holder
 from dspex_runtime.params.holders import Hooks as Hooks
 from dspex_runtime.params.holders import Kept as Kept
 from dspex_runtime.params.ledger import CONFLICT, Ledger, Owned, Write
+from dspex_runtime.params.missing import no_parameter
 from dspex_runtime.params.publisher import Publisher
 from dspex_runtime.params.records import FACTS
 from dspex_runtime.params.segments import SegmentJournal
@@ -203,10 +204,15 @@ class Owner:
             ParameterNotFoundError: There is none of that name.
             ConstraintViolationError: The value is refused; nothing was changed.
             ParameterError: It is of another version (`code` is "conflict"), or cannot be written ("journal"); nothing was changed.
+            ConfigError: `expect` is no version.
 
         Cost: 10 us for a number, 8 us of durability memory.
         """
         owned = self._find(name)
+        if expect is not None and type(expect) is not int:
+            raise ConfigError(
+                f"expect is the version that is to be replaced, an int; got {shown(expect)} ({type(expect).__name__})"
+            )
         value, data = self._coder.accept(name, owned.spec, value)
         return self._ledger.commit_one(Write(owned, value, data, expect=expect), who)
 
@@ -233,7 +239,11 @@ class Owner:
         while True:
             with self._ledger.lock:
                 version, value, grad = owned.version, owned.holder.load(), self._coder.grad(owned.grad)
-            value, grad = step(value, grad, gradient, spec.learning_rate, spec.momentum, name=name)
+            try:
+                value, grad = step(value, grad, gradient, spec.learning_rate, spec.momentum, name=name)
+            except ConstraintViolationError as exc:
+                whose(exc, self._id)
+                raise
             value, data = self._coder.accept(name, spec, value)
             try:
                 write = Write(owned, value, data, bytes(self._coder.encode(grad)), version)
@@ -282,6 +292,7 @@ class Owner:
         Raises:
             ConstraintViolationError: A value is refused by today's constraints; nothing was changed.
             ParameterError: A value cannot be read, or as `set`; nothing was changed.
+            CheckpointError: It has parameters, and this module none of them; nothing was changed.
         """
         return self._snapshots.restore(image, who)
 
@@ -329,16 +340,7 @@ class Owner:
         try:
             return self._owned[name]
         except (KeyError, TypeError):
-            raise self._not_found(name) from None
-
-    def _not_found(self, name: Any) -> ParameterNotFoundError:
-        close = get_close_matches(name, self._owned, n=1) if isinstance(name, str) else []
-        return ParameterNotFoundError(
-            f"{self._id!r} has no parameter {name!r:.200}; it has {', '.join(sorted(self._owned)) or 'none':.1000}",
-            name=str(name)[:200],
-            id=self._id,
-            hint=f"did you mean {close[0]!r}?" if close else None,
-        )
+            raise no_parameter(name, self._owned, self._id) from None
 
     def _bind(self, owned: Owned) -> None:
         bind = getattr(owned.holder, "bind", None)

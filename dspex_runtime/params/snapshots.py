@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from dspex_runtime.errors import ConstraintViolationError, DspexError, ParameterError
+from dspex_runtime.errors import CheckpointError, ConstraintViolationError, DspexError, ParameterError
 from dspex_runtime.params.coder import Coder, Encoded
 from dspex_runtime.params.holders import Hooks
 from dspex_runtime.params.ledger import CONFLICT, Ledger, Owned, Write
@@ -82,7 +82,16 @@ class Snapshots:
         """Set what is in an image, all or none; return what was different.
 
         A name that is not declared any more is reported; one that the image does not have stays as it is.
+
+        Raises:
+            CheckpointError: None of its names is declared: it is of another module.
         """
+        if image and not image.keys() & self._owned.keys():
+            names, ours = (", ".join(sorted(each)[:20]) for each in (image, self._owned))
+            raise CheckpointError(
+                f"the checkpoint has the parameters {names}; {self._id!r} has none of them, but {ours}. Nothing was restored",
+                id=self._id,
+            )
         self._publish_all()
         writes = []
         for name, (_, data, packed) in image.items():
@@ -131,5 +140,7 @@ class Snapshots:
 def _may_have_changed(owned: Owned, *, full: bool) -> bool:
     if owned.spec.type not in _CHANGEABLE:
         return False
+    if owned.spec.custom is None and owned.spec.custom_name is not None:
+        return False  # its module's object is not in this process
     changed = getattr(owned.holder, "changed", None)
     return full or changed is None or bool(changed())

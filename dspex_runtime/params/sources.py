@@ -83,6 +83,10 @@ def gather(
         published = _published(publisher, name, report)
         if name not in found or published.version >= found[name].version:
             found[name] = published
+    for name in publisher.table.withdrawn():
+        kept_back = _withdrawn(publisher, name, codec, report)
+        if kept_back is not None and (name not in found or kept_back.version > found[name].version):
+            found[name] = kept_back
     facts.update(_facts(publisher, codec, report))
     position = publisher.table.journal_position
     payloads = []
@@ -124,6 +128,18 @@ def _published(publisher: Publisher, name: str, report: Report) -> Found:
         report(f"the kept value of {name!r} cannot be read: {exc}")
     # A blob that is not there may still be in the store, under the same version.
     return Found(publisher.version(name) - 1, None, b"")
+
+
+def _withdrawn(publisher: Publisher, name: str, codec: Codec, report: Report) -> Found | None:
+    try:
+        published = publisher.read(layout.withdrawn_name(name))
+        if published is None:
+            return None
+        version, data, annex = decode(codec, published[1])
+        return Found(version, data, annex)
+    except (ParameterError, ProtocolError, TypeError, ValueError) as exc:
+        report(f"what is kept of {name!r}, which was not declared any more, cannot be read: {exc}")
+        return None
 
 
 def _facts(publisher: Publisher, codec: Codec, report: Report) -> dict[str, Any]:

@@ -129,9 +129,11 @@ class Table:
 
     def names(self) -> list[str]:
         """Return the names that have a published value, sorted; hidden ones not included."""
-        words = self._memory.words
-        nothing = (layout.EMPTY, layout.POISON)
-        return sorted(name for name, slot in self._slots.items() if words[slot] not in nothing and not layout.is_hidden(name))
+        return sorted(name for name in self._published() if not layout.is_hidden(name))
+
+    def withdrawn(self) -> list[str]:
+        """Return the names of which something is kept and nothing published (`layout.WITHDRAWN`), sorted."""
+        return sorted(name.removeprefix(layout.WITHDRAWN) for name in self._published() if name.startswith(layout.WITHDRAWN))
 
     def slot(self, name: str) -> int | None:
         """Return the slot of a name, also of a removed one."""
@@ -234,6 +236,10 @@ class Table:
         """Unmap and close. Idempotent."""
         self._memory.close()
         self._incarnation = None
+
+    def _published(self) -> list[str]:
+        words = self._memory.words
+        return [name for name, slot in self._slots.items() if words[slot] not in (layout.EMPTY, layout.POISON)]
 
     def _check_lease(self) -> None:
         if self.fd < 0:

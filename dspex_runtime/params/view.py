@@ -18,6 +18,7 @@ from dspex_runtime.errors import ParameterError, ParameterNotFoundError
 from dspex_runtime.params import layout, slots
 from dspex_runtime.params.blob import Blob
 from dspex_runtime.params.memory import Memory
+from dspex_runtime.params.missing import no_parameter
 from dspex_runtime.params.values import Annex, decode, is_immutable
 from dspex_runtime.wire.codec import Codec
 
@@ -74,14 +75,16 @@ class View:
         fd: Of the table; taken over, also when this raises. One that cannot write is enough.
         codec: Decodes the values.
         fetch_blob: Name and version to a descriptor of its blob, which is taken over; None when that version is superseded.
+        id: Whose table it is, for errors.
 
     Raises:
         ParameterError: It is no table, or has another layout.
     """
 
-    __slots__ = ("_codec", "_fetch", "_held", "_memory", "_quick", "_slots", "_words")
+    __slots__ = ("_codec", "_fetch", "_held", "_id", "_memory", "_quick", "_slots", "_words")
 
-    def __init__(self, fd: int, codec: Codec, fetch_blob: FetchBlob) -> None:
+    def __init__(self, fd: int, codec: Codec, fetch_blob: FetchBlob, id: str | None = None) -> None:
+        self._id = id
         self._codec = codec
         self._fetch = fetch_blob
         self._slots: dict[str, int] = {}
@@ -248,12 +251,7 @@ class View:
 
     def _not_found(self, name: str) -> ParameterNotFoundError:
         """Return the error for a name without a value, unless the whole table is gone, which is raised."""
-        from difflib import get_close_matches  # 2 ms to import, for an error
-
-        close = get_close_matches(name, self.names(), n=1)
-        return ParameterNotFoundError(
-            f"there is no parameter {name!r}", name=name, hint=f"did you mean {close[0]!r}?" if close else None
-        )
+        return no_parameter(name, self.names(), self._id)
 
 
 def _map_blob(fd: int, inode: int) -> tuple[memoryview, bytes] | None:

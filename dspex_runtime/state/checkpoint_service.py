@@ -13,11 +13,11 @@ from typing import Any, TypeAlias
 from dspex_runtime.state.access import Access
 from dspex_runtime.state.checkpoints import Checkpoints, from_file, to_file
 from dspex_runtime.state.health import Health
-from dspex_runtime.state.store import Store
+from dspex_runtime.state.store import Store, packed
 from dspex_runtime.state.vault import Vault, memfd
 from dspex_runtime.types import CheckpointInfo
 
-__all__ = ["Answer", "Args", "CheckpointService", "contents", "operations_of"]
+__all__ = ["Answer", "Args", "CheckpointService", "contents", "operations_of", "packed_rest"]
 
 Args: TypeAlias = dict[str, Any]
 Answer: TypeAlias = tuple[Any, list[int]]  # (value, descriptors, which are whoever's that sends it)
@@ -52,6 +52,7 @@ class CheckpointService:
             return CheckpointInfo(id, number, read.when, kind, len(data), read.version)
 
         info = self._access.run(add)
+        self._access.check_in_place()
         self._vault.take_user(id, read.user)
         self._health.well()
         return asdict(info)
@@ -83,7 +84,11 @@ class CheckpointService:
     def op_restored(self, args: Args, _fds: list[int]) -> Answer:
         """A module is what one says again: what its next incarnation gets must be that, so it is the newest from now on."""
         _, data = self._access.run(lambda _, rows: rows.get(args["id"], args["number"]))
-        return self._add(args["id"], data, "restored", args["keep"]), []
+        info = self._add(args["id"], data, "restored", args["keep"])
+        if args.get("was_stopped"):  # its next incarnation does with it what a running one does at once
+            self._access.run(lambda store, _: store.set_unapplied(args["id"], info["number"]))
+            self._vault.take_rest(args["id"], packed_rest(data))
+        return info, []
 
     def op_prune(self, args: Args, _fds: list[int]) -> Answer:
         """Forget some."""
@@ -94,6 +99,14 @@ class CheckpointService:
                 return rows.prune(args["id"], keep=keep, numbers=numbers)
 
         return self._access.run(prune), []
+
+
+def packed_rest(data: bytes) -> bytes:
+    """Return what an image has beside parameters and the user's state, as it is kept for the next incarnation."""
+    from dspex_runtime.params import image
+
+    read = image.decode(data)
+    return packed({"rest": dict(read.rest), "mode": read.facts.get("mode")})
 
 
 def contents(fd: int) -> bytes:

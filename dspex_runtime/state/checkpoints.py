@@ -50,7 +50,7 @@ class Checkpoints:
     def infos(self, id: str) -> list[CheckpointInfo]:
         """Return them, newest first."""
         rows = self._db.execute(f"SELECT {_COLUMNS} FROM checkpoints WHERE id = ? ORDER BY number DESC", (id,))  # noqa: S608
-        return [CheckpointInfo(id, *row) for row in rows]
+        return [CheckpointInfo(id, *row) for row in rows.fetchall()]
 
     def get(self, id: str, number: int | None = None) -> tuple[CheckpointInfo, bytes]:
         """Return one that proves; without a number the newest that does: those above it are reported and left out.

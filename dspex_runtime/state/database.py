@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from dspex_runtime.state.layout import SIDES
-from dspex_runtime.state.migrations import TABLES, migrate, version_of
+from dspex_runtime.state.migrations import SCHEMA_VERSION, TABLES, check_ours, migrate
 
-__all__ = ["checkpoint_wal", "connect", "is_corrupt", "open_database", "rescue"]
+__all__ = ["checkpoint_wal", "connect", "is_corrupt", "open_database", "open_to_read", "rescue"]
 
 BUSY_S: Final = 5.0  # another process that looks at the file: a backup, a curious user
+LOG_KEPT_BYTES: Final = 64 * 2**20  # a log that was larger is cut to this when it begins anew
 CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 Report = Callable[[str], None]
@@ -28,6 +29,7 @@ def open_database(path: Path, report: Report) -> sqlite3.Connection:
 
     Raises:
         NewerSchemaError: It is of a later version, and left as it is.
+        ForeignDatabaseError: It is some other program's, and left as it is.
         sqlite3.Error: It cannot be opened: disk full, read-only, locked.
     """
     try:
@@ -70,9 +72,35 @@ def connect(path: Path) -> sqlite3.Connection:
     """Return a connection in WAL mode: commits are on the disk when they return, and the log is somebody else's to move."""
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
-        version_of(connection)  # first: a mode is written into the file
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0", "cache_size = -2048"):
+        check_ours(connection)  # first: a mode is written into the file
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "wal_autocheckpoint = 0",
+            f"journal_size_limit = {LOG_KEPT_BYTES}",
+            "cache_size = -2048",
+        ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Return a connection that needs no space on the disk and cannot write; nobody else has the file open meanwhile.
+
+    Raises:
+        DspexError: It is not ours, or of another version.
+        sqlite3.Error: It cannot be read, either.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # before anything is read: the index of the log is in memory then
+        connection.execute("PRAGMA query_only = 1")
+        if check_ours(connection) != SCHEMA_VERSION:
+            raise sqlite3.OperationalError("it is of an earlier version, and cannot be written")
     except BaseException:
         connection.close()
         raise

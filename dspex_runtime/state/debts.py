@@ -45,6 +45,10 @@ class Debts:
         """Owe a journal."""
         self._folds[id] = None
 
+    def owes_fold(self, id: str) -> bool:
+        """Return whether a journal is still owed."""
+        return id in self._folds
+
     def drop(self, id: str) -> None:
         """Owe nothing of an id any more."""
         for owed in (self._notes, self._configured, self._folds):

@@ -8,6 +8,7 @@ parameters that have no living module by a third. Ends with its socket, and with
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import signal
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Keeper", "main"]
 
+log = logging.getLogger(__name__)
+
 BRINGS: Final = {"table": 1, "blob": 1, "volatile": 1, "checkpoint": 1, "import": 1}  # operations with descriptors
 LAST_WORK_S: Final = 5.0  # what is still to be done when the runtime is gone has so long
 
@@ -50,7 +53,8 @@ class Keeper:
         self._channel = channel
         self._codec = Codec()
         self._vault = Vault()
-        self._service = Service(self._vault, Health(self._tell))
+        self._health = Health(self._tell)
+        self._service = Service(self._vault, self._health)
         self._writing: Writing | None = None  #: its imports are a quarter of this process: made when something is to be written
         self._opened: Args = {}
         self._disk = Worker("disk", self._settle)
@@ -102,10 +106,11 @@ class Keeper:
         match op:
             case "open":
                 self._opened = args
-                self._wal = WalMover(Path(args["state_dir"]) / NAME)
+                self._wal = WalMover(Path(args["state_dir"]) / NAME, self._health)
             case "configured":
                 args["data"] = self._service.encoded(args.pop("values"))
                 self._vault.of(args["id"]).configured = args["data"]
+                self._vault.take_rest(args["id"], None)  # it runs: what it was put back to is in it
             case "ended":
                 held = self._vault.find(args["id"])
                 if held is not None and held.incarnation == args["incarnation"]:
@@ -129,10 +134,11 @@ class Keeper:
                 os.close(fd)
 
     def _settle(self) -> float | None:
-        again_s = self._service.settle()
-        if self._wal is not None:
-            self._wal.look()
-        return again_s
+        try:
+            return self._service.settle()
+        finally:
+            if self._wal is not None:
+                self._wal.look()
 
     # -- answers ----------------------------------------------------------------------------------------------------
 
@@ -155,7 +161,9 @@ class Keeper:
             self._refuse(number, exc)
 
     def _refuse(self, number: int, exc: Exception) -> None:
-        if number != NO_ANSWER:
+        if number == NO_ANSWER:
+            log.error("what nobody waits for failed: %s", exc)
+        else:
             self._send([number, "error", to_fault(exc, id=getattr(exc, "id", None), incarnation=None, codec=self._codec)])
 
     def _tell(self, facts: dict[str, Any], fd: int | None = None) -> None:
@@ -256,10 +264,12 @@ class Keeper:
         return value
 
     def _close(self, number: int) -> None:
-        self._end_writing()
-        self._carry_out(number, partial(self._service.handle, "close"), {}, [])
-        self._closing = True
-        self._channel.close()  # wakes the main thread
+        try:
+            self._end_writing()
+            self._carry_out(number, partial(self._service.handle, "close"), {}, [])
+        finally:
+            self._closing = True
+            self._channel.close()  # wakes the main thread
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from dspex_runtime.errors import CheckpointError, ParameterError
+from dspex_runtime.errors import CheckpointError, DspexError, ParameterError
 from dspex_runtime.state.access import Access
+from dspex_runtime.state.checkpoint_service import packed_rest
 from dspex_runtime.state.health import Health
-from dspex_runtime.state.store import Store, StoredValue
+from dspex_runtime.state.store import Store, StoredValue, Version, packed
 from dspex_runtime.state.vault import Vault
 from dspex_runtime.wire.codec import Codec
 
 if TYPE_CHECKING:
     from dspex_runtime.params.image import Image
+    from dspex_runtime.params.view import View
 
 __all__ = ["BLOB_FROM_BYTES", "Loader"]
 
@@ -37,10 +39,11 @@ class Loader:
             return
         from dspex_runtime.params.blob import Blob
 
-        facts, configured, parameters = self._access.run(
-            lambda store, _: (store.facts(id), store.configured(id), store.parameters(id))
+        facts, configured, parameters, unapplied = self._access.run(
+            lambda store, _: (store.facts(id), store.configured(id), store.parameters(id), store.unapplied(id))
         )
-        saved = self._saved(id)
+        found = self._saved(id)
+        number, data, saved = (None, b"", None) if found is None else found
         with self._vault.lock:
             held = self._vault.of(id)
             held.facts = facts
@@ -48,6 +51,8 @@ class Loader:
                 held.configured = configured
             if held.user is None and saved is not None:
                 self._vault.take_user(id, saved.user)
+            if held.rest is None and unapplied is not None and unapplied == number:
+                self._vault.take_rest(id, packed_rest(data))
             self._vault.unread.discard(id)
             if held.table is None:
                 for name, value in _newest(parameters, saved).items():
@@ -56,11 +61,13 @@ class Loader:
                     if large and value.data is not None:
                         self._vault.take_blob(id, name, value.version, Blob.create(value.data, value.annex).fd)
 
-    def _saved(self, id: str) -> Image | None:
+    def _saved(self, id: str) -> tuple[int, bytes, Image] | None:
+        """Return the newest checkpoint: number, bytes and image."""
         from dspex_runtime.params import image
 
         try:
-            return image.decode(self._access.run(lambda _, rows: rows.get(id))[1])
+            info, data = self._access.run(lambda _, rows: rows.get(id))
+            return info.number, data, image.decode(data)
         except CheckpointError:
             return None  # it has none, or none that proves; that was told
 
@@ -68,22 +75,15 @@ class Loader:
         """Keep what a module's parameters take, for those who set them while it is stopped and has no table."""
         specs = self._specs(id)
         known: dict[str, Any] = {name: value.meta for name, value in store.parameters(id).items()} if specs else {}
-        fresh = {name: meta for name, meta in specs.items() if name in known and known[name] != meta}
+        fresh = {name: meta for name, meta in specs.items() if name in known and not _same(known[name], meta)}
         if fresh:
             with store.writing():
                 for name, meta in fresh.items():
                     store.set_meta(id, name, meta)
 
     def _specs(self, id: str) -> dict[str, Any]:
-        fd = self._vault.table(id)
-        if fd is None:
-            return {}
-        from dspex_runtime.params.view import View
-
-        try:
-            view = View(fd, self._codec, lambda name, version: self._vault.blob(id, name, version))
-        except ParameterError as exc:
-            self._health.report(f"the table of {id!r} cannot be read: {exc}", id)
+        view = self._view(id)
+        if view is None:
             return {}
         try:
             return {name: meta for name in view.names() if (meta := view.meta(name)) is not None}
@@ -92,6 +92,40 @@ class Loader:
             return {}
         finally:
             view.close()
+
+    def published(self, id: str, name: str, known: int) -> list[Version]:
+        """Return what a table shows of a parameter if that is newer than version `known`: what nobody has set is in no journal."""
+        view = self._view(id)
+        if view is None:
+            return []
+        from dspex_runtime.params import values
+
+        try:
+            if view.version(name) <= known:
+                return []
+            entry = view.entry(name)
+            return [Version(entry.version, entry.updated_at, entry.who, bytes(values.encode(self._codec, entry.value)))]
+        except DspexError:
+            return []  # it is not declared any more, or only its module can read it
+        finally:
+            view.close()
+
+    def _view(self, id: str) -> View | None:
+        fd = self._vault.table(id)
+        if fd is None:
+            return None
+        from dspex_runtime.params.view import View
+
+        try:
+            return View(fd, self._codec, lambda name, version: self._vault.blob(id, name, version))
+        except ParameterError as exc:
+            self._health.report(f"the table of {id!r} cannot be read: {exc}", id)
+            return None
+
+
+def _same(known: dict[str, Any] | None, meta: dict[str, Any]) -> bool:
+    """As they are kept: a default may be an array, which has no truth value when it is compared."""
+    return known is not None and packed(known) == packed(meta)
 
 
 def _newest(stored: dict[str, StoredValue], saved: Image | None) -> dict[str, StoredValue]:

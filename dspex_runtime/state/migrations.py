@@ -12,7 +12,7 @@ from dspex_runtime.errors import DspexError
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["SCHEMA_VERSION", "STEPS", "TABLES", "NewerSchemaError", "migrate", "version_of"]
+__all__ = ["SCHEMA_VERSION", "STEPS", "TABLES", "ForeignDatabaseError", "NewerSchemaError", "check_ours", "migrate", "version_of"]
 
 STEPS: Final[tuple[tuple[str, ...], ...]] = (
     (
@@ -46,6 +46,12 @@ class NewerSchemaError(DspexError):
     code = "newer_schema"
 
 
+class ForeignDatabaseError(DspexError):
+    """The database is some other program's; nothing was changed."""
+
+    code = "foreign_database"
+
+
 def version_of(connection: sqlite3.Connection, steps: tuple[tuple[str, ...], ...] = STEPS) -> int:
     """Return the version of a database, which is not written to.
 
@@ -56,6 +62,24 @@ def version_of(connection: sqlite3.Connection, steps: tuple[tuple[str, ...], ...
     if version > len(steps):
         raise NewerSchemaError(f"its schema has version {version}; this version of dspex reads up to {len(steps)}")
     return int(version)
+
+
+def check_ours(connection: sqlite3.Connection) -> int:
+    """Return the version of a database that is empty or ours, which is not written to.
+
+    Raises:
+        NewerSchemaError: It is of a later version.
+        ForeignDatabaseError: It is not this package's.
+    """
+    version = version_of(connection)
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if version == 0 and names:
+        raise ForeignDatabaseError(
+            f"it is a database of something else: it has tables ({', '.join(sorted(names)):.200}) and no version"
+        )
+    if version > 0 and not names.issuperset(TABLES[:1]):
+        raise ForeignDatabaseError(f"it is a database of something else: it says version {version} and has no table {TABLES[0]!r}")
+    return version
 
 
 def migrate(connection: sqlite3.Connection, steps: tuple[tuple[str, ...], ...] = STEPS) -> None:

@@ -42,6 +42,7 @@ def shown(versions: list[Version], n: int) -> list[dict[str, Any]]:
             "old": None if old is None else _small(old),
             "removed": entry.removed,
             "bytes": len(entry.data),
+            "old_bytes": None if old is None else len(old.data),
         }
         for entry, old in list(zip(versions, before, strict=False))[:n]
     ]

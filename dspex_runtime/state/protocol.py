@@ -7,7 +7,8 @@ Parent -> keeper `[n, op, args]` with descriptors where the table says so; n = 0
 FDS_AT_ONCE come before it, in `[n, "fds", count]` messages. Take them in the order in which they come.
 
     op                 args; [+n descriptors]                     answer; [+n descriptors]
-    open               state_dir, fresh, shared                   {ids: {id: noted facts}, kept: [ids that `give` is for]}
+    open               state_dir, fresh, shared, again            {ids: {id: noted facts}, kept: [ids that `give` is for]}
+                       again: it takes another one's place, and refuses no store
     table              id, incarnation [+1]                       the id's table, from its module
     blob               id, incarnation, name, version [+1]        the newest BLOBS_KEPT of a name are held
     volatile           id, incarnation [+1]                       journal of durability memory
@@ -32,7 +33,7 @@ FDS_AT_ONCE come before it, in `[n, "fds", count]` messages. Take them in the or
     import             id, keep [+1: such a file]                 info
     prune              id, keep | numbers                         [numbers that are gone]
     restored           id, number, keep                           info; a module was put back to it, so it is the newest now
-    restore_stopped    id, number | None, who, keep               info; while no incarnation lives
+    restore_stopped    id, number | None, who, keep               {restored, newest}: infos; while no incarnation lives
     drop               id                                         None: all of it is forgotten
     events             records (packed)
     past_events        n                                          [event], oldest first
@@ -47,10 +48,11 @@ Events: {"type": "alarm_set" | "alarm_cleared", "alarm": word, "description": te
 {"type": "table" | "blob" | "volatile", "id", (blob: "name", "version")} [+1] for what it made itself: the parent holds a copy of
 every descriptor for the next keeper.
 
-GIVE, as the module gets it in `[CONTROL, 0, KEPT, info]`; descriptors in this order: table, blobs, volatile, user.
+GIVE, as the module gets it in `[CONTROL, 0, KEPT, info]`; descriptors in this order: table, blobs, volatile, user, rest.
 Those that do not fit come before it in `[CONTROL, 0, KEPT_PART, {"fds": n}]` messages: leave them in the channel, in order.
 
     {"table": bool, "blobs": [[name, version], ...], "volatile": bool, "user": bool (a memfd of the user state's bytes),
+     "rest": bool (a memfd: {"rest", "mode"} of a checkpoint that a stopped module was put back to; once),
      "stored": {name: [version, data, annex]}     {} where there is a table; data True: it is that version's blob; None: removed
      "configured": {name: data},                  the YAML's values that were last taken over
      "facts": map}                                what modules last kept: mode, class, version ...
@@ -62,7 +64,18 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ALARM_STORE", "BLOBS_KEPT", "FDS_AT_ONCE", "KEPT", "KEPT_PART", "NO_ANSWER", "OFFERS", "SHARED", "WRITES"]
+__all__ = [
+    "ALARM_KEEPER",
+    "ALARM_STORE",
+    "BLOBS_KEPT",
+    "FDS_AT_ONCE",
+    "KEPT",
+    "KEPT_PART",
+    "NO_ANSWER",
+    "OFFERS",
+    "SHARED",
+    "WRITES",
+]
 
 NO_ANSWER: Final = 0
 FDS_AT_ONCE: Final = 16  # what one message of the keeper brings: the parent's `Peer` takes no more at a time
@@ -73,3 +86,4 @@ WRITES: Final = frozenset({"set", "rollback", "reset", "shared_set", "shared_rol
 KEPT: Final = "kept"
 KEPT_PART: Final = "kept_part"
 ALARM_STORE: Final = "state_store"
+ALARM_KEEPER: Final = "state_keeper"  # the parent's own: there is no keeper, or it does not answer

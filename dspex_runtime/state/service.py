@@ -6,13 +6,15 @@ of it reaches a module. The operations are `protocol`'s, one method each.
 
 from __future__ import annotations
 
+import logging
 import os
+import sqlite3
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from dspex_runtime.errors import CheckpointError, ParameterError
+from dspex_runtime.errors import CheckpointError, ParameterError, StartError
 from dspex_runtime.state.access import Access
 from dspex_runtime.state.checkpoint_service import Answer, Args, CheckpointService, operations_of
 from dspex_runtime.state.debts import Debts
@@ -27,6 +29,8 @@ from dspex_runtime.state.vault import Vault
 from dspex_runtime.wire.codec import Codec
 
 __all__ = ["Answer", "Args", "Service"]
+
+log = logging.getLogger(__name__)
 
 RETRY_S: Final = 2.0  # what the disk did not take is tried again after so long
 
@@ -57,6 +61,7 @@ class Service:
 
     def settle(self) -> float | None:
         """Write some of what is owed; return in how many seconds there is more to do, None: nothing is owed any more."""
+        _ = self._access.is_in_place  # tells
         if not self._debts or self._access.refused:
             return None
         if not self._pay():
@@ -65,13 +70,17 @@ class Service:
 
     def _pay(self) -> bool:
         """Write some of what is owed; False when the disk does not take it."""
-        if not self._access.is_open:
+        if not self._access.is_writable:
             return False
         try:
             self._access.run(lambda store, _: self._debts.pay(store, partial(self._fold, store)))
         except CheckpointError:
             return False  # its health was told
         except OSError as exc:
+            self._access.failed(exc)
+            return False
+        except Exception as exc:  # a fault of ours, or of what is stored: the next try may fare better, and others must not wait
+            log.exception("what is owed could not be written")
             self._access.failed(exc)
             return False
         self._health.well()
@@ -87,7 +96,13 @@ class Service:
         except ParameterError as exc:  # of a later version: left alone
             self._health.report(str(exc), id)
             return
-        self._loader.keep_specs(store, id)
+        try:
+            self._loader.keep_specs(store, id)
+        except sqlite3.Error:
+            raise
+        except Exception as exc:  # the values are in
+            log.exception("specs of %s", id)
+            self._health.report(f"the specs of {id!r} cannot be kept: {exc}", id)
         self._files.trim(id, position)
 
     def _folded(self, id: str) -> None:
@@ -102,12 +117,14 @@ class Service:
     # -- from open to close -----------------------------------------------------------------------------------------
 
     def op_open(self, args: Args, _fds: list[int]) -> Answer:
-        """Open the store and take in every journal; answer what is known."""
+        """Open the store and take in every journal; answer what is known. The first keeper refuses one that cannot be read."""
         state_dir = Path(args["state_dir"])
         if args.get("fresh"):
-            discard_state(state_dir)
+            _discard(state_dir)
         self._files = JournalFiles(state_dir)
         self._access.path = state_dir / NAME
+        if not args.get("again"):
+            self._access.check_read()
         journals = self._files.ids()
         for id in journals:
             self._debts.fold(id)
@@ -121,14 +138,23 @@ class Service:
 
     def op_close(self, _args: Args, _fds: list[int]) -> Answer:
         """Take in every journal and close the store. Nobody writes any more."""
+        try:
+            self._take_in_all()
+        except Exception:
+            log.exception("%s: not everything was taken in; it stays in the journals", self._access.path)
+        finally:
+            self._access.close()
+        return None, []
+
+    def _take_in_all(self) -> None:
         for id in self._files.ids():
             self._debts.fold(id)
         self._pay_all()
-        if not self._debts and self._access.is_open:
+        if self._debts:
+            log.error("%s: not everything was taken in (%s); it stays in the journals", self._access.path, self._health.trouble)
+        elif self._access.is_open:
             for id in self._files.ids():
                 self._files.empty(id, self._access.run(partial(_folded, id)))
-        self._access.close()
-        return None, []
 
     # -- what is told -----------------------------------------------------------------------------------------------
 
@@ -177,14 +203,22 @@ class Service:
 
     def op_history(self, args: Args, _fds: list[int]) -> Answer:
         """The last versions of a parameter."""
-        n = int(args.get("n") or 100)
+        n = int(args.get("n", 100))
+        if n < 1:
+            raise ParameterError(f"a history has its last n versions, and n is 1 or more; got {n}", id=args["id"])
         return shown(self._versions(args["id"], args["name"], n + 1), n), []
 
     def _versions(self, id: str, name: str, n: int) -> list[Any]:
         self._folded(id)
+        if self._debts.owes_fold(id):  # the newest versions would be missing, as if they had never been
+            raise CheckpointError(
+                f"what {name!r} of {id!r} was cannot be had now: {self._health.trouble or 'the store is busy'}", id=id
+            )
         stored = self._access.run(lambda store, _: store.history(id, name, n))
         fd = self._vault.volatile(id)
-        return stored if fd is None else merged(stored, volatile_versions(fd, name), n)
+        versions = merged(stored, [] if fd is None else volatile_versions(fd, name), n)
+        shown_now = self._loader.published(id, name, versions[0].version if versions else 0)
+        return merged(versions, shown_now, n) if shown_now else versions
 
     def op_value_at(self, args: Args, _fds: list[int]) -> Answer:
         """A value of the past; None: it is not kept."""
@@ -219,6 +253,13 @@ class Service:
         from dspex_runtime.params import values
 
         return {name: bytes(values.encode(self._codec, value)) for name, value in given.items()}
+
+
+def _discard(state_dir: Path) -> None:
+    try:
+        discard_state(state_dir)
+    except OSError as exc:
+        raise StartError(f"{state_dir} cannot be discarded: {exc}", hint="remove it, or name another state_dir") from exc
 
 
 def _folded(id: str, store: Store, _rows: object) -> int:

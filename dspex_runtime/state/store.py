@@ -23,6 +23,7 @@ HISTORY_BYTES: Final = 64 * 2**20  # ... and so many bytes of it: the newest two
 EXECUTIONS_KEPT: Final = 1000  # of one module
 EVENTS_KEPT: Final = 10_000
 
+_UNAPPLIED: Final = "\0unapplied"  # no parameter's name
 _PLAIN: Final = Codec()  # tuples stay tuples; what only its module can read passes through unopened
 
 
@@ -58,7 +59,10 @@ class Version:
 
 
 class Store:
-    """See the module docstring. The connection stays its opener's to close."""
+    """See the module docstring. The connection stays its opener's to close.
+
+    Rows are fetched to the last: one that is open holds the log, which then grows without bound.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
@@ -79,12 +83,12 @@ class Store:
 
     def ids(self) -> list[str]:
         """Return the ids of which anything is kept."""
-        return [id for (id,) in self._db.execute("SELECT id FROM modules ORDER BY id")]
+        return [id for (id,) in self._db.execute("SELECT id FROM modules ORDER BY id").fetchall()]
 
     def ids_with_state(self) -> list[str]:
         """Return those of which a next incarnation gets something: more than that it was there and was called."""
         tables = ("parameters", "configured", "checkpoints")
-        found = {id for table in tables for (id,) in self._db.execute(f"SELECT DISTINCT id FROM {table}")}  # noqa: S608
+        found = {id for table in tables for (id,) in self._db.execute(f"SELECT DISTINCT id FROM {table}").fetchall()}  # noqa: S608
         return sorted(found | {id for id in self.ids() if self.facts(id).keys() - {"metrics"}})
 
     def folded(self, id: str) -> int:
@@ -156,7 +160,8 @@ class Store:
         """Return the newest version of every parameter of an id."""
         rows = self._db.execute("SELECT name, version, data, annex, meta FROM parameters WHERE id = ? ORDER BY name", (id,))
         return {
-            name: StoredValue(version, data, annex, unpacked(meta) if meta else None) for name, version, data, annex, meta in rows
+            name: StoredValue(version, data, annex, unpacked(meta) if meta else None)
+            for name, version, data, annex, meta in rows.fetchall()
         }
 
     def set_meta(self, id: str, name: str, meta: Mapping[str, Any]) -> None:
@@ -169,7 +174,7 @@ class Store:
             "SELECT version, at, who, data, removed FROM history WHERE id = ? AND name = ? ORDER BY version DESC LIMIT ?",
             (id, name, n),
         )
-        return [Version(version, at, who, data, bool(removed)) for version, at, who, data, removed in rows]
+        return [Version(version, at, who, data, bool(removed)) for version, at, who, data, removed in rows.fetchall()]
 
     def value_at(self, id: str, name: str, version: int) -> bytes | None:
         """Return a value of the past; None: it is not kept, or was a removal."""
@@ -192,13 +197,26 @@ class Store:
 
     def configured(self, id: str) -> dict[str, bytes]:
         """Return the values that the configuration gave when it was last taken over."""
-        return dict(self._db.execute("SELECT name, data FROM configured WHERE id = ?", (id,)).fetchall())
+        rows = self._db.execute("SELECT name, data FROM configured WHERE id = ? AND name <> ?", (id, _UNAPPLIED))
+        return dict(rows.fetchall())
 
     def set_configured(self, id: str, values: Mapping[str, bytes]) -> None:
         """Replace them."""
         self.know(id)
         self._db.execute("DELETE FROM configured WHERE id = ?", (id,))
         self._db.executemany("INSERT INTO configured (id, name, data) VALUES (?, ?, ?)", [(id, *item) for item in values.items()])
+
+    def set_unapplied(self, id: str, number: int) -> None:
+        """Note which checkpoint a stopped module was put back to; gone when its next incarnation has taken its values over."""
+        with self.writing():
+            self.know(id)
+            row = (id, _UNAPPLIED, packed(number))
+            self._db.execute("INSERT OR REPLACE INTO configured (id, name, data) VALUES (?, ?, ?)", row)
+
+    def unapplied(self, id: str) -> int | None:
+        """Return which one that is."""
+        row = self._db.execute("SELECT data FROM configured WHERE id = ? AND name = ?", (id, _UNAPPLIED)).fetchone()
+        return int(unpacked(row[0])) if row else None
 
     # -- executions and events --------------------------------------------------------------------------------------
 
@@ -218,7 +236,7 @@ class Store:
     def executions(self, id: str, n: int) -> list[dict[str, Any]]:
         """Return the newest n calls, newest first."""
         rows = self._db.execute("SELECT body FROM executions WHERE id = ? ORDER BY number DESC LIMIT ?", (id, n))
-        return [unpacked(body) for (body,) in rows]
+        return [unpacked(body) for (body,) in rows.fetchall()]
 
     def add_events(self, events: Iterable[bytes], *, keep: int = EVENTS_KEPT) -> None:
         """Append events, each packed by the caller, and forget the oldest beyond the limit."""
@@ -228,4 +246,4 @@ class Store:
     def events(self, n: int) -> list[bytes]:
         """Return the newest n events as they were packed, oldest first."""
         rows = self._db.execute("SELECT body FROM events ORDER BY number DESC LIMIT ?", (n,))
-        return [body for (body,) in rows][::-1]
+        return [body for (body,) in rows.fetchall()][::-1]

@@ -27,6 +27,7 @@ class Held:
         blobs: Descriptors by name and version.
         volatile: Descriptor of the journal of what is kept in memory only.
         user: Descriptor of the user state of the newest checkpoint.
+        rest: Descriptor of what else a stopped module was put back to (`checkpoint_service.packed_rest`), until it has run again.
         incarnation: Of the living process, 0 while there is none.
         configured: The configuration's values that were taken over last, by name; None: nobody said.
         facts: What the store knows of the module besides.
@@ -37,6 +38,7 @@ class Held:
     blobs: dict[str, dict[int, int]] = field(default_factory=dict)
     volatile: int | None = None
     user: int | None = None
+    rest: int | None = None
     incarnation: int = 0
     configured: dict[str, bytes] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
@@ -100,6 +102,13 @@ class Vault:
             _close(held.user)
             held.user = fd
 
+    def take_rest(self, id: str, rest: bytes | None) -> None:
+        """Hold what else a stopped module was put back to; None: it has that now."""
+        with self.lock:
+            held = self.of(id)
+            _close(held.rest)
+            held.rest = None if rest is None else memfd("dspex-rest", rest)
+
     def drop(self, id: str) -> None:
         """Let go of all of an id."""
         with self.lock:
@@ -109,7 +118,7 @@ class Vault:
                 blobs = [fd for versions in held.blobs.values() for fd in versions.values()]
                 if held.table is not None:
                     _retire(held.table)
-                for fd in (held.volatile, held.user, *blobs):
+                for fd in (held.volatile, held.user, held.rest, *blobs):
                     _close(fd)
 
     # -- giving -----------------------------------------------------------------------------------------------------
@@ -124,11 +133,12 @@ class Vault:
                 "blobs": [[name, version] for name, version, _ in blobs],
                 "volatile": held.volatile is not None,
                 "user": held.user is not None,
+                "rest": held.rest is not None,
                 "stored": {name: list(value) for name, value in held.values.items()},
                 "configured": dict(held.configured or {}),
                 "facts": dict(held.facts),
             }
-            fds = [held.table, *(fd for _, _, fd in blobs), held.volatile, held.user]
+            fds = [held.table, *(fd for _, _, fd in blobs), held.volatile, held.user, held.rest]
             return info, [fd for fd in fds if fd is not None]
 
     def table(self, id: str) -> int | None:

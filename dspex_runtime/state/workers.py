@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from dspex_runtime.state.database import checkpoint_wal
+from dspex_runtime.state.health import Cause, Health
 
 __all__ = ["WalMover", "Worker"]
 
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 BROKEN_S: Final = 2.0  # until an `idle` that raised is tried again
 WAL_BYTES: Final = 4 * 2**20  # the log is moved when it is larger
+WAL_ALARM_BYTES: Final = 256 * 2**20  # so much that could not be moved is more than a moment's delay
 
 Job = Callable[[], None]
 
@@ -78,8 +80,9 @@ class Worker:
 class WalMover:
     """Moves the write-ahead log of a database into it on a connection of its own, so that no commit ever waits for that."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, health: Health) -> None:
         self._path = path
+        self._health = health
         self._wal = Path(f"{path}-wal")
         self._ending = False
         self._wanted = threading.Event()
@@ -99,15 +102,30 @@ class WalMover:
     def _run(self) -> None:
         while self._wanted.wait() and not self._ending:
             self._wanted.clear()
+            left = 0
             try:
-                if self._wal.stat().st_size > WAL_BYTES:
-                    self._move()
+                left = size = self._wal.stat().st_size
+                if size > WAL_BYTES:
+                    left = self._move(size)
             except (OSError, sqlite3.Error):
-                continue  # there is none, or the disk is in trouble: whoever writes says so
+                pass  # there is none, or the disk is in trouble: whoever writes says so
+            self._judge(left)
 
-    def _move(self) -> None:
-        connection = sqlite3.connect(self._path)
+    def _move(self, size: int) -> int:
+        """Return how many bytes are still only in the log."""
         try:
-            checkpoint_wal(connection)
-        finally:
-            connection.close()
+            connection = sqlite3.connect(self._path)
+            try:
+                pages = checkpoint_wal(connection)
+                return pages * int(connection.execute("PRAGMA page_size").fetchone()[0])
+            finally:
+                connection.close()
+        except sqlite3.Error:
+            return size
+
+    def _judge(self, left: int) -> None:
+        if left > WAL_ALARM_BYTES:
+            text = f"{self._wal} has {left >> 20} MB that cannot be moved into {self._path.name}: it is read, or the disk full"
+            self._health.failing(text, Cause.LOG)
+        else:
+            self._health.well(Cause.LOG)

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from dspex_runtime.errors import ParameterError, ParameterNotFoundError
+from dspex_runtime.errors import ConstraintViolationError, ParameterError, ParameterNotFoundError
 from dspex_runtime.params import image, values
 from dspex_runtime.params.blob import Blob
+from dspex_runtime.params.constraints import check
 from dspex_runtime.params.journal import Journal
 from dspex_runtime.params.memory import read_only
 from dspex_runtime.params.owner import Box, Kept, Owner
@@ -80,7 +81,10 @@ class Writing:
         """Answer with a table to read, made of what is stored where no module has made one yet; with none where nothing is."""
         try:
             self._owner(args["id"])
-        except ParameterError:
+        except ParameterNotFoundError:
+            return None, []
+        except ParameterError as exc:
+            self._tell({"type": "report", "text": f"the parameters of {args['id']!r} cannot be read: {exc}", "id": args["id"]})
             return None, []
         fd = self._vault.table(args["id"])
         if fd is None:
@@ -97,6 +101,8 @@ class Writing:
             ParameterError: It is refused, and nothing changed.
             CheckpointError: There is no such checkpoint.
         """
+        if op == "restore_stopped":
+            return self._restore(args), []
         id = SHARED if op.startswith("shared_") else args["id"]
         writer = self._owner(id)
         with writer.lock:
@@ -111,12 +117,24 @@ class Writing:
                 return _told(owner.set(args["name"], value, who=args["who"], expect=args.get("expect")))
             case "rollback":
                 return _told(owner.rollback(args["name"], args["version"], who=args["who"]))
-            case "reset":
-                return _told(owner.reset(args["name"], who=args["who"]))
             case _:
-                info, data = self._from_disk("saved", {"id": args["id"], "number": args.get("number")})
-                owner.restore(image.decode(data).parameters, who=args["who"])
-                return self._from_disk("restored", {"id": args["id"], "number": info["number"], "keep": args["keep"]})
+                return _told(owner.reset(args["name"], who=args["who"]))
+
+    def _restore(self, args: Args) -> dict[str, Any]:
+        """Put a stopped module back: its parameters now, what only its process has at its next start."""
+        id = args["id"]
+        info, data = self._from_disk("saved", {"id": id, "number": args.get("number")})
+        parameters = image.decode(data).parameters
+        if parameters:
+            writer = self._owner(id)
+            with writer.lock:
+                if writer.closed:
+                    raise _lives(id)
+                writer.owner.restore(parameters, who=args["who"])
+        elif self._vault.incarnation(id):
+            raise _lives(id)
+        asked = {"id": id, "number": info["number"], "keep": args["keep"], "was_stopped": True}
+        return {"restored": info, "newest": self._from_disk("restored", asked)}
 
     # -- owners -----------------------------------------------------------------------------------------------------
 
@@ -150,7 +168,7 @@ class Writing:
         owner = Owner(id, self._codec, durability=Durability.FSYNC, journal=journal, incarnation=0, hooks=_Hooks(self, id))
         try:
             for name, spec in specs.items():
-                owner.declare(name, spec, Box(current.get(name, spec.default)))
+                owner.declare(name, spec, Box(_legal(name, spec, current)))
             owner.open(kept, {})
         except BaseException:
             owner.close()
@@ -261,6 +279,16 @@ class _Hooks:
         if data is None:
             raise ParameterError(f"version {version} of {name!r} is not kept", name=name, id=self._id)
         return bytes(data)
+
+
+def _legal(name: str, spec: ParameterSpec, current: Mapping[str, Any]) -> Any:
+    """Return a value as it is now, or the default where today's limits refuse it: who adopts what is kept reports that."""
+    if name not in current:
+        return spec.default
+    try:
+        return check(spec, current[name], name=name)
+    except ConstraintViolationError:
+        return spec.default
 
 
 def _told(change: Change) -> list[Any]:

@@ -17,7 +17,8 @@ __all__ = ["Culprit", "locate", "message_parts"]
 
 Check: TypeAlias = Callable[[Any], Exception | None]  # why this value cannot be sent, None: it can
 
-_MAX_STEPS: Final = 1000
+_MAX_STEPS: Final = 100  # each of them packs what is left; what is deeper is told as it is there
+_MAX_PATH: Final = 200  # characters: begin and end are kept
 _MAX_TEXT: Final = 60  # characters of a key shown in a path
 _SCALARS: Final = frozenset({int, float, bool, type(None)})  # always fine
 # The items of a message that hold values of users, by the names they know.
@@ -78,7 +79,9 @@ def locate(
             if type(part) in _SCALARS:
                 continue
             if id(part) in above:
-                return Culprit(path + step, part, ValueError(f"it contains itself: it is the object at {above[id(part)][1]}"))
+                return Culprit(
+                    _cut(path + step), part, ValueError(f"it contains itself: it is the object at {_cut(above[id(part)][1])}")
+                )
             reason = check(part)
             if reason is not None:
                 path, value, error = path + step, part, reason
@@ -86,7 +89,11 @@ def locate(
                 break
         else:
             break
-    return Culprit(path, value, error)
+    return Culprit(_cut(path), value, error)
+
+
+def _cut(path: str) -> str:
+    return path if len(path) <= _MAX_PATH else f"{path[: _MAX_PATH // 2]}...{path[-_MAX_PATH // 2 :]}"
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:

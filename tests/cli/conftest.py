@@ -26,7 +26,9 @@ class FakeRef:
 
     @property
     def params(self) -> FakeParams:
-        return self.runtime.parameters.setdefault(self.id, FakeParams())
+        params = self.runtime.parameters.setdefault(self.id, FakeParams())
+        params.id = self.id
+        return params
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         self.runtime.asked.append(("call", self.id, args, kwargs))
@@ -55,16 +57,17 @@ class FakeRuntime(FakeCheckpoints):
     entries: list[dict[str, Any]] = field(default_factory=list)
     parameters: dict[str, FakeParams] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
+    watch_warning: str | None = None
     kept: list[CheckpointInfo] = field(default_factory=list)
     closed: bool = False
 
     @property
     def params(self) -> FakeParams:
-        return self.parameters.setdefault("$shared", FakeParams())
+        return self.parameters.setdefault("$shared", FakeParams(id="$shared"))
 
     def watch(self, pattern: str) -> FakeWatch:
         self.asked.append(("watch", pattern))
-        return FakeWatch(self.changes)
+        return FakeWatch(self.changes, self.watch_warning)
 
     def _do(self, what: str, id: str, **kwargs: Any) -> None:
         self.asked.append((what, id, kwargs))
@@ -109,8 +112,7 @@ class FakeRuntime(FakeCheckpoints):
         return self.tree_map
 
     def ref(self, id: str) -> FakeRef:
-        self.info(id)
-        return FakeRef(self, id)
+        return FakeRef(self, self.info(id).id)
 
     server = ref
 

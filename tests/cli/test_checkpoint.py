@@ -6,7 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+
+from dspex_cli import completing
+from dspex_cli.commands import checkpoint
+from dspex_cli.commands.param import when
+from dspex_cli.options import Settings
 
 Run = Callable[..., Any]
 
@@ -51,6 +57,16 @@ def test_restore_takes_the_newest_or_a_number(dspex: Run, three: Any) -> None:
     assert dspex("checkpoint", "restore", "qa", "1", "-o", "json").json["number"] == 1
     outcome = dspex("checkpoint", "restore", "qa", "9")
     assert (outcome.code, "there is no checkpoint 9" in outcome.err) == (1, True)
+
+
+def test_numbers_are_completed(three: Any) -> None:
+    context = click.Context(checkpoint.restore, obj=Settings())
+    context.params["id"] = "qa"
+    argument = checkpoint.restore.params[1]
+    assert [item.value for item in completing.checkpoints(context, argument, "")] == ["3", "2", "1"]
+    assert [(item.value, item.help) for item in argument.shell_complete(context, "2")] == [("2", f"{when(86_400.0)} manual")]
+    context.params = {}
+    assert completing.checkpoints(context, argument, "") == []
 
 
 def test_prune_forgets_numbers_or_all_but_the_newest(dspex: Run, three: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -131,6 +132,14 @@ def test_info_shows_every_fact(dspex: Run, runtime: Any) -> None:
     for text in ("4711", "2.1.0", "team = search", "killed (SIGKILL)", "1m 15s"):
         assert text in out
     assert dspex("info", "qa", "-o", "json").json["last_exit"] == "killed"
+
+
+def test_info_shows_the_newest_checkpoint_of_what_has_failed_too(dspex: Run, runtime: Any) -> None:
+    newest = {"number": 7, "created_at": time.time() - 7500, "kind": "periodic"}
+    runtime.children["old"] = replace(runtime.children["old"], state="FAILED", checkpoint=newest)
+    assert "checkpoint   7, 2h 05m old, periodic" in dspex("info", "old").out
+    assert dspex("info", "old", "-o", "json").json["checkpoint"] == newest
+    assert "checkpoint" not in dspex("info", "qa").out
 
 
 @pytest.mark.parametrize(
@@ -285,8 +294,8 @@ def test_a_prediction_is_printed_as_its_fields(dspex: Run, runtime: Any) -> None
 
 
 def test_results_that_are_no_json_are_made_json(dspex: Run, runtime: Any) -> None:
-    runtime.results["qa"] = {"t": (1, 2), "s": {3}, "nan": float("nan"), "b": b"\xff", 5: None}
-    assert dspex("call", "qa", "-o", "json").json == {"t": [1, 2], "s": [3], "nan": "nan", "b": "/w==", "5": None}
+    runtime.results["qa"] = {"t": (1, 2), "s": {3}, "inf": float("inf"), "b": b"\xff", 5: None}
+    assert dspex("call", "qa", "-o", "json").json == {"t": [1, 2], "s": [3], "inf": float("inf"), "b": "/w==", "5": None}
 
 
 def test_a_stream_is_printed_item_by_item(dspex: Run, runtime: Any) -> None:

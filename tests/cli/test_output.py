@@ -11,7 +11,7 @@ import pytest
 from dspex_cli import output, wording
 from dspex_cli.events import event_line
 from dspex_cli.options import Settings, asks_for_json
-from dspex_cli.output import Output, on_terminal, one_line, paint, plain_table, visible
+from dspex_cli.output import Output, dumps, on_terminal, one_line, paint, plain_table, visible
 from dspex_cli.plain import readable, to_plain
 from dspex_cli.progress import Progress
 from dspex_runtime.wire.ext import Opaque
@@ -48,7 +48,7 @@ def test_a_table_without_rows_is_its_header() -> None:
 
 
 def test_a_cell_cannot_break_the_terminal() -> None:
-    assert one_line("a\nb\x1b[31mc") == "a b [31mc"
+    assert one_line("a\nb\x1b[31mc") == r"a b\x1b[31mc"
     assert one_line(None) == "-"
 
 
@@ -76,15 +76,19 @@ class Cyclic:
     ("value", "plain"),
     [
         ({1: (2, {3})}, {"1": [2, [3]]}),
-        (float("inf"), "inf"),
+        (float("inf"), float("inf")),
         (b"ab", "YWI="),
-        ("\ud800", "?"),
+        ("\ud800", "\ud800"),
         (ValueError("x"), "x"),
     ],
     ids=lambda value: repr(value)[:20],
 )
 def test_any_value_becomes_json(value: Any, plain: Any) -> None:
     assert to_plain(value) == plain
+
+
+def test_json_has_what_python_reads_back() -> None:
+    assert dumps([float("nan"), float("-inf"), "\udfff\n", "é\x9b\u202e"]) == r'[NaN, -Infinity, "\udfff\n", "é\u009b\u202e"]'
 
 
 def test_nesting_without_end_is_cut() -> None:
@@ -126,6 +130,21 @@ def test_progress_prints_a_line_for_each_child_that_is_ready(capsys: pytest.Capt
     progress.event({"type": "state", "id": "late", "state": "READY"})
     assert capsys.readouterr().out.startswith("✓ qa  ready")
     assert progress.seconds > 0
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "state_report", "id": None, "message": "state.db is corrupt"},
+        {"type": "alarm_set", "id": None, "alarm": "state_store", "description": "state.db is corrupt"},
+    ],
+    ids=lambda event: str(event["type"]),
+)
+def test_progress_says_what_is_wrong_with_what_is_kept(capsys: pytest.CaptureFixture[str], event: dict[str, Any]) -> None:
+    for settings in (Settings(), Settings(output="json")):
+        with Progress(Output(settings)) as progress:
+            progress.event(event)
+        assert capsys.readouterr().err == "! state.db is corrupt\n"
 
 
 def test_progress_is_silent_for_programs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,6 +80,69 @@ def test_set_reads_large_values_from_stdin(dspex: Run, qa: FakeParams, monkeypat
 def test_a_negative_number_is_a_value_and_no_option(dspex: Run, qa: FakeParams) -> None:
     assert dspex("param", "set", "qa.temperature", "--", "-1").code == 0
     assert qa["temperature"] == -1
+    for text, value in (("-5", -5), ("-1e-3", -0.001), ("-Infinity", float("-inf"))):
+        assert dspex("param", "set", "qa.temperature", text).code == 0
+        assert qa["temperature"] == value
+    assert dspex("param", "set", "qa.temperature", "--expect", "6", "-7", "-o", "json").json["value"] == -7.0
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "[NaN, -Infinity]"])
+def test_what_json_prints_of_numbers_that_are_none_is_taken_back(dspex: Run, qa: FakeParams, text: str) -> None:
+    name = "weights" if text.startswith("[") else "temperature"
+    for words in ((text,), ("--json", text)):
+        assert dspex("param", "set", f"qa.{name}", *words).code == 0
+        assert repr(dspex("param", "get", f"qa.{name}", "-o", "json").json["value"]) == repr(json.loads(text))
+    assert dspex("param", "set", "qa.style", "NaN").code == 0
+    assert qa["style"] == "NaN"
+
+
+def test_set_tells_what_is_stored_and_not_what_was_typed(dspex: Run, qa: FakeParams) -> None:
+    out = dspex("param", "set", "qa.temperature", "3", "-o", "json").out
+    assert '"value": 3.0' in out
+    assert dspex("param", "set", "qa.temperature", "3").out == "qa.temperature is 3.0  (version 4)\n"
+
+
+def test_set_tells_its_own_value_when_somebody_writes_behind_it(
+    dspex: Run, qa: FakeParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(name: str, value: Any, expect: int | None = None) -> int:
+        qa.past[name] += [value, 99.0]
+        return 3
+
+    monkeypatch.setattr(qa, "set", overtaken)
+    told = dspex("param", "set", "qa.temperature", "0.5", "-o", "json").json
+    assert (told["value"], told["version"]) == (0.5, 3)
+
+
+def test_the_full_id_is_told_whatever_was_typed(dspex: Run, runtime: Any) -> None:
+    from dataclasses import replace
+
+    runtime.children["ab"] = replace(runtime.children["qa"], id="grp/ab")
+    runtime.parameters["grp/ab"] = FakeParams(past={"target": [1]})
+    assert dspex("param", "get", "ab.target", "-o", "json").json["id"] == "grp/ab"
+    assert dspex("param", "set", "ab.target", "2", "-o", "json").json["id"] == "grp/ab"
+    assert dspex("param", "list", "ab").out.splitlines()[1].split()[0] == "grp/ab"
+
+
+EVIL = "red \x1b[31m\x9b\u202e\ud800"
+SHOWN = r"red \x1b[31m\x9b\u202e\ud800"
+
+
+def test_text_of_others_is_shown_and_not_obeyed(dspex: Run, runtime: Any, qa: FakeParams, monkeypatch: pytest.MonkeyPatch) -> None:
+    qa.past["style"] = ["brief", EVIL]
+    runtime.changes = [Change("qa", "style", 1, EVIL, 5.0, EVIL)]
+    for words in (["list", "qa"], ["history", "qa.style"], ["watch"], ["set", "qa.style", EVIL], ["rollback", "qa.style", "2"]):
+        assert SHOWN in dspex("param", *words).out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert dspex("param", "get", "qa.style").out == f"{SHOWN}\n"
+
+
+def test_half_a_character_is_an_escape_in_json(dspex: Run, qa: FakeParams) -> None:
+    qa.past["style"] = ["\ud800x"]
+    outcome = dspex("param", "get", "qa.style", "-o", "json")
+    assert r'"\ud800x"' in outcome.out
+    assert outcome.json["value"] == "\ud800x"
 
 
 @pytest.mark.parametrize(
@@ -90,6 +153,10 @@ def test_a_negative_number_is_a_value_and_no_option(dspex: Run, qa: FakeParams) 
         (["param", "set", "qa.temperature"], "say the new value"),
         (["param", "set", "qa.temperature", "1", "--json", "2"], "say the new value"),
         (["param", "set", "qa.temperature", "--json", "{"], "--json is not JSON"),
+        (["param", "set", "qa.temperature", "-x"], "No such option '-x'"),
+        (["param", "set", "qa.temperature", "--expct", "2", "-5"], "No such option '--expct'"),
+        (["param", "set", "qa.temperature", "-5", "-6"], "unexpected extra argument"),
+        (["param", "rollback", "qa.temperature", "-1"], "-1 is not in the range x>=1"),
         (["param", "gte", "qa.temperature"], "no such command 'gte'; did you mean 'get'?"),
         (["param", "history", "qa.temperature", "-n", "0"], "0 is not in the range"),
     ],
@@ -154,6 +221,14 @@ def test_history_is_newest_first_with_old_and_new(dspex: Run, qa: FakeParams) ->
     assert len(dspex("param", "history", "qa.temperature", "-n", "1", "-o", "json").json) == 1
 
 
+def test_a_past_value_that_is_not_small_is_told_as_its_size(dspex: Run, qa: FakeParams, monkeypatch: pytest.MonkeyPatch) -> None:
+    change = {"version": 3, "when": 86_400.0, "who": "me", "new": None, "old": None}
+    monkeypatch.setattr(qa, "history", lambda name, n: [{**change, "bytes": 70_000, "old_bytes": 2048}, change])
+    large, null = dspex("param", "history", "qa.style").out.splitlines()[1:]
+    assert large.endswith("(2.0 KiB)  (68.4 KiB)")
+    assert null.split()[-2:] == ["null", "null"]
+
+
 def test_rollback_and_reset_say_what_it_is_now(dspex: Run, qa: FakeParams) -> None:
     assert dspex("param", "rollback", "qa.temperature", "1").out == "qa.temperature is 0.2  (version 3)\n"
     qa.set("temperature", 0.9)
@@ -182,6 +257,12 @@ def test_watch_is_of_everything_and_ends_after_a_count(dspex: Run, runtime: Any)
 def test_watch_says_what_was_skipped(dspex: Run, runtime: Any) -> None:
     runtime.changes = [Change("qa", "k", 7, 0.5, 6.0, "me", 5)]
     assert "(5 versions skipped)" in dspex("param", "watch").out
+
+
+def test_watch_notes_on_stderr_what_the_client_warns_of(dspex: Run, runtime: Any) -> None:
+    runtime.watch_warning = "nothing matches 'qa.temperatur' yet; did you mean 'qa.temperature'?"
+    outcome = dspex("param", "watch", "qa.temperatur", "-o", "json")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", f"note: {runtime.watch_warning}\n")
 
 
 def test_parameters_are_completed_behind_the_dot(runtime: Any, qa: FakeParams) -> None:

@@ -215,6 +215,25 @@ def test_a_file_that_cannot_be_written_leaves_nothing(
     assert (tmp_path / "qa.ckpt").read_bytes() == b"the one before"
 
 
+@pytest.mark.parametrize(
+    ("path", "why"), [("qa.ckpt", "No space left"), ("nowhere/qa.ckpt", "No such file"), ("directory", "Is a directory")]
+)
+def test_a_file_that_cannot_be_written_is_named_as_it_was_asked_for(
+    client: Client, images: dict[int | None, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, why: str
+) -> None:
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    images[None] = b"the image"
+    (tmp_path / "directory").mkdir()
+    if path == "qa.ckpt":
+        monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=why) as caught:
+        run(checkpoints.export_checkpoint(client, "qa", tmp_path / path))
+    assert (caught.value.filename, caught.value.filename2) == (str(tmp_path / path), None)
+    assert ".part" not in str(caught.value)
+
+
 def test_a_file_that_is_not_there_is_an_error_of_the_caller(client: Client, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         run(checkpoints.import_checkpoint(client, "qa", tmp_path / "nothing"))

@@ -61,7 +61,9 @@ class Kept:
             case "param_history":
                 change = {"version": 2, "when": 5.0, "who": "me", "value": _data(0.3), "old": _data(0.2)}
                 large = {"version": 1, "when": 4.0, "who": "me", "value": None, "old": None, "bytes": 70_000}
-                return [change, large][: args["n"]]
+                nothing = {"version": 0, "when": 3.0, "who": "me", "value": _data(None), "old": None, "bytes": 1}
+                large["old_bytes"], nothing["old_bytes"] = None, 80_000
+                return [change, large, nothing][: args["n"]]
             case "param_value_at":
                 return _data([1, 2])
             case _:
@@ -227,9 +229,10 @@ def test_a_forgotten_session_is_not_kept_by_its_parameters(runtime: FakeRuntime,
 
 
 def test_history_has_old_and_new_who_and_when(params: Params, kept: Kept) -> None:
-    newest, large = params.history("temperature")
+    newest, large, nothing = params.history("temperature")
     assert newest == {"version": 2, "when": 5.0, "who": "me", "new": 0.3, "old": 0.2}
     assert large == {"version": 1, "when": 4.0, "who": "me", "new": None, "old": None, "bytes": 70_000}
+    assert nothing == {"version": 0, "when": 3.0, "who": "me", "new": None, "old": None, "old_bytes": 80_000}
     assert kept.asked[-1] == ("param_history", {"id": "qa", "name": "temperature", "n": 100})
     assert len(params.history("temperature", 1)) == 1
 

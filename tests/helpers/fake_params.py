@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -19,6 +20,7 @@ class FakeParams:
     types: dict[str, str] = field(default_factory=dict)
     past: dict[str, list[Any]] = field(default_factory=dict)
     expected: list[int | None] = field(default_factory=list)
+    id: str = ""
 
     def names(self) -> list[str]:
         return sorted(self.past)
@@ -42,8 +44,13 @@ class FakeParams:
         if value == "refused":
             text = "'temperature' is at most 2.0; got 'refused'"
             raise ConstraintViolationError(text, name=name, constraint="max", limit=2.0, value=value)
-        self._values(name).append(value)
+        # As the runtime does: what is stored is not always what was given.
+        as_stored = float(value) if self.types.get(name) == "float" and type(value) is int else value
+        self._values(name).append(as_stored)
         return len(self.past[name])
+
+    def at(self, name: str, version: int) -> Any:
+        return self._values(name)[version - 1]
 
     def history(self, name: str, n: int) -> list[dict[str, Any]]:
         values = self._values(name)
@@ -63,7 +70,9 @@ class FakeParams:
 class FakeWatch:
     """Changes, then the end of the runtime."""
 
-    def __init__(self, changes: list[Change]) -> None:
+    def __init__(self, changes: list[Change], warning: str | None = None) -> None:
+        if warning is not None:
+            logging.getLogger("dspex_runtime.client.param_watch").warning(warning)
         self.changes = changes
         self.closed = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import dspex_runtime.host.behaviours as dx
 from dspex_runtime.errors import ConstraintViolationError, ParameterError, ParameterNotFoundError, StartError
 from dspex_runtime.host.parameters import Parameters
-from dspex_runtime.osproc.board import RUNNING
+from dspex_runtime.osproc.board import BEGUN, ENDED, EXPECTED_BY, RUNNING
 from dspex_runtime.params import image, values
 from dspex_runtime.params.blob import Blob
 from dspex_runtime.params.parameter import Parameter
@@ -36,6 +37,7 @@ class Thermostat(dx.GenServer):
     target = Parameter(float, 20.0, min=5.0, max=30.0)
     name = Parameter(str, "hall")
     odd = Parameter(int, 1, check=lambda value: value % 2 == 1)
+    gated = Parameter(str, "", check=lambda path: not path or pass_through(path) is None)
     weights = Parameter("array", [0.0, 0.0], requires_grad=True, learning_rate=0.5)
     safe = Parameter(int, 0, durability="fsync")
     quick = Parameter(int, 0, durability="memory")
@@ -76,6 +78,38 @@ class Thermostat(dx.GenServer):
 
     def set_state(self, saved: Any, state: Any) -> Any:
         return ["given back", saved["state"], state]
+
+
+class Collector(dx.GenServer):
+    """A server that changes its parameters in place."""
+
+    items = Parameter(list, [])
+    seen = Parameter(dict, {})
+
+    def init(self) -> Any:
+        self.items.append("init")
+        return dx.NoReply(None, continue_="continue")
+
+    def handle_continue(self, word: Any, state: Any) -> Any:
+        self.items.append(word)
+        return dx.NoReply(state)
+
+    def handle_call(self, request: Any, from_: Any, state: Any) -> Any:
+        match request:
+            case ["replace", *items]:
+                self.items = []
+                self.items.extend(items)
+            case ["nested", name]:
+                self.seen.setdefault(name, []).append(request)
+            case "stop":
+                self.items.append("stop")
+                return dx.Stop("normal", state, reply="stopped")
+            case "crash":
+                self.items.append("crash")
+                raise ValueError("crash")
+            case _:
+                self.items.append(request)
+        return dx.Reply(len(self.items), state)
 
 
 class Plain(dx.GenServer):
@@ -153,11 +187,11 @@ def killed(process: HostedProcess) -> None:
     process.wait()
 
 
-def restarted(fork: Any, keeper: Keeper, before: HostedProcess, **options: Any) -> HostedProcess:
+def restarted(fork: Any, keeper: Keeper, before: HostedProcess, found: Any = Thermostat, **options: Any) -> HostedProcess:
     """Return the next incarnation, with what is kept of the one before."""
     given = {key: options.pop(key) for key in ("user", "facts", "configured", "stored") if key in options}
     process: HostedProcess = fork()
-    process.assign(Thermostat, kept=True, journal=str(before.folder / "journal"), **options)
+    process.assign(found, kept=True, journal=str(before.folder / "journal"), **options)
     keeper.give(process, **given)
     assert process.recv()[0] == m.READY
     return process
@@ -174,15 +208,28 @@ def test_a_server_without_parameters_has_no_table(fork: Any) -> None:
 
 
 def test_configured_parameters_that_nobody_declared_fail_the_start(fork: Any) -> None:
-    with pytest.raises(ParameterNotFoundError, match="has no parameters; its `params` set 'target'"):
+    with pytest.raises(StartError, match="it has no parameters, and its `params` set 'target'"):
         fork().start(Plain, params={"target": 1.0})
-    with pytest.raises(ParameterNotFoundError, match="'colour'"):
-        fork().start(Thermostat, params={"colour": 1.0})
+    process = fork()
+    with pytest.raises(StartError) as caught:
+        process.start(Thermostat, params={"targt": 1.0})
+    names = "big, gated, name, odd, quick, safe, target, weights"
+    expected = f"'sup/it' has no parameter 'targt', which its `params` set; it has {names}; did you mean 'target'?"
+    assert str(caught.value) == expected
+    process.wait()
+    assert process.text().splitlines() == [f"dspex_runtime.errors.StartError: {expected}"], "no traceback of ours"
 
 
 def test_a_configured_value_that_is_refused_fails_the_start(fork: Any) -> None:
-    with pytest.raises((StartError, ConstraintViolationError), match="30"):
-        fork().start(Thermostat, params={"target": 99.0})
+    process = fork()
+    with pytest.raises(StartError) as caught:
+        process.start(Thermostat, params={"target": 99.0})
+    expected = (
+        "target of 'sup/it' must be at most 30.0 (max); got 99.0 (float); this value is configured under `params` of 'sup/it'"
+    )
+    assert str(caught.value) == expected
+    process.wait()
+    assert process.text().splitlines() == [f"dspex_runtime.errors.StartError: {expected}"]
 
 
 def test_the_table_is_there_before_ready_with_configured_and_declared_values(fork: Any, keeper: Any) -> None:
@@ -275,6 +322,20 @@ def test_a_write_is_made_while_the_module_is_busy(fork: Any, gate: Gate) -> None
     assert client.call("$set", "safe", 1)[0] == 2
     gate.open()
     assert waiting.result()["target"] == 25.0
+
+
+def test_a_check_of_the_users_is_stamped_as_a_call_with_its_deadline(fork: Any, gate: Gate) -> None:
+    """So that whoever waits gets CallTimeoutError, and a check that hangs is found as any call that does."""
+    process = fork()
+    process.start(Thermostat)
+    client = process.client()
+    deadline = float(round(time.monotonic() + 1000))
+    client.begin("$set", "gated", gate.path, deadline=deadline)
+    wait_until(lambda: process.slot()[RUNNING] == 1, what="the check runs")
+    assert (process.slot()[BEGUN], process.slot()[EXPECTED_BY]) == (1, int(deadline * 1e9))
+    gate.open()
+    assert client.result()[0] == 2
+    assert (process.slot()[RUNNING], process.slot()[ENDED]) == (0, 1)
 
 
 def test_a_write_is_made_while_the_module_is_suspended(fork: Any) -> None:
@@ -519,6 +580,48 @@ def test_what_is_kept_and_not_needed_is_let_go(fork: Any, keeper: Any) -> None:
 def memfds(process: HostedProcess) -> int:
     folder = f"/proc/{process.pid}/fd"
     return sum("memfd:" in os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder))
+
+
+def test_what_a_server_changes_in_place_is_published_before_its_reply(fork: Any, keeper: Any) -> None:
+    process = fork()
+    process.start(Collector)
+    client = process.client()
+    client.call("$call", "a")
+    view = keeper(process).view()
+    assert view["items"] == ["init", "continue", "a"]
+    client.call("$call", ["replace", 1, 2])
+    assert view["items"] == [1, 2]
+    client.call("$call", ["nested", "x"])
+    client.call("$call", ["nested", "x"])
+    assert len(view["seen"]["x"]) == 2
+    version = view.version("seen")
+    client.call("$call", 3)
+    assert view["items"] == [1, 2, 3]
+    assert view.version("seen") == version, "what did not change is not published again"
+    assert view.entry("items").who == "self"
+    assert client.call("$call", "stop") == "stopped"
+    assert view["items"][-1] == "stop"
+    view.close()
+
+
+@pytest.mark.parametrize("end", ["kill", "crash"])
+def test_what_a_server_changed_in_place_outlives_it(fork: Any, keeper: Any, end: str) -> None:
+    process = fork()
+    process.start(Collector)
+    client = process.client()
+    client.call("$call", "a")
+    kept = keeper(process)
+    if end == "crash":
+        client.begin("$call", "crash")
+        process.bye()
+        process.wait()
+    else:
+        killed(process)
+    again = restarted(fork, kept, process, Collector)
+    again.client().call("$call", "b")
+    view = kept.view()
+    assert view["items"] == ["init", "continue", "a", *(["crash"] if end == "crash" else []), "init", "continue", "b"]
+    view.close()
 
 
 class Stubborn:

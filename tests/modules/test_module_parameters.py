@@ -11,8 +11,9 @@ import pytest
 
 import dspex_runtime as dx
 from dspex_runtime.modules.cells import DspyCell
-from dspex_runtime.modules.module_parameters import MOST_COMPARED, ModuleParameters
+from dspex_runtime.modules.module_parameters import ModuleParameters
 from dspex_runtime.modules.predictors import PredictorHolder
+from dspex_runtime.params.containers import MOST_COMPARED
 
 
 class Part(dx.Module):
@@ -175,11 +176,13 @@ def test_a_list_or_dict_changed_in_place_is_seen_once(change: Callable[[Any], An
     assert not parameters.changed()
 
 
-def test_an_assignment_is_none_of_those_and_what_was_assigned_is_watched() -> None:
+def test_what_was_assigned_is_compared_once_and_watched() -> None:
     program = Containers()
     parameters = ModuleParameters(program)
     parameters.listed()
     program.words, program.thing = ["x"], [1]
+    assert parameters.changed()
+    parameters.listed()
     assert not parameters.changed()
     program.thing.append(2)
     assert parameters.changed()

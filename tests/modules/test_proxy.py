@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import inspect
 import pickle
 from typing import Any
 
@@ -58,6 +59,25 @@ def test_it_fits_into_another_program() -> None:
     assert outer(question="q").answer == "here"
     assert [name for name, _ in outer.named_parameters()] == ["own"]
     assert outer.deepcopy().inner.dx is outer.inner.dx
+
+
+def test_dspy_warns_who_calls_forward_and_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    class Ordinary(dspy.Module):
+        def forward(self, **_: Any) -> Any:
+            return dspy.Prediction(answer="here")
+
+    proxy = ModuleProxy(FakeRef())
+    assert proxy(question="q").answer == "here"
+    assert caplog.messages == []
+    assert proxy.forward(question="q").answer == Ordinary().forward(question="q").answer
+    ours, dspys = caplog.records
+    assert (ours.name, ours.levelno) == (dspys.name, dspys.levelno)
+    assert ours.getMessage() == dspys.getMessage().replace("Ordinary", "ModuleProxy")
+
+
+def test_its_attributes_are_found_without_a_python_function() -> None:
+    assert ModuleProxy.__getattribute__ is object.__getattribute__
+    assert list(inspect.signature(ModuleProxy.forward).parameters) == ["self", "args", "kwargs"]
 
 
 def test_copies_share_the_process() -> None:

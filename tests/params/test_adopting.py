@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dspex_runtime.errors import ConstraintViolationError, ParameterNotFoundError
+from dspex_runtime.errors import ConstraintViolationError, ParameterError, ParameterNotFoundError
 from dspex_runtime.params import values
 from dspex_runtime.params.owner import Box
 from dspex_runtime.params.records import FACTS, SetRecord
@@ -207,7 +207,7 @@ def test_a_configured_value_that_is_no_more_gives_way_to_the_default_but_not_a_s
 
 
 def test_a_configured_value_that_is_refused_is_an_error_with_its_place(keeper: Keeper) -> None:
-    with pytest.raises(ConstraintViolationError, match=r"temperature must be at most 2.0 \(max\); got 3") as caught:
+    with pytest.raises(ConstraintViolationError, match=r"temperature of 'qa' must be at most 2.0 \(max\); got 3") as caught:
         keeper.start(SPECS, configured={"temperature": 3})
     assert caught.value.hint == "this value is configured under `params` of 'qa'"
 
@@ -248,6 +248,93 @@ def test_what_is_declared_late_takes_its_configured_value(keeper: Keeper) -> Non
     keeper.kill()
     heir = keeper.start(SPECS, configured={"temperature": 1.0})
     assert heir.get("temperature") == 1.0
+
+
+WITHOUT_TEMPERATURE = specs(text=str)
+CYCLES = {"killed in between": Keeper.kill, "the runtime killed in between": Keeper.kill_runtime}
+
+
+@pytest.mark.parametrize("end", CYCLES.values(), ids=CYCLES)
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_what_was_set_is_there_again_when_its_name_is_and_its_versions_only_grow(keeper: Keeper, end: Any, size: int) -> None:
+    """Whatever ends in between: the store and the table agree."""
+    declared = specs(text=str, note=str)
+    keeper.start(declared).set("note", "n" * size, who="x")
+    last = 2
+    for _ in range(3):
+        end(keeper)
+        keeper.start(WITHOUT_TEMPERATURE)
+        end(keeper)
+        keeper.start(WITHOUT_TEMPERATURE)
+        end(keeper)
+        heir = keeper.start(declared)
+        assert heir.get("note") == "n" * size
+        assert heir.version("note") >= last
+        last = heir.version("note")
+    keeper.kill_runtime()
+    assert keeper.start(declared).version("note") == last
+
+
+def test_what_only_the_store_has_of_a_name_that_is_not_declared_is_there_when_it_is(keeper: Keeper) -> None:
+    keeper.start(SPECS).set("temperature", 0.5, who="x")
+    keeper.kill_runtime()
+    keeper.fold()
+    keeper.start(WITHOUT_TEMPERATURE)
+    keeper.kill()
+    keeper.stored = {}  # whoever keeps the table gives nothing else
+    heir = keeper.start(SPECS)
+    assert (heir.get("temperature"), heir.version("temperature")) == (0.5, 2)
+
+
+def test_a_configured_value_that_is_back_applies_where_nobody_has_set_anything(keeper: Keeper) -> None:
+    """Also where whoever keeps the configuration has not heard that it was gone."""
+    keeper.configured = {"temperature": encoded(1.0)}
+    keeper.start(SPECS).set("temperature", 1.5, who="x")
+    narrow = specs(temperature=(float, {"default": 0.9, "max": 1.0}))
+    for configured, value in (({"temperature": 1.0}, 1.0), ({}, 0.9), ({"temperature": 1.0}, 1.0)):
+        keeper.kill_runtime()
+        assert keeper.start(narrow, configured=configured).get("temperature") == value
+
+
+def test_what_user_code_took_away_does_not_come_back_with_its_value_but_with_a_higher_version(keeper: Keeper) -> None:
+    owner = keeper.start(SPECS)
+    owner.set("temperature", 0.5, who="x")
+    owner.undeclare("temperature")
+    keeper.kill()
+    heir = keeper.start(SPECS)
+    assert (heir.get("temperature"), heir.version("temperature")) == (0.2, 4)
+
+
+def test_a_default_or_a_configured_value_in_the_place_of_an_older_one_is_written_down(keeper: Keeper) -> None:
+    keeper.start(SPECS).set("temperature", 1.5, who="x")
+    versions = [2]
+    narrow = specs(temperature=(float, {"default": 0.9, "max": 1.0}))
+    for declared, configured in ((narrow, {}), (SPECS, {}), (narrow, {"temperature": 0.8}), (narrow, {}), (SPECS, {})):
+        keeper.kill()
+        heir = keeper.start(declared, configured=configured)
+        before = (heir.get("temperature"), heir.version("temperature"))
+        assert before[1] >= versions[-1]
+        versions.append(before[1])
+        keeper.configured = {name: encoded(value) for name, value in configured.items()}
+        keeper.kill_runtime()
+        again = keeper.start(declared, configured=configured)
+        assert (again.get("temperature"), again.version("temperature")) == before
+    assert [record.version for record in keeper.records("temperature")] == sorted({1, *versions})
+
+
+def test_a_default_that_cannot_be_written_down_is_reported_and_no_failed_start(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper.start(SPECS).set("temperature", 1.5, who="x")
+    keeper.kill()
+    monkeypatch.setattr(SegmentJournal, "append", _full)
+    heir = keeper.start(specs(temperature=(float, {"default": 0.9, "max": 1.0})))
+    assert heir.get("temperature") == 0.9
+    assert "temperature has version 3 as long as the runtime lasts: the disk is full" in keeper.reports
+
+
+def _full(*_: Any, **__: Any) -> int:
+    raise ParameterError("the disk is full")
 
 
 # -- what is broken

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dspex_runtime.errors import (
+    ConfigError,
     ConstraintViolationError,
     GradientNotRequiredError,
     ParameterError,
@@ -94,12 +95,15 @@ def test_a_refused_value_changes_nothing(keeper: Keeper, owner: Owner, name: str
     with pytest.raises(ConstraintViolationError) as caught:
         owner.set(name, value, who="x")
     assert (caught.value.name, caught.value.id, caught.value.constraint) == (name, "qa", constraint)
+    assert str(caught.value).startswith(f"{name} of 'qa' must be ")
     assert owner.image() == before
     assert len(keeper.changes) == 1
 
 
 def test_what_no_other_process_can_read_is_refused(owner: Owner) -> None:
-    with pytest.raises(ConstraintViolationError, match=r"words must be a value that another process can read; .*\[1\]"):
+    with pytest.raises(
+        ConstraintViolationError, match=r"words of 'qa' must be a value that another process can read; words\[1\] is none"
+    ):
         owner.set("words", ["fine", threading.Lock()], who="x")
     assert owner.get("words") == ["a"]
 
@@ -118,6 +122,22 @@ def test_a_write_that_builds_on_an_old_version_is_a_conflict(owner: Owner) -> No
         owner.set("temperature", 0.6, who="y", expect=1)
     assert caught.value.code == "conflict"
     assert owner.get("temperature") == 0.5
+
+
+def test_what_is_nested_too_deep_is_refused_with_a_short_text(owner: Owner) -> None:
+    deep: list[Any] = []
+    for _ in range(2000):
+        deep = [deep]
+    with pytest.raises(ConstraintViolationError, match="words of 'qa' must be a value that another process can read") as caught:
+        owner.set("words", deep, who="x")
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("expect", ["1", 1.0, True])
+def test_a_version_that_is_none_is_a_mistake_of_the_caller(owner: Owner, expect: Any) -> None:
+    with pytest.raises(ConfigError, match="expect is the version that is to be replaced, an int; got "):
+        owner.set("temperature", 0.5, who="x", expect=expect)
+    assert owner.version("temperature") == 1
 
 
 def test_whoever_keeps_the_list_it_has_set_cannot_change_the_parameter(keeper: Keeper, owner: Owner) -> None:
@@ -201,6 +221,11 @@ def test_gradients_at_the_same_time_all_count(keeper: Keeper) -> None:
         thread.join()
     assert owner.get("w") == 400.0
     assert owner.version("w") == 401
+
+
+def test_a_gradient_that_does_not_fit_says_whose_parameter_it_is_for(owner: Owner) -> None:
+    with pytest.raises(ConstraintViolationError, match=r"bias of 'qa' must be stepped by a gradient of shape \(2,\), not \(3,\)"):
+        owner.apply_gradient("bias", [1.0, 2.0, 3.0], who="x")
 
 
 def test_a_gradient_that_nobody_asked_for_is_refused(owner: Owner) -> None:

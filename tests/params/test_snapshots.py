@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dspex_runtime.errors import ConstraintViolationError, ParameterError
+from dspex_runtime.errors import CheckpointError, ConstraintViolationError, ParameterError
 from dspex_runtime.params.owner import Box, Owner
 from dspex_runtime.params.spec import ParameterSpec, ParameterType
 from helpers.owners import Keeper, specs
@@ -195,3 +195,13 @@ def test_a_name_of_the_image_that_is_none_any_more_is_reported_and_one_that_it_l
     owner.restore(image, who="x")
     assert (owner.get("temperature"), owner.get("words")) == (0.0, ["z"])
     assert keeper.reports == ["gone of the checkpoint is no parameter of 'qa' any more, and is left out"]
+
+
+def test_an_image_of_another_module_is_refused_and_says_what_each_has(keeper: Keeper, owner: Owner) -> None:
+    image = {f"other.{name}": entry for name, entry in owner.image().items()}
+    before = owner.image()
+    expected = r"has the parameters other\.answer, .*; 'qa' has none of them, but answer, anything, .*\. Nothing was restored"
+    with pytest.raises(CheckpointError, match=expected):
+        owner.restore(image, who="x")
+    assert owner.image() == before
+    assert owner.restore({}, who="x") == []

@@ -163,6 +163,14 @@ def test_an_unknown_name_says_what_is_like_it(world: Tables, table: Table, read:
     assert caught.value.hint == "did you mean 'temperature'?"
 
 
+def test_a_name_that_is_none_is_not_found(world: Tables, table: Table) -> None:
+    world.put(table, "temperature", 1)
+    reader = View(read_only(table.fd), CODEC, world.fetch, "qa")
+    with pytest.raises(ParameterNotFoundError, match="'qa' has no parameter 5; it has temperature"):
+        reader[5]  # type: ignore[index]
+    reader.close()
+
+
 def test_a_cached_reader_notices_that_a_name_was_removed_and_came_back(world: Tables, table: Table) -> None:
     reader = world.view(table)
     world.put(table, "x", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dspex_runtime.errors import CheckpointError
+from dspex_runtime.errors import CheckpointError, StartError
 from dspex_runtime.state.access import Access
 from dspex_runtime.state.checkpoints import Checkpoints
 from dspex_runtime.state.database import checkpoint_wal
@@ -108,6 +109,65 @@ def test_one_of_a_later_version_is_left_alone_for_good(told: Told, tmp_path: Pat
     assert len(told.events) == 1
 
 
+def test_one_that_cannot_be_read_is_refused_before_anything_starts(told: Told, tmp_path: Path) -> None:
+    told.access.check_read()  # there is none yet
+    told.access.close()
+    for side in ("", "-wal", "-shm"):
+        (tmp_path / f"{NAME}{side}").unlink(missing_ok=True)
+    (tmp_path / NAME).mkdir()
+    with pytest.raises(StartError, match=r"state.db has the state of earlier runs and cannot be read: unable to open") as caught:
+        told.access.check_read()
+    assert "name another state_dir; --fresh discards" in str(caught.value.hint)
+
+
+def test_a_refusal_names_the_version_that_was_found_and_what_to_do(told: Told, tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / NAME)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StartError, match="its schema has version 99") as caught:
+        told.access.check_read()
+    assert "a later one" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_database_of_something_else_is_refused_and_not_touched(told: Told, tmp_path: Path, version: int) -> None:
+    connection = sqlite3.connect(tmp_path / NAME)
+    connection.execute("CREATE TABLE checkpoints (a)")
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+    before = (tmp_path / NAME).read_bytes()
+    with pytest.raises(StartError, match="it is a database of something else") as caught:
+        told.access.check_read()
+    assert "move that file away" in str(caught.value.hint)
+    assert (tmp_path / NAME).read_bytes() == before
+
+
+def test_one_that_cannot_be_written_at_start_is_read_and_written_when_that_works_again(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told.access.run(write)
+    copies = {side: (tmp_path / f"{NAME}{side}").read_bytes() for side in ("", "-wal")}
+    told.access.close()
+    for side, data in copies.items():  # as after a kill: the last commits are in the log only
+        (tmp_path / f"{NAME}{side}").write_bytes(data)
+
+    def full(*_: Any) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dspex_runtime.state.access.open_database", full)
+        told.access.check_read()
+        assert told.access.run(read) == ["a"]
+        assert not told.access.is_writable
+        with pytest.raises(CheckpointError, match="does not work: disk I/O error"):
+            told.access.run(write)
+        assert "can only be read, not written: disk I/O error" in str(told.alarm)
+        assert told.access.run(read) == ["a"]
+    told.access.run(lambda store, _: store.merge_facts("b", {}))
+    assert told.access.is_writable
+    assert told.access.run(read) == ["a", "b"]
+
+
 def test_one_that_is_damaged_while_it_is_used_is_replaced_and_the_work_is_done(told: Told, tmp_path: Path) -> None:
     told.access.run(write)
     checkpoint_wal(told.connection)
@@ -119,6 +179,37 @@ def test_one_that_is_damaged_while_it_is_used_is_replaced_and_the_work_is_done(t
     told.access.run(write)
     assert told.rescued == 1
     assert len([path for path in tmp_path.glob(f"{NAME}.corrupt-*") if not path.name.endswith(("-wal", "-shm"))]) == 1
+
+
+def test_whatever_a_function_raises_leaves_no_transaction_open(told: Told) -> None:
+    def broken(store: Store, _rows: Checkpoints) -> None:
+        store._db.execute("BEGIN IMMEDIATE")
+        raise ValueError("The truth value of an array is ambiguous")
+
+    with pytest.raises(ValueError, match="truth value"):
+        told.access.run(broken)
+    assert not told.connection.in_transaction
+    told.access.run(write)
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved"])
+def test_a_directory_that_is_gone_while_it_is_used_is_an_alarm(told: Told, tmp_path: Path, how: str) -> None:
+    state_dir = tmp_path / "state"
+    state_dir.mkdir()
+    told.access.path = state_dir / NAME
+    told.access.run(write)
+    assert told.access.is_in_place
+    if how == "moved":
+        state_dir.rename(tmp_path / "elsewhere")
+    else:
+        shutil.rmtree(state_dir)
+    with pytest.raises(CheckpointError, match=r"state.db is not there any more"):
+        told.access.check_in_place()
+    assert f"{state_dir} was deleted or moved" in str(told.alarm)
+    if how == "moved":
+        (tmp_path / "elsewhere").rename(state_dir)
+        told.access.check_in_place()
+        assert told.alarm is None
 
 
 def test_one_that_is_damaged_and_cannot_be_replaced_is_an_alarm(

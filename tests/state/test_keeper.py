@@ -106,7 +106,8 @@ class TestHolding:
         assert read(parent, "a", "temperature") == 0.2
         with open(directory / "1.journal", "wb"):
             pass
-        assert parent.answer(stuck) == ([], [])
+        with pytest.raises(CheckpointError, match=r"'x' of 'b' was cannot be had now: .*Illegal seek"):
+            parent.answer(stuck)
         for fd in fds:
             os.close(fd)
         kept.die()

@@ -23,6 +23,8 @@ def test_each_version_is_shown_with_the_value_before_it() -> None:
 def test_a_large_value_is_only_named_with_its_size() -> None:
     (found,) = shown([entry(1, bytes(SHOWN_BYTES + 1))], 1)
     assert (found["value"], found["bytes"]) == (None, SHOWN_BYTES + 1)
+    found, _ = shown([entry(2), entry(1, bytes(SHOWN_BYTES + 1))], 2)
+    assert (found["old"], found["old_bytes"]) == (None, SHOWN_BYTES + 1)
 
 
 def test_a_removal_has_no_value() -> None:

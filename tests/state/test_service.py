@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from dspex_runtime.errors import CheckpointError
-from dspex_runtime.params import image
+from dspex_runtime.errors import CheckpointError, ParameterError, StartError
+from dspex_runtime.params import image, values
 from dspex_runtime.params.blob import Blob
 from dspex_runtime.params.journal import EXECUTIONS, FACTS, SET, Journal, segments
 from dspex_runtime.params.volatile import VolatileJournal
@@ -20,8 +22,10 @@ from dspex_runtime.state.layout import NAME, journal_directory
 from dspex_runtime.state.loading import BLOB_FROM_BYTES
 from dspex_runtime.state.migrations import SCHEMA_VERSION
 from dspex_runtime.state.service import RETRY_S, Service
-from dspex_runtime.state.store import packed
+from dspex_runtime.state.store import Store, packed
 from dspex_runtime.state.vault import Vault, memfd
+from dspex_runtime.wire.codec import Codec
+from helpers.kept_module import KeptModule
 
 
 class Disk:
@@ -218,6 +222,24 @@ class TestAsked:
         assert disk.ask("value_at", id="a", name="x", version=1) == b"one"
         assert disk.ask("value_at", id="a", name="x", version=2) is None
 
+    def test_history_has_what_a_table_shows_and_nobody_has_set(self, tmp_path: Path) -> None:
+        disk = Disk(tmp_path)
+        disk.open()
+        module = KeptModule(tmp_path, "a", lambda kind, facts, fd: disk.vault.take_table("a", fd)).open()
+        (first,) = disk.ask("history", id="a", name="temperature")
+        assert (first["version"], first["who"], values.decode(Codec(), first["value"])) == (1, "default", 0.2)
+        module.owner.set("temperature", 0.7, who="me")
+        assert [each["version"] for each in disk.ask("history", id="a", name="temperature")] == [2, 1]
+        assert disk.ask("history", id="a", name="nothing") == []
+        module.die()
+        disk.close()
+
+    @pytest.mark.parametrize("n", [0, -1])
+    def test_a_history_of_no_versions_is_refused(self, disk: Disk, n: int) -> None:
+        disk.open()
+        with pytest.raises(ParameterError, match=f"n is 1 or more; got {n}"):
+            disk.ask("history", id="a", name="x", n=n)
+
     def test_executions_and_figures_of_one_that_does_not_run(self, disk: Disk) -> None:
         disk.open()
         disk.journal("a").append([EXECUTIONS, 1.0, [{"n": 1}, {"n": 2}], {"calls": 2}])
@@ -296,8 +318,10 @@ class TestFaults:
         connection = sqlite3.connect(disk.state_dir / NAME)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
         connection.close()
-        disk, known = disk.again()
-        assert known == {"ids": {}, "kept": ["a"]}
+        with pytest.raises(StartError, match="cannot be read: its schema has version"):
+            disk.again()
+        disk, known = disk.again(again=True)
+        assert known == {"ids": {}, "kept": ["a"]}, "a keeper that takes the place of one that could read it"
         assert "is left alone" in str(disk.alarm())
         assert disk.ask("give", id="a")["stored"] == {}
         assert len(segments(journal_directory(disk.state_dir, "a"))) == 1
@@ -329,6 +353,76 @@ class TestFaults:
         disk.connection.execute("PRAGMA shrink_memory")
         disk.ask("checkpoints", id="a")  # some of them could be read, or none
         assert disk.ask("value_at", id="a", name="x", version=1) == b"one"
+
+    def test_a_history_whose_newest_versions_the_disk_does_not_take_is_refused(self, disk: Disk) -> None:
+        disk.open()
+        disk.connection.execute("PRAGMA query_only = 1")
+        disk.set("a", 1)
+        for op, args in (("history", {"n": 5}), ("value_at", {"version": 1})):
+            with pytest.raises(CheckpointError, match=r"cannot be had now: .*readonly"):
+                disk.ask(op, id="a", name="x", **args)
+
+    def test_a_default_that_is_an_array_is_compared_as_it_is_kept(self, tmp_path: Path) -> None:
+        disk = Disk(tmp_path)
+        disk.open()
+        specs = {"w": {"type": "array", "default": np.array([1.0, 2.0])}}
+        module = KeptModule(tmp_path, "a", lambda kind, facts, fd: disk.vault.take_table("a", fd), specs=specs).open()
+        for value in (3.0, 4.0):
+            module.owner.set("w", [value, value], who="me")
+            assert disk.ask("history", id="a", name="w", n=1)[0]["version"] == value - 1
+        assert disk.events == []
+        module.die()
+        disk.close()
+
+    def test_specs_that_cannot_be_kept_hold_up_no_fold(self, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(*_: Any) -> None:
+            raise ValueError("ambiguous")
+
+        disk.open()
+        monkeypatch.setattr(disk.service._loader, "keep_specs", broken)
+        disk.set("a", 1)
+        assert len(disk.ask("history", id="a", name="x", n=5)) == 1
+        assert disk.events == [{"type": "report", "text": "the specs of 'a' cannot be kept: ambiguous", "id": "a"}]
+
+    def test_an_error_that_nobody_thought_of_is_an_alarm_and_what_is_owed_is_tried_again(
+        self, disk: Disk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: Any) -> None:
+            raise ValueError("ambiguous")
+
+        disk.open()
+        disk.ask("note", id="a", facts={"restarts": 3})
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "merge_noted", broken)
+            assert disk.service.settle() == RETRY_S
+        assert "does not work: ambiguous" in str(disk.alarm())
+        assert disk.service.settle() is None
+        assert disk.alarm() is None
+
+    @pytest.mark.parametrize("how", ["unexpected", "expected"])
+    def test_what_is_not_taken_in_at_the_end_is_logged(
+        self, disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, how: str
+    ) -> None:
+        def broken(*_: Any) -> None:
+            raise ValueError("ambiguous")
+
+        disk.open()
+        disk.set("a", 1)
+        if how == "unexpected":
+            monkeypatch.setattr(disk.service._files, "empty", broken)
+        else:
+            disk.connection.execute("PRAGMA query_only = 1")
+        disk.ask("close")
+        assert "it stays in the journals" in caplog.text
+        assert disk.service._access._db is None
+
+    def test_a_checkpoint_in_a_directory_that_is_gone_is_refused_with_an_alarm(self, disk: Disk) -> None:
+        disk.open()
+        disk.checkpoint("a")
+        shutil.rmtree(disk.state_dir)
+        with pytest.raises(CheckpointError, match="its directory was deleted or moved"):
+            disk.checkpoint("a")
+        assert f"{disk.state_dir} was deleted or moved" in str(disk.alarm())
 
     def test_a_table_that_is_none_holds_up_no_fold(self, disk: Disk) -> None:
         disk.open()

@@ -34,7 +34,16 @@ def is_open(fd: int) -> bool:
 def test_of_nothing_nothing_is_given(vault: Vault) -> None:
     info, fds = vault.give("a")
     assert fds == []
-    assert info == {"table": False, "blobs": [], "volatile": False, "user": False, "stored": {}, "configured": {}, "facts": {}}
+    assert info == {
+        "table": False,
+        "blobs": [],
+        "volatile": False,
+        "user": False,
+        "rest": False,
+        "stored": {},
+        "configured": {},
+        "facts": {},
+    }
 
 
 def test_descriptors_are_given_in_the_order_that_is_promised(vault: Vault) -> None:

@@ -6,10 +6,13 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dspex_runtime.state import workers
+from dspex_runtime.state.database import connect
+from dspex_runtime.state.health import Health
 from dspex_runtime.state.store import Store
 from dspex_runtime.state.workers import WalMover, Worker
 from helpers.waiting import wait_until
@@ -84,7 +87,7 @@ def test_what_waits_is_counted_and_carried_out_before_the_end() -> None:
 
 
 def test_a_log_that_has_grown_is_moved_when_it_is_looked_at(database: sqlite3.Connection, store: Store, tmp_path: Path) -> None:
-    mover = WalMover(tmp_path / "state.db")
+    mover = WalMover(tmp_path / "state.db", Health([].append))
     before = (tmp_path / "state.db").stat().st_size
     with store.writing():
         store.set_configured("a", {"x": bytes(workers.WAL_BYTES + 1)})
@@ -93,8 +96,29 @@ def test_a_log_that_has_grown_is_moved_when_it_is_looked_at(database: sqlite3.Co
     mover.close()
 
 
+def test_a_log_that_cannot_be_moved_is_an_alarm_until_it_can(
+    database: sqlite3.Connection, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "WAL_ALARM_BYTES", workers.WAL_BYTES)
+    told: list[dict[str, Any]] = []
+    mover = WalMover(tmp_path / "state.db", Health(told.append))
+    reader = connect(tmp_path / "state.db")
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM modules").fetchall()
+    with store.writing():
+        store.set_configured("a", {"x": bytes(2 * workers.WAL_BYTES)})
+    mover.look()
+    wait_until(lambda: len(told) == 1)
+    assert "MB that cannot be moved into state.db" in told[0]["description"]
+    reader.close()
+    mover.look()
+    wait_until(lambda: len(told) == 2)
+    assert told[1]["type"] == "alarm_cleared"
+    mover.close()
+
+
 def test_without_a_log_there_is_nothing_to_move(tmp_path: Path) -> None:
-    mover = WalMover(tmp_path / "state.db")
+    mover = WalMover(tmp_path / "state.db", Health([].append))
     mover.look()
     mover.close()
     assert not (tmp_path / "state.db").exists()

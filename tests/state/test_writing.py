@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dspex_runtime.errors import CheckpointError, ConstraintViolationError, ParameterError
-from dspex_runtime.params import values
+from dspex_runtime.params import image, values
 from dspex_runtime.params.view import View
 from dspex_runtime.state.health import Health
 from dspex_runtime.state.protocol import SHARED
@@ -26,13 +26,13 @@ SHARED_SPECS = {"style": SPECS["style"], "k": {"type": "int", "default": 3}}
 class Runtime:
     """The parts of one keeper, in this thread."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, shared: dict[str, Any] = SHARED_SPECS) -> None:
         self.state_dir = state_dir
         self.told: list[dict[str, Any]] = []
         self.vault = Vault()
         self.service = Service(self.vault, Health(self.told.append))
         self.ask("open", state_dir=str(state_dir))
-        self.writing = Writing(self.vault, self._ask, self._tell, state_dir=state_dir, shared=SHARED_SPECS)
+        self.writing = Writing(self.vault, self._ask, self._tell, state_dir=state_dir, shared=shared)
 
     def _tell(self, facts: dict[str, Any], fd: int | None = None) -> None:
         self.told.append(facts)
@@ -189,9 +189,11 @@ def test_a_stopped_module_is_put_back_to_a_checkpoint(runtime: Runtime) -> None:
     runtime.checkpoint(module)
     module.owner.set("temperature", 1.5, who="test")
     runtime.stop(module)
-    info = runtime.write("restore_stopped", number=1, keep=10)
-    assert (info["number"], info["kind"]) == (2, "restored")
+    infos = runtime.write("restore_stopped", number=1, keep=10)
+    assert infos["restored"]["number"] == 1
+    assert (infos["newest"]["number"], infos["newest"]["kind"]) == (2, "restored")
     assert runtime.read("temperature") == 0.5
+    assert runtime.vault.give("a")[0]["rest"], "what its next incarnation has to do itself"
     module = runtime.start(incarnation=2)
     assert module.owner.get("temperature") == 0.5
     runtime.stop(module)
@@ -206,3 +208,51 @@ def test_a_writer_that_was_given_up_writes_no_more(runtime: Runtime) -> None:
     assert writer.closed
     runtime.write("set", name="temperature", value=0.9, expect=None)
     assert runtime.read("temperature") == 0.9
+
+
+def test_a_stored_value_that_todays_limits_refuse_costs_that_value_only(tmp_path: Path) -> None:
+    before = Runtime(tmp_path)
+    before.write("shared_set", name="k", value=9)
+    before.write("shared_set", name="style", value="full")
+    before.close()
+    after = Runtime(tmp_path, shared={**SHARED_SPECS, "k": {"type": "int", "default": 3, "max": 5}})
+    assert (after.read("k", SHARED), after.read("style", SHARED)) == (3, "full")
+    (report,) = [each for each in after.told if each["type"] == "report"]
+    assert "k: the kept version 2 cannot be used and is dropped: " in report["text"]
+    assert after.write("shared_set", name="k", value=4)[0] > 2
+    assert after.read("k", SHARED) == 4
+    after.close()
+
+
+def test_parameters_that_cannot_be_read_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = Runtime(tmp_path)
+
+    def broken(*_: Any) -> None:
+        raise ParameterError("no memory")
+
+    monkeypatch.setattr(runtime.writing, "_made", broken)
+    assert runtime.writing.reader({"id": SHARED}, []) == (None, [])
+    assert runtime.told[-1]["text"] == f"the parameters of {SHARED!r} cannot be read: no memory"
+    runtime.close()
+
+
+def test_a_stopped_module_without_parameters_is_put_back_too(runtime: Runtime) -> None:
+    data = image.encode(image.Image("a", "manual", 1.0, None, 1, user=b"before"))
+    fd = memfd("image", data)
+    runtime.service.handle("checkpoint", {"id": "a", "kind": "manual", "keep": 10}, [fd])
+    os.close(fd)
+    assert runtime.write("restore_stopped", number=1, keep=10, who="restore")["newest"]["number"] == 2
+    runtime.vault.of("a").incarnation = 2
+    with pytest.raises(ParameterError, match="a process of 'a' runs"):
+        runtime.write("restore_stopped", number=1, keep=10, who="restore")
+
+
+def test_what_only_a_running_module_can_check_is_put_back_without_a_word(tmp_path: Path) -> None:
+    specs = {"p": {"type": "dict", "default": {"demos": 0}, "check": "its fields"}}
+    runtime = Runtime(tmp_path)
+    module = runtime.start(specs=specs)
+    runtime.checkpoint(module)
+    runtime.stop(module)
+    runtime.write("restore_stopped", number=1, keep=10)
+    assert [each for each in runtime.told if each["type"] == "report"] == []
+    runtime.close()

@@ -40,6 +40,26 @@ class Echo(dspy.Module):
         yield from range(n)
 
 
+class Tally(dspy.Module):
+    """Has a plain attribute and a predictor, and changes both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.k = 3
+        self.answer = dspy.Predict("question -> answer")
+
+    def forward(self, question: str) -> dspy.Prediction:
+        return self.answer(question=question)
+
+    def bump(self) -> int:
+        self.k += 1
+        self.answer.demos = [*self.answer.demos, dspy.Example(question=str(self.k), answer="a")]
+        return self.k
+
+    def look(self) -> list[int]:
+        return [self.k, len(self.answer.demos)]
+
+
 class AsyncEcho(dspy.Module):
     """All of its calls meet before any of them returns."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import psutil
 import pytest
 
 import dspex_runtime as dx
-from dspex_runtime.errors import ConfigError, RuntimeUnreachableError
+from dspex_runtime.errors import CheckpointError, ConfigError, RuntimeUnreachableError, StartError
 from dspex_runtime.state.layout import NAME, journal_directory
 from helpers.system import FOLDER
 from helpers.waiting import wait_until
@@ -30,7 +32,12 @@ def up(tmp_path: Path) -> Iterator[Up]:
     runtimes: list[dx.Runtime] = []
 
     def start(*children: dict[str, Any], **options: Any) -> dx.Runtime:
-        config = {"version": 1, "name": "t", "tree": {"max_restarts": 100, "children": list(children)}}
+        config = {
+            "version": 1,
+            "name": "t",
+            "tree": {"max_restarts": 100, "children": list(children)},
+            "shared": options.pop("shared", {}),
+        }
         runtimes.append(dx.Runtime({**config, "runtime": {"preload": [], "spares": 1}}, state_dir=tmp_path / "state", **options))
         return runtimes[-1]
 
@@ -54,6 +61,13 @@ def keeper(rt: dx.Runtime) -> psutil.Process:
 
     wait_until(lambda: len(found()) == 1, what="a keeper")
     return found()[0]
+
+
+def query(path: Path, sql: str) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute(sql)
+    connection.commit()
+    connection.close()
 
 
 def kill_keeper(rt: dx.Runtime) -> None:
@@ -97,6 +111,8 @@ class TestKeeperKilled:
         kill_module(rt)
         assert rt.server("it").call("get") == 21.5
         assert keeper(rt).pid != stopped.pid
+        told = [(event["type"], event.get("alarm")) for event in rt.events(since=0, follow=False) if "alarm" in event]
+        assert told == [("alarm_set", "state_keeper"), ("alarm_cleared", "state_keeper")]
 
     def test_a_checkpoint_that_was_acknowledged_is_there_and_the_next_can_be_made(self, up: Up) -> None:
         rt = up(thermostat())
@@ -174,6 +190,97 @@ class TestEnd:
         rt = up()
         with pytest.raises(ConfigError, match=rf"is in use by another runtime \(pid {rt.pid}\)"):
             dx.Runtime(name="other", state_dir=rt.state_dir)
+
+
+class TestUnreadable:
+    @pytest.mark.parametrize("found", ["newer", "foreign", "directory"])
+    def test_up_refuses_a_store_that_it_cannot_read(self, up: Up, tmp_path: Path, found: str) -> None:
+        up(thermostat()).close()
+        store = tmp_path / "state" / NAME
+        match found:
+            case "directory":
+                store.unlink()
+                store.mkdir()
+            case "foreign":
+                store.unlink()
+                query(store, "CREATE TABLE checkpoints (a)")
+            case _:
+                query(store, "PRAGMA user_version = 99")
+        with pytest.raises(StartError, match=f"{store} has the state of earlier runs and cannot be read") as caught:
+            up(thermostat())
+        assert "name another state_dir" in str(caught.value.hint)
+
+    def test_up_says_that_a_corrupt_one_was_set_aside(self, up: Up, tmp_path: Path) -> None:
+        up(thermostat()).close()
+        (tmp_path / "state" / NAME).write_bytes(b"damaged" * 5000)
+        events: list[dict[str, Any]] = []
+        up(thermostat(), on_progress=events.append)
+        told = [event["message"] for event in events if event["type"] == "state_report"]
+        assert any("is corrupt" in text and f"{NAME}.corrupt-" in text for text in told)
+
+
+class TestConfigured:
+    def test_an_up_that_configures_nothing_is_remembered_so_that_the_next_value_counts_as_set(self, up: Up) -> None:
+        values = []
+        for params in ({"target": 21.0}, None, {"target": 21.0}):
+            rt = up(thermostat(**({"params": params} if params else {})))
+            it = rt.server("it")
+            values.append(it.params["target"])
+            it.params["target"] = 25.0
+            rt.close()
+        assert values == [21.0, 25.0, 21.0]
+
+    def test_a_tightened_limit_costs_the_shared_value_that_breaks_it_and_no_other(self, up: Up, tmp_path: Path) -> None:
+        def started(most: float) -> dx.Runtime:
+            shared = {"style": "x", "limit": {"type": "float", "default": 0.5, "max": most}}
+            return up(shared=shared)
+
+        rt = started(1.0)
+        rt.params["limit"] = 0.9
+        rt.params["style"] = "learned"
+        rt.close()
+        rt = started(0.7)
+        assert (rt.params["limit"], rt.params["style"]) == (0.5, "learned")
+        rt.params["limit"] = 0.6
+        assert "limit: the kept version 2 cannot be used and is dropped" in (tmp_path / "state" / "runtime.log").read_text()
+
+
+class TestRestoredWhileStopped:
+    @pytest.mark.parametrize("again", ["start", "up", "keeper"])
+    def test_a_plain_module_has_its_attributes_and_predictors_at_its_next_start_and_at_that_only(self, up: Up, again: str) -> None:
+        child = {"id": "m", "module": f"{FOLDER / 'programs_dspy.py'}:Tally", "backoff": "none"}
+        rt = up(child)
+        module = rt.module("m").dx
+        module.call("bump")
+        asked = rt.checkpoint("m")
+        module.call("bump")
+        rt.stop("m")
+        assert rt.restore("m").number == asked.number
+        match again:
+            case "up":
+                rt.close()
+                rt = up(child)
+                module = rt.module("m").dx
+            case "keeper":
+                kill_keeper(rt)
+                rt.start("m")
+            case _:
+                rt.start("m")
+        assert module.call("look") == [4, 1]
+        kill_module(rt, "m")
+        assert module.call("look") == [3, 1]
+        rt.close()
+        assert up(child).module("m").dx.call("look") == [3, 1]
+
+
+class TestGone:
+    def test_a_state_directory_that_was_deleted_is_an_alarm_and_no_checkpoint_is_acknowledged(self, up: Up, tmp_path: Path) -> None:
+        rt = up(thermostat())
+        shutil.rmtree(tmp_path / "state")
+        with pytest.raises(CheckpointError, match="was deleted or moved"):
+            rt.checkpoint("it")
+        (alarm,) = rt.alarms()
+        assert (alarm.id, str(tmp_path / "state") in alarm.description) == ("state_store", True)
 
 
 class TestFailed:

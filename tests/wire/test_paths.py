@@ -97,3 +97,15 @@ def test_an_object_inside_itself_is_told_by_what_it_holds() -> None:
     node = Holder()
     node.children = [node, LOCK]  # type: ignore[attr-defined]
     assert path_of({"n": node}).startswith("args[0]['n'].children")
+
+
+def test_what_is_nested_very_deep_is_told_with_both_ends_of_its_path() -> None:
+    value: list[Any] = []
+    for _ in range(2000):
+        value = [value]
+    with pytest.raises(UnserialisableError) as caught:
+        Codec().pack([m.REPLY, 1, value])
+    assert caught.value.path is not None
+    assert caught.value.path.startswith("result[0][0]")
+    assert "..." in caught.value.path
+    assert len(caught.value.path) < 250

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+NUMBER = click.IntRange(min=1)
 COLUMNS = ("NUMBER", "CREATED", "KIND", "SIZE", "VERSION")
 
 command_object = subgroup("checkpoint", "Save, list, compare and restore the state of modules.")
@@ -28,7 +29,7 @@ def _id(function: F) -> F:
 
 
 def _number(name: str, metavar: str = "[NUMBER]", *, required: bool = False) -> Callable[[F], F]:
-    return click.argument(name, metavar=metavar, type=click.IntRange(min=1), required=required)
+    return click.argument(name, metavar=metavar, type=NUMBER, required=required, shell_complete=completing.checkpoints)
 
 
 @command_object.subcommand("create")
@@ -97,7 +98,7 @@ def restore(settings: Settings, id: str, number: int | None) -> None:
 
 @command_object.subcommand("prune")
 @_id
-@click.argument("numbers", metavar="[NUMBER]...", type=click.IntRange(min=1), nargs=-1)
+@click.argument("numbers", metavar="[NUMBER]...", type=NUMBER, nargs=-1, shell_complete=completing.checkpoints)
 @click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Forget all but the newest N.")
 @click.pass_obj
 def prune(settings: Settings, id: str, numbers: tuple[int, ...], keep: int | None) -> None:

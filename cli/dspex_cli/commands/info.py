@@ -45,6 +45,7 @@ def _show(output: Output, info: dict[str, Any]) -> None:
             ("metadata", _lines(info["metadata"])),
             ("keys", ", ".join(map(repr, info["keys"])) or None),
             ("metrics", _lines(info["metrics"])),
+            ("checkpoint", _checkpoint(info["checkpoint"])),
             ("last exit", None if info["last_exit"] is None else wording.reason(info["last_exit"])),
             ("traceback", _traceback(info["last_exit"])),
         ]
@@ -62,6 +63,14 @@ def _supervising(supervisor: dict[str, Any] | None) -> Iterator[tuple[str, Any]]
 
 def _lines(values: dict[str, Any]) -> str | None:
     return "\n".join(f"{key} = {_figure(value)}" for key, value in values.items()) or None
+
+
+def _checkpoint(newest: dict[str, Any] | None) -> str | None:
+    if newest is None:
+        return None
+    import time
+
+    return f"{newest['number']}, {wording.uptime(max(0.0, time.time() - newest['created_at']))} old, {newest['kind']}"
 
 
 def _figure(value: Any) -> Any:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dspex_cli import completing, link, wording
-from dspex_cli.group import subgroup
+from dspex_cli.group import NumbersCommand, subgroup
 from dspex_cli.options import Settings, json_or_text
-from dspex_cli.output import Output, dumps, one_line, paint
+from dspex_cli.output import Output, dumps, one_line, paint, visible
 from dspex_cli.plain import readable
 
 if TYPE_CHECKING:
     import dspex_runtime as dx
 
 VALUE_CHARS = 60  # of a value in a table
+OF_NUMBERS = ("float", "array", "list", "dict")  # types whose values may have a NaN in them; of others it is a word
 
 command_object = subgroup("param", "Read, set, list, roll back and watch parameters.")
 
@@ -40,12 +41,15 @@ def get(settings: Settings, parameter: str) -> None:
     output = Output(settings)
     id, name = target(parameter)
     with link.runtime(settings) as runtime:
-        entry = link.params(runtime, id).entry(name)
-        facts = {"id": id, "name": name, **_entry(entry)}
-        output.result(facts, lambda: output.line(_text(entry.value)))
+        params = link.params(runtime, id)
+        entry = params.entry(name)
+        facts = {"id": params.id, "name": name, **_entry(entry)}
+        # Into a file or a pipe text goes as it is; a terminal would obey what is in it.
+        shown = _text(entry.value)
+        output.result(facts, lambda: output.line(visible(shown) if sys.stdout.isatty() else shown))
 
 
-@command_object.subcommand("set")
+@command_object.subcommand("set", cls=NumbersCommand)
 @click.argument("parameter", metavar="ID.NAME", shell_complete=completing.parameters)
 @click.argument("text", metavar="VALUE", required=False)
 @click.option("--json", "json_text", metavar="JSON|-", help="The value as JSON; - is stdin.")
@@ -54,17 +58,11 @@ def get(settings: Settings, parameter: str) -> None:
 def set_value(settings: Settings, parameter: str, text: str | None, json_text: str | None, expect: int | None) -> None:
     """Set a parameter.
 
-    VALUE is parsed as JSON when it is JSON; for a parameter of type str it is the text itself. A value that breaks a limit of the
-    parameter is refused, and changes nothing.
+    VALUE is parsed as JSON when it is JSON; for a parameter of type str it is the text itself. Numbers may be negative, and NaN,
+    Infinity or -Infinity where a parameter is one of numbers. A value that breaks a limit of the parameter is refused, and changes
+    nothing.
     """
-    output = Output(settings)
-    id, name = target(parameter)
-    with link.runtime(settings) as runtime:
-        params = link.params(runtime, id)
-        value = _given(params, name, text, json_text)
-        version = params.set(name, value, expect)
-    facts = {"id": id, "name": name, "value": value, "version": version}
-    output.result(facts, lambda: output.say(f"{parameter} is {_text(value)}  (version {version})"))
+    _write(settings, parameter, lambda params, name: params.set(name, _given(params, name, text, json_text), expect))
 
 
 @command_object.subcommand("list")
@@ -89,17 +87,17 @@ def history(settings: Settings, parameter: str, count: int) -> None:
     id, name = target(parameter)
     with link.runtime(settings) as runtime:
         changes = link.params(runtime, id).history(name, count)
-        rows = [[c["version"], when(c["when"]), c["who"], cell(c["old"]), cell(c["new"])] for c in changes]
+        rows = [[c["version"], when(c["when"]), c["who"], _past(c, "old", "old_bytes"), _past(c, "new", "bytes")] for c in changes]
         output.result(changes, lambda: output.table(("VERSION", "WHEN", "WHO", "OLD", "NEW"), rows, styled=None))
 
 
-@command_object.subcommand("rollback")
+@command_object.subcommand("rollback", cls=NumbersCommand)
 @click.argument("parameter", metavar="ID.NAME", shell_complete=completing.parameters)
-@click.argument("version", type=int)
+@click.argument("version", type=click.IntRange(min=1))
 @click.pass_obj
 def rollback(settings: Settings, parameter: str, version: int) -> None:
     """Set the value that a parameter had at a version; it gets a new version."""
-    _again(settings, parameter, lambda params, name: params.rollback(name, version))
+    _write(settings, parameter, lambda params, name: params.rollback(name, version))
 
 
 @command_object.subcommand("reset")
@@ -107,7 +105,7 @@ def rollback(settings: Settings, parameter: str, version: int) -> None:
 @click.pass_obj
 def reset(settings: Settings, parameter: str) -> None:
     """Set a parameter to its declared default."""
-    _again(settings, parameter, lambda params, name: params.reset(name))
+    _write(settings, parameter, lambda params, name: params.reset(name))
 
 
 @command_object.subcommand("watch")
@@ -121,7 +119,7 @@ def watch(settings: Settings, pattern: str, count: int | None) -> None:
     object per line. A change that follows others which were too many to be told has their number as "skipped".
     """
     output = Output(settings)
-    with link.runtime(settings) as runtime, runtime.watch(pattern) as changes:
+    with link.runtime(settings) as runtime, link.notes(), runtime.watch(pattern) as changes:
         for told, change in enumerate(changes, 1):
             facts = {key: getattr(change, key) for key in ("id", "name", "version", "value", "when", "who", "skipped")}
             output.item(facts, lambda change=change: output.line(_line(change)))  # type: ignore[misc]
@@ -129,14 +127,16 @@ def watch(settings: Settings, pattern: str, count: int | None) -> None:
                 return
 
 
-def _again(settings: Settings, parameter: str, action: Any) -> None:
+def _write(settings: Settings, parameter: str, action: Any) -> None:
     output = Output(settings)
     id, name = target(parameter)
     with link.runtime(settings) as runtime:
         params = link.params(runtime, id)
         version = action(params, name)
-        value = params[name]
-        facts = {"id": id, "name": name, "value": value, "version": version}
+        entry = params.entry(name)
+        # Somebody else may have written since: what is told is what this command wrote, as it was stored.
+        value = entry.value if entry.version == version else params.at(name, version)
+        facts = {"id": params.id, "name": name, "value": value, "version": version}
         output.result(facts, lambda: output.say(f"{parameter} is {_text(value)}  (version {version})"))
 
 
@@ -152,7 +152,8 @@ def _given(params: Any, name: str, text: str | None, json_text: str | None) -> A
         except ValueError as exc:
             raise click.UsageError(f"{source} is not JSON: {exc}") from None
     assert text is not None
-    return text if params.meta(name).get("type") == "str" else json_or_text(text)
+    type = params.meta(name).get("type")
+    return text if type == "str" else json_or_text(text, constants=type in OF_NUMBERS)
 
 
 def _everybody(runtime: dx.Runtime) -> list[str]:
@@ -162,7 +163,8 @@ def _everybody(runtime: dx.Runtime) -> list[str]:
 def _listed(runtime: dx.Runtime, id: str) -> list[dict[str, Any]]:
     params = link.params(runtime, id)
     return [
-        {"id": id, "name": name, "type": params.meta(name).get("type"), **_entry(params.entry(name))} for name in params.names()
+        {"id": params.id, "name": name, "type": params.meta(name).get("type"), **_entry(params.entry(name))}
+        for name in params.names()
     ]
 
 
@@ -177,8 +179,14 @@ def _row(facts: dict[str, Any]) -> list[Any]:
 
 def _line(change: dx.Change) -> str:
     skipped = paint(f"  ({wording.count(change.skipped, 'version')} skipped)", "yellow") if change.skipped else ""
-    name = paint(f"{change.id}.{change.name}", "bold")
-    return f"{paint(when(change.when), 'dim')}  {name}  {cell(change.value)}  version {change.version}  {change.who}{skipped}"
+    name = paint(one_line(f"{change.id}.{change.name}"), "bold")
+    start = f"{paint(when(change.when), 'dim')}  {name}  {cell(change.value)}"
+    return f"{start}  version {change.version}  {one_line(change.who)}{skipped}"
+
+
+def _past(change: dict[str, Any], key: str, size: str) -> str:
+    """A value of a history; of one that is not small there is the size only."""
+    return f"({wording.size(change[size])})" if size in change else cell(change[key])
 
 
 def when(stamp: float) -> str:

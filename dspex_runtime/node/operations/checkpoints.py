@@ -108,14 +108,18 @@ def restore(node: Node, args: Args, responder: Responder) -> None:
     keep = _keep(record)
 
     def restored(info: Any) -> None:
-        node.checkpointing.newest(record.id, info)
         node.reports.emit("restored", record.id, number=info["number"])
         responder.reply(info)
+
+    def restored_stopped(infos: Any) -> None:
+        node.keeping.restored(record.id)
+        node.checkpointing.newest(record.id, infos["newest"])
+        restored(infos["restored"])
 
     process = _running(record)
     if process is None:
         asked = {"id": record.id, "number": args.get("number"), "who": "restore", "keep": keep}
-        node.keeping.ask("restore_stopped", asked, _told(responder, restored))
+        node.keeping.ask("restore_stopped", asked, _told(responder, restored_stopped))
         return
 
     def found(info: Facts, fd: int) -> None:

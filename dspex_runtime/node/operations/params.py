@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.core.keys import show
-from dspex_runtime.errors import DspexError, ParameterNotFoundError
+from dspex_runtime.errors import ConfigError, DspexError, ParameterNotFoundError
 from dspex_runtime.node.keeping import Answer
 from dspex_runtime.node.linking import ProcessId
 from dspex_runtime.node.module_session import ModuleSession
@@ -62,7 +62,10 @@ def param_blob(node: Node, args: Args, responder: Responder) -> None:
 
 def param_history(node: Node, args: Args, responder: Responder) -> None:
     """The last changes of a parameter, newest first, values as bytes."""
-    asked = {"id": _full_id(node, args["id"]), "name": args["name"], "n": args.get("n", 100)}
+    n = args.get("n", 100)
+    if n < 1:
+        raise ConfigError(f"a history has its last n versions, and n is 1 or more; got {n}")
+    asked = {"id": _full_id(node, args["id"]), "name": args["name"], "n": n}
     node.keeping.ask("history", asked, _passed_on(responder))
 
 

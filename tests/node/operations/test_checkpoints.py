@@ -112,6 +112,8 @@ class TestRestore:
         assert imaged(runtime) == "restored"
         runtime.turn()
         assert answer(client, number)["number"] == 3
+        newest = runtime.node.keeping.noted("a")["checkpoint"]
+        assert (newest["number"], newest["kind"]) == (4, "restored")
         assert [event["number"] for event in runtime.node.reports.events if event["type"] == "restored"] == [3]
 
     def test_where_it_cannot_be_saved_first_it_is_left_as_it_is(self, runtime: FakeNode) -> None:
@@ -140,10 +142,12 @@ class TestRestore:
 
     def test_a_stopped_one_is_put_back_for_its_next_start(self, runtime: FakeNode) -> None:
         client = stopped(runtime)
-        runtime.keeper.answers["restore_stopped"] = INFO
+        newest = {**INFO, "number": 9, "kind": "restored"}
+        runtime.keeper.answers["restore_stopped"] = {"restored": INFO, "newest": newest}
         number = client.begin("restore", id="a", number=3)
         runtime.turn()
         assert answer(client, number) == INFO
+        assert runtime.node.keeping.noted("a")["checkpoint"]["number"] == 9
         assert runtime.keeper.of("restore_stopped") == [{"id": "a", "number": 3, "who": "restore", "keep": 7}]
 
     def test_one_that_is_neither_running_nor_stopped_is_refused(self, runtime: FakeNode) -> None:

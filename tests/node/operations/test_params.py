@@ -198,6 +198,16 @@ def test_an_unknown_way_to_write_is_refused(runtime: FakeNode) -> None:
         stopped(runtime).ask("param_write", id="a", name="k", how="paint")
 
 
+@pytest.mark.parametrize("n", [0, -1])
+def test_a_history_of_no_versions_is_refused(runtime: FakeNode, n: int) -> None:
+    client = runtime.boot(server("a")).owner
+    client.begin("param_history", id="a", name="k", n=n)
+    error = outcome(client)
+    assert isinstance(error, ConfigError)
+    assert f"n is 1 or more; got {n}" in str(error)
+    assert runtime.keeper.of("history") == []
+
+
 @pytest.mark.parametrize("op", ["param_table", "param_blob", "param_history", "param_value_at", "param_write"])
 def test_of_nobody_there_is_nothing(runtime: FakeNode, op: str) -> None:
     client = runtime.boot().owner
