@@ -46,7 +46,8 @@ def encode(codec: Codec, value: Any) -> bytes | memoryview:
         UnserialisableError: It cannot be packed; `path` is where inside.
     """
     numpy: Any = sys.modules.get("numpy")  # an array cannot exist unless it is loaded
-    if numpy is not None and type(value) is numpy.ndarray and value.dtype.kind in _KINDS:
+    # getattr: another thread may be importing it just now.
+    if numpy is not None and type(value) is getattr(numpy, "ndarray", None) and value.dtype.kind in _KINDS:
         return _encode_array(value)
     return codec.pack([value])
 

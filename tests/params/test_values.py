@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
+import sys
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -176,3 +178,8 @@ def test_no_annex_says_that_nothing_is_known() -> None:
 def test_fields_that_a_later_version_appends_to_the_annex_are_skipped() -> None:
     longer = b"\x95" + Annex(2.0, "cli", 1.0).pack()[1:] + b"\x07"
     assert Annex.unpack(longer) == Annex(2.0, "cli", 1.0)
+
+
+def test_plain_values_are_encoded_while_another_thread_imports_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", ModuleType("numpy"))  # as it is in sys.modules while its first lines run
+    assert decode(Codec(), encode(Codec(), {"a": [1, 0.5]})) == {"a": [1, 0.5]}
