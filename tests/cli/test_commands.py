@@ -240,6 +240,7 @@ def test_call_turns_words_into_arguments(
 REQUESTS = [
     (("next",), "next"),
     (("12",), 12),
+    (("-5",), -5),
     (('{"op": "add"}',), {"op": "add"}),
     (("op=add", "n=2"), {"op": "add", "n": 2}),
     (("--json", '["add", 2]'), ["add", 2]),
@@ -265,6 +266,7 @@ def test_call_of_a_server_sends_one_request(dspex: Run, runtime: Any, words: tup
         ("counter", "x", "--json", "1"),
         ("counter", "x", "y"),
         ("counter", "--stream"),
+        ("counter", "-x"),
         ("group", "a=1"),
     ],
     ids=" ".join,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dspex_cli import completing, link
-from dspex_cli.group import command
+from dspex_cli.group import NumbersCommand, command
 from dspex_cli.options import DURATION, Settings, assignments, is_assignment, json_or_text
 from dspex_cli.output import Output, dumps, visible
 
@@ -31,7 +31,7 @@ class Request:
     request: Any = None
 
 
-@command("call")
+@command("call", cls=NumbersCommand)
 @click.argument("id", shell_complete=completing.ids)
 @click.argument("words", metavar="[METHOD] [K=V]...", nargs=-1)
 @click.option(
