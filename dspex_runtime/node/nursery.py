@@ -25,6 +25,7 @@ from dspex_runtime.wire.messages import Message
 log = logging.getLogger(__name__)
 
 MAX_FORKS_AHEAD: Final = 8  # forks asked for and not yet there; more only lengthens the zygote's queue
+NEXT_REFUSAL_S: Final = 0.001  # the loop serves everybody else in between
 REFILL_AFTER_S: Final = 0.02  # spares are refilled when no start has waited for this long
 
 
@@ -123,8 +124,12 @@ class Nursery:
         self._refuse_waiting()
 
     def _refuse_waiting(self) -> None:
-        while self._waiting and self.refusal is not None:
-            self._waiting.popleft().never_forked(str(self.refusal), self.refusal)
+        self._end_waiting(str(self.refusal), self.refusal)
+
+    def _end_waiting(self, message: str, error: StartError | None = None) -> None:
+        for _ in range(len(self._waiting)):  # and not those that are started again for it
+            if self._waiting:  # else the end of one was the end of others, too
+                self._waiting.popleft().never_forked(message, error)
 
     def _zygote_lost(self, pid: int) -> None:
         if self.refusal is not None:
@@ -155,7 +160,9 @@ class Nursery:
             self._refill_later()
         else:
             self._waiting.append(process)
-            self._refuse_waiting()
+            if self.refusal is not None:
+                # Not now: it may be a restart of what was refused just now, and the next one its restart, and so on.
+                self._loop.call_later(NEXT_REFUSAL_S, self._refuse_waiting)
         self._ask_forks()
 
     def expect(self, starts: int) -> None:
@@ -238,8 +245,7 @@ class Nursery:
         self._closing = True
         if self._refill_timer is not None:
             self._refill_timer.cancel()
-        while self._waiting:
-            self._waiting.popleft().never_forked("the runtime is stopping")
+        self._end_waiting("the runtime is stopping")
         self._warm.clear()
         self._cold.clear()
         self._zygote.close()

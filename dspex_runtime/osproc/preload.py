@@ -105,7 +105,8 @@ def own_modules(entry: str) -> list[str]:
     names = [module]
     for package in packages:
         path = importlib.import_module(package).__path__
-        names += [f"{package}.{info.name}" for info in pkgutil.iter_modules(path) if not info.name.startswith("__")]
+        found = pkgutil.walk_packages(path, f"{package}.")
+        names += [info.name for info in found if not info.name.rpartition(".")[2].startswith("__")]
     return list(dict.fromkeys(names))
 
 

@@ -14,7 +14,7 @@ from dspex_runtime.errors import StartError
 from dspex_runtime.node import launcher as launcher_module
 from dspex_runtime.node.launcher import Launcher
 from dspex_runtime.node.module_process import ModuleProcess
-from dspex_runtime.node.nursery import REFILL_AFTER_S
+from dspex_runtime.node.nursery import NEXT_REFUSAL_S, REFILL_AFTER_S
 from dspex_runtime.osproc.board import Board
 from dspex_runtime.osproc.warmth import Warmth
 from dspex_runtime.osproc.zygote_client import Zygote
@@ -286,7 +286,9 @@ class TestPreloadFailure:
         bench.loop.turn()
         bench.forks(servers)
         assert server.pid is not None
-        assert bench.start("b", Kind.MODULE).unborn == [WHY[1]["message"]]
+        late = bench.start("b", Kind.MODULE)
+        bench.loop.advance(NEXT_REFUSAL_S)
+        assert late.unborn == [WHY[1]["message"]]
 
 
 def test_close_ends_every_zygote(bench: Bench) -> None:
