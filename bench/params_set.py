@@ -22,6 +22,7 @@ import numpy as np
 import dspex_runtime as dx
 from bench.call import raw_echo
 from bench.harness import Report, in_unit, sample
+from dspex_runtime.errors import ParameterError
 from dspex_runtime.params.declaration import make_spec
 from dspex_runtime.params.journal import Journal
 from dspex_runtime.params.owner import Box, Kept, Owner
@@ -51,7 +52,7 @@ class Tuned(dx.GenServer):
 
 
 class Alone:
-    """The hooks of an owner that nobody listens to."""
+    """The hooks of an owner that nobody listens to, and for which nobody keeps the past."""
 
     def offer(self, kind: str, facts: dict[str, Any], fd: int) -> None:
         """Nobody keeps it."""
@@ -64,8 +65,8 @@ class Alone:
         print(text)
 
     def value_at(self, name: str, version: int) -> bytes:
-        """Nobody rolls back."""
-        raise NotImplementedError
+        """Nothing but the current value is kept."""
+        raise ParameterError(f"version {version} of {name!r} is not kept: no store stands beside this owner", name=name)
 
 
 def opened(directory: Path) -> Owner:
