@@ -14,9 +14,9 @@ from dspex_runtime.client.ids import Child, looked_up
 from dspex_runtime.client.session import Session
 from dspex_runtime.client.steps import Steps, arun, run
 from dspex_runtime.client.values import as_received, as_sent
-from dspex_runtime.core.keys import ANY, show, typed
-from dspex_runtime.errors import DspexError, RegistryError, RuntimeUnreachableError
-from dspex_runtime.host.names import this_task, this_thread
+from dspex_runtime.core.keys import ANY, typed
+from dspex_runtime.errors import DspexError, RuntimeUnreachableError
+from dspex_runtime.host.names import this_task, this_thread, token_to_leave
 from dspex_runtime.types import ModuleInfo
 
 __all__ = [
@@ -155,10 +155,7 @@ class _Lock:
         self._held.add(token)
 
     def _leaving(self, token: str) -> Steps[None]:
-        if not self._held:
-            raise RegistryError("not_locked", f"lock {show(self.key)} is not held: it was left without having been entered")
-        # A fixture may be left in another task than it was entered in.
-        token = token if token in self._held else next(iter(self._held))
+        token = token_to_leave(self.key, self._held, token)
         self._held.discard(token)
         try:
             yield from ask(self._session, "unlock", {"key": self.key, "token": token}, QUICK_S)

@@ -7,13 +7,13 @@ anybody is told of its end.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self
 
-from dspex_runtime.core.keys import ANY, typed
-from dspex_runtime.errors import CallTimeoutError, DspexError, RuntimeUnreachableError
+from dspex_runtime.core.keys import ANY, show, typed
+from dspex_runtime.errors import CallTimeoutError, DspexError, RegistryError, RuntimeUnreachableError
 from dspex_runtime.host.context import CallCancelledError, self_id
 from dspex_runtime.host.parent import aask, ask, uplink
 
@@ -93,6 +93,7 @@ class Lock:
         typed(key)
         self.key = key
         self._timeout = timeout
+        self._held: set[str] = set()
 
     def __enter__(self) -> Self:
         try:
@@ -100,10 +101,11 @@ class Lock:
         except BaseException as exc:
             self._not_entered(exc, this_thread())
             raise
+        self._held.add(this_thread())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self._unlock(this_thread())
+        self._leave(this_thread())
 
     async def __aenter__(self) -> Self:
         try:
@@ -111,10 +113,11 @@ class Lock:
         except BaseException as exc:
             self._not_entered(exc, this_task())
             raise
+        self._held.add(this_task())
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self._unlock(this_task())
+        self._leave(this_task())
 
     def _asked(self, token: str) -> dict[str, Any]:
         return {"key": self.key, "token": token, "timeout": self._timeout}
@@ -126,6 +129,11 @@ class Lock:
         if not refused and not isinstance(exc, CallCancelledError):
             self._unlock(token)
 
+    def _leave(self, token: str) -> None:
+        token = token_to_leave(self.key, self._held, token)
+        self._held.discard(token)
+        self._unlock(token)
+
     def _unlock(self, token: str) -> None:
         # Not `ask`: that obeys the deadline and the cancellation of the request being served, after which this must still be done.
         try:
@@ -135,6 +143,20 @@ class Lock:
 
     def __repr__(self) -> str:
         return f"<Lock {self.key!r}>"
+
+
+def token_to_leave(key: Any, held: Collection[str], own: str) -> str:
+    """Return by which of the tokens that hold a lock it is left: one's own, where that holds none another's.
+
+    What is held by a token that never leaves is held until the process ends: a generator or a fixture may be closed on another
+    thread or task than it was entered on.
+
+    Raises:
+        RegistryError: "not_locked": none holds it.
+    """
+    if not held:
+        raise RegistryError("not_locked", f"lock {show(key)} is not held: it was left without having been entered")
+    return own if own in held else next(iter(held))
 
 
 def this_thread() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -112,6 +113,28 @@ class TestLock:
         parent.answers = [None, error]
         with names.lock("k"):
             pass
+
+    def test_left_on_another_thread_or_task_it_is_released_all_the_same(self, parent: Parent) -> None:
+        # By a token that holds nothing it would be released for nobody, and be held until the process ends.
+        on_threads, in_tasks = names.lock("k"), names.lock("l")
+
+        async def left_by_another_task() -> None:
+            await in_tasks.__aenter__()
+            await asyncio.create_task(in_tasks.__aexit__(None, None, None))
+
+        on_threads.__enter__()
+        thread = threading.Thread(target=on_threads.__exit__, args=(None, None, None))
+        thread.start()
+        thread.join()
+        asyncio.run(left_by_another_task())
+        assert parent.ops == ["lock", "unlock"] * 2
+        tokens = [args["token"] for _, args in parent.asked]
+        assert (tokens[0], tokens[2]) == (tokens[1], tokens[3])
+
+    def test_not_entered_it_cannot_be_left(self, parent: Parent) -> None:
+        with pytest.raises(RegistryError, match="was left without having been entered") as caught:
+            names.lock("k").__exit__(None, None, None)
+        assert (caught.value.code, parent.asked) == ("not_locked", [])
 
     def test_tasks_have_tokens_of_their_own(self, parent: Parent) -> None:
         async def use() -> None:

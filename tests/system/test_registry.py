@@ -49,8 +49,8 @@ def ids(found: list[tuple[Any, Any]]) -> list[str]:
 class TestNamesVanishWithTheProcess:
     """§2.8, and §2.7's resource guarantee: on DOWN, registering the name again always works."""
 
-    def test_the_key_of_a_killed_holder_is_free_when_its_down_arrives(self, runtime: Start) -> None:
-        rt = runtime(registrar("a", restart="temporary"), registrar("b"))
+    def test_the_key_of_a_killed_holder_is_free_when_its_down_arrives(self, shared: Start) -> None:
+        rt = shared(registrar("a", restart="temporary"), registrar("b"))
         for round in range(10):
             if round:
                 rt.start_child("root", registrar("a", restart="temporary"))
@@ -63,8 +63,8 @@ class TestNamesVanishWithTheProcess:
             rt.register("k", "b")
             rt.unregister("k", "b")
 
-    def test_a_key_held_by_a_dead_process_is_registered_at_once(self, runtime: Start) -> None:
-        rt = runtime(registrar("a", restart="temporary"), registrar("b"))
+    def test_a_key_held_by_a_dead_process_is_registered_at_once(self, shared: Start) -> None:
+        rt = shared(registrar("a", restart="temporary"), registrar("b"))
         rt.register("k", "a")
         pid, zygote = pid_of(rt, "a"), rt.status()["zygote_pid"]
         os.kill(zygote, signal.SIGSTOP)  # nobody tells the runtime of the end
@@ -78,10 +78,10 @@ class TestNamesVanishWithTheProcess:
             os.kill(zygote, signal.SIGCONT)
         assert ids(rt.lookup("k")) == ["b"]
 
-    def test_a_living_one_keeps_it_and_the_error_names_it(self, runtime: Start) -> None:
-        rt = runtime(registrar("a"), registrar("b"))
+    def test_a_living_one_keeps_it_and_the_error_names_it(self, shared: Start) -> None:
+        rt = shared(registrar("a"), registrar("b"))
         rt.register("k", "a")
-        with pytest.raises(dx.RegistryError, match=r"'a' \(incarnation 1\) holds it") as caught:
+        with pytest.raises(dx.RegistryError, match=r"'a' \(incarnation \d+\) holds it") as caught:
             tell(rt, "b", "register", "k")
         assert (caught.value.code, caught.value.holder) == ("already_registered", "a")
 
@@ -89,9 +89,9 @@ class TestNamesVanishWithTheProcess:
 class TestTheKeyOfASpec:
     """§2.1: the name is registered before init runs; calls to it queue until init has returned."""
 
-    def test_calls_to_the_name_wait_for_init(self, runtime: Start, tmp_path: Path) -> None:
+    def test_calls_to_the_name_wait_for_init(self, shared: Start, tmp_path: Path) -> None:
         gate = tmp_path / "gate"
-        rt = runtime()
+        rt = shared()
         starting = threading.Thread(
             target=lambda: rt.start_child("root", registrar("slow", register=["slow", 1], args={"slow": str(gate)}))
         )
@@ -107,16 +107,16 @@ class TestTheKeyOfASpec:
             starting.join()
         assert request.wait(10) == []
 
-    def test_taken_init_never_runs(self, runtime: Start, tmp_path: Path) -> None:
-        rt = runtime(registrar("a", register="k"))
+    def test_taken_init_never_runs(self, shared: Start, tmp_path: Path) -> None:
+        rt = shared(registrar("a", register="k"))
         with pytest.raises(dx.StartError, match="key 'k' is registered already: 'a'") as caught:
             rt.start_child("root", registrar("b", register="k", args={"slow": str(tmp_path / "gate")}))
         assert caught.value.code == "already_registered"
         assert not (tmp_path / "gate.begun").exists()
         assert ids(rt.lookup("k")) == ["a"]
 
-    def test_it_is_free_when_the_failed_start_returns(self, runtime: Start) -> None:
-        rt = runtime()
+    def test_it_is_free_when_the_failed_start_returns(self, shared: Start) -> None:
+        rt = shared()
         for _ in range(5):
             with pytest.raises(dx.StartError, match="init failed"):
                 rt.start_child("root", registrar("a", register="k", args={"fails": True}))
@@ -125,25 +125,25 @@ class TestTheKeyOfASpec:
             rt.terminate_child("root", "b")
             rt.delete_child("root", "b")
 
-    def test_so_is_what_init_itself_registered(self, runtime: Start) -> None:
-        rt = runtime()
+    def test_so_is_what_init_itself_registered(self, shared: Start) -> None:
+        rt = shared()
         with pytest.raises(dx.StartError, match="init failed"):
             rt.start_child("root", registrar("a", args={"key": "k", "fails": True}))
         assert rt.lookup("k") == []
 
-    def test_each_incarnation_registers_anew_before_init(self, runtime: Start) -> None:
+    def test_each_incarnation_registers_anew_before_init(self, shared: Start) -> None:
         # init registers under the same key, if it can: it must be refused every time.
-        rt = runtime(registrar("a", register="k"))
-        server = rt.whereis("k")
-        for incarnation in (2, 3):
+        rt = shared(registrar("a", register="k"))
+        server, first = rt.whereis("k"), rt.info("a").incarnation
+        for incarnation in (first + 1, first + 2):
             os.kill(pid_of(rt, "a"), signal.SIGKILL)
             wait_until(lambda: rt.info("a").incarnation == incarnation)  # noqa: B023 - asked within the turn
             (entry,) = rt.registered("k")
             assert entry["incarnation"] == incarnation
             assert call_again(server, "messages") == []
 
-    def test_from_python_too(self, runtime: Start) -> None:
-        rt = runtime()
+    def test_from_python_too(self, shared: Start) -> None:
+        rt = shared()
         server = rt.start(f"{PROGRAMS}:Registrar", id="a", register=("k", 1.0))
         assert (rt.whereis(("k", 1.0)), rt.whereis(("k", 1))) == (server, None)
         assert rt.keys("a") == [("k", 1.0)]
@@ -154,8 +154,8 @@ class TestKeysAreComparedStrictly:
 
     KEYS = (1, 1.0, True, "1", b"1", (1,), (1.0, (True, None)), None, 2**70)
 
-    def test_every_type_arrives_as_it_is(self, runtime: Start) -> None:
-        rt = runtime(registrar("a"), registrar("b"))
+    def test_every_type_arrives_as_it_is(self, shared: Start) -> None:
+        rt = shared(registrar("a"), registrar("b"))
         for key in self.KEYS:
             tell(rt, "a", "register", key, repr(key))
         assert [repr(key) for key in rt.keys("a")] == [repr(key) for key in self.KEYS]
@@ -163,8 +163,8 @@ class TestKeysAreComparedStrictly:
             assert rt.lookup(key) == [(rt.server("a"), repr(key))]
             assert tell(rt, "b", "lookup", key) == [("a", repr(key))]
 
-    def test_values_may_be_anything(self, runtime: Start) -> None:
-        rt = runtime(registrar("a"), registrar("b"))
+    def test_values_may_be_anything(self, shared: Start) -> None:
+        rt = shared(registrar("a"), registrar("b"))
         for value in ({1: (2, {3})}, Path("/x"), ValueError("no"), b"x" * 100_000):
             rt.register("k", "a", value)
             ((_, found),) = rt.lookup("k")
@@ -176,15 +176,15 @@ class TestKeysAreComparedStrictly:
 class TestInsideModules:
     """A process speaks for itself."""
 
-    def test_unregister_removes_its_own_entries_only(self, runtime: Start) -> None:
-        rt = runtime(registrar("a"), registrar("b"))
+    def test_unregister_removes_its_own_entries_only(self, shared: Start) -> None:
+        rt = shared(registrar("a"), registrar("b"))
         for id, value in (("a", 1), ("b", 2), ("a", 3)):
             tell(rt, id, "register", "k", value, False)
         assert tell(rt, "a", "unregister", "k") == 2
         assert rt.lookup("k") == [(rt.server("b"), 2)]
 
-    def test_update_value_is_the_owners(self, runtime: Start) -> None:
-        rt = runtime(registrar("a"), registrar("b"))
+    def test_update_value_is_the_owners(self, shared: Start) -> None:
+        rt = shared(registrar("a"), registrar("b"))
         rt.register("k", "a", 1)
         assert tell(rt, "a", "add", "k", 2) == (3, 1)
         assert rt.update_value("k", lambda value: value * 10) == (30, 3)
@@ -192,22 +192,22 @@ class TestInsideModules:
             tell(rt, "b", "add", "k", 2)
         assert caught.value.code == "not_registered"
 
-    def test_whereis_gives_a_reference_that_can_be_called(self, runtime: Start) -> None:
-        rt = runtime(registrar("a"), registrar("b", register="k"))
+    def test_whereis_gives_a_reference_that_can_be_called(self, shared: Start) -> None:
+        rt = shared(registrar("a"), registrar("b", register="k"))
         assert tell(rt, "a", "whereis", "k") == "b"
         assert tell(rt, "a", "whereis", "nobody") is None
         assert tell(rt, "a", "ask", "k", ("whereis", "k")) == "b"
 
-    def test_whereis_of_a_duplicate_key_raises(self, runtime: Start) -> None:
-        rt = runtime(registrar("a"))
+    def test_whereis_of_a_duplicate_key_raises(self, shared: Start) -> None:
+        rt = shared(registrar("a"))
         rt.register("k", "a", unique=False)
         for ask in (lambda: rt.whereis("k"), lambda: tell(rt, "a", "whereis", "k")):
             with pytest.raises(dx.RegistryError) as caught:
                 ask()
             assert caught.value.code == "duplicate_key"
 
-    def test_lookup_can_match_values(self, runtime: Start) -> None:
-        rt = runtime(registrar("a"), registrar("b"))
+    def test_lookup_can_match_values(self, shared: Start) -> None:
+        rt = shared(registrar("a"), registrar("b"))
         rt.register("k", "a", {"lang": "en", "n": 1}, unique=False)
         rt.register("k", "b", {"lang": "de", "n": 1}, unique=False)
         assert ids(rt.lookup("k", {"lang": "de"})) == ["b"]
@@ -217,8 +217,8 @@ class TestInsideModules:
 class TestVia:
     """A key as an address is looked up at each call."""
 
-    def test_a_call_goes_to_whoever_holds_the_key_then(self, runtime: Start) -> None:
-        rt = runtime(registrar("a"), registrar("b"))
+    def test_a_call_goes_to_whoever_holds_the_key_then(self, shared: Start) -> None:
+        rt = shared(registrar("a"), registrar("b"))
         server = rt.server(dx.Via(("k", 1)))
         with pytest.raises(dx.NoProcessError, match=r"nobody is registered under key \('k', 1\)"):
             server.call("messages")
@@ -229,23 +229,23 @@ class TestVia:
             assert pickle.loads(pickle.dumps(server)) == server
             rt.unregister(("k", 1))
 
-    def test_a_module_is_found_as_a_module(self, runtime: Start) -> None:
-        rt = runtime(module("qa", "Echo", register="k", args={"prefix": "> "}), registrar("a"))
+    def test_a_module_is_found_as_a_module(self, shared: Start) -> None:
+        rt = shared(module("qa", "Echo", register="k", args={"prefix": "> "}), registrar("a"))
         for found in (rt.whereis("k"), rt.module(dx.Via("k"))):
             assert isinstance(found, dspy.Module)
             assert found(question="x").answer == "> x"
         assert rt.ref(dx.Via("k")).call(question="y").answer == "> y"
         assert tell(rt, "a", "question", "k", "z") == "> z"
 
-    def test_of_a_duplicate_key_raises(self, runtime: Start) -> None:
-        rt = runtime(registrar("a"))
+    def test_of_a_duplicate_key_raises(self, shared: Start) -> None:
+        rt = shared(registrar("a"))
         rt.register("k", "a", unique=False)
         with pytest.raises(dx.RegistryError) as caught:
             rt.server(dx.Via("k")).call("messages")
         assert caught.value.code == "duplicate_key"
 
-    def test_of_another_kind_is_refused(self, runtime: Start) -> None:
-        rt = runtime(registrar("a", register="k"))
+    def test_of_another_kind_is_refused(self, shared: Start) -> None:
+        rt = shared(registrar("a", register="k"))
         with pytest.raises(dx.ConfigError, match="key 'k' is held by 'a', a server, not a module"):
             rt.ref(dx.Via("k")).call()
 
@@ -253,8 +253,8 @@ class TestVia:
 class TestListeners:
     """Unregister is told for explicit unregister only, not on a crash."""
 
-    def test_a_server_gets_both_in_handle_info(self, runtime: Start) -> None:
-        rt = runtime(registrar("a", restart="temporary"), registrar("ear"))
+    def test_a_server_gets_both_in_handle_info(self, shared: Start) -> None:
+        rt = shared(registrar("a", restart="temporary"), registrar("ear"))
         ear = rt.server("ear")
         tell(rt, "ear", "listen")
         rt.register(("k", 1), "a", [1])
@@ -272,8 +272,8 @@ class TestListeners:
         ]
         wait_until(lambda: ear.call("messages") == wanted)
 
-    def test_a_client_sees_them_as_events(self, runtime: Start) -> None:
-        rt = runtime(registrar("a"))
+    def test_a_client_sees_them_as_events(self, shared: Start) -> None:
+        rt = shared(registrar("a"))
         events = rt.events()
         rt.register(("k", 1), "a", 5)
         rt.unregister(("k", 1))
@@ -299,8 +299,8 @@ time.sleep(1000)
 class TestLocks:
     """A per-key mutex, FIFO, released when the holder raises or dies, dead waiters skipped."""
 
-    def test_a_holder_killed_with_sigkill_makes_way_for_the_next(self, runtime: Start) -> None:
-        rt = runtime()
+    def test_a_holder_killed_with_sigkill_makes_way_for_the_next(self, shared: Start) -> None:
+        rt = shared()
         holder = subprocess.Popen([sys.executable, "-c", HOLDS_A_LOCK, rt.socket], stdout=subprocess.PIPE, text=True)
         assert holder.stdout is not None
         with holder.stdout:
@@ -320,8 +320,8 @@ class TestLocks:
             waiter.join()
             holder.wait()
 
-    def test_a_module_that_dies_holding_one_makes_way_too(self, runtime: Start) -> None:
-        rt = runtime(registrar("a"))
+    def test_a_module_that_dies_holding_one_makes_way_too(self, shared: Start) -> None:
+        rt = shared(registrar("a"))
         tell(rt, "a", "hold", "k")
         with pytest.raises(dx.CallTimeoutError), rt.lock("k", timeout=0):
             pass
@@ -329,15 +329,15 @@ class TestLocks:
         with rt.lock("k", timeout=10):
             pass
 
-    def test_it_is_released_when_the_block_raises(self, runtime: Start) -> None:
-        rt = runtime()
+    def test_it_is_released_when_the_block_raises(self, shared: Start) -> None:
+        rt = shared()
         with pytest.raises(ZeroDivisionError), rt.lock("k"):
             1 / 0  # noqa: B018
         with rt.lock("k", timeout=0):
             pass
 
-    def test_asking_for_what_one_holds_is_an_error(self, runtime: Start) -> None:
-        rt = runtime()
+    def test_asking_for_what_one_holds_is_an_error(self, shared: Start) -> None:
+        rt = shared()
         with rt.lock("k"):
             with pytest.raises(dx.RegistryError) as caught, rt.lock("k"):
                 pass
@@ -346,19 +346,24 @@ class TestLocks:
                 in_thread(lambda: rt.lock("k", timeout=0).__enter__())
             with rt.lock(("k",)), rt.lock("other"):
                 pass
-        in_thread(lambda: rt.lock("k", timeout=0).__enter__())
 
-    def test_processes_and_their_threads_take_turns(self, runtime: Start, tmp_path: Path) -> None:
+        def take() -> None:
+            with rt.lock("k", timeout=0):
+                pass
+
+        in_thread(take)
+
+    def test_processes_and_their_threads_take_turns(self, shared: Start, tmp_path: Path) -> None:
         path = tmp_path / "number"
         path.write_text("0")
         specs = [{"id": f"c{n}", "server": f"{PROGRAMS}:Careful", "args": [str(path)]} for n in range(3)]
-        rt = runtime(*specs)
+        rt = shared(*specs)
         requests = [rt.server(f"c{n}").send_request(10) for n in range(3)]
         assert [request.wait(30) for request in requests] == ["done"] * 3
         assert path.read_text() == str(3 * 2 * 10)
 
-    def test_tasks_take_turns_and_a_cancelled_one_leaves_the_line(self, runtime: Start) -> None:
-        rt = runtime()
+    def test_tasks_take_turns_and_a_cancelled_one_leaves_the_line(self, shared: Start) -> None:
+        rt = shared()
         order: list[str] = []
 
         async def hold(art: dx.aio.Runtime, name: str, until: asyncio.Event) -> None:
@@ -406,8 +411,8 @@ def in_thread(work: Any) -> None:
 class TestSelect:
     """By metadata and version, from clients."""
 
-    def test_finds_children(self, runtime: Start) -> None:
-        rt = runtime(
+    def test_finds_children(self, shared: Start) -> None:
+        rt = shared(
             registrar("a", version="1", metadata={"team": "x"}),
             registrar("b", version="2", metadata={"team": "x"}),
             registrar("c", version="2", metadata={"team": "y"}),
