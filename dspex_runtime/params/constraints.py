@@ -1,7 +1,6 @@
-"""Whether a value may be a parameter's: its type, then its limits, then the user's own check. Pure, but for that check.
+"""Whether a value may be a parameter's: its type (`coercion`), its limits, the user's own check. Pure, but for that check.
 
-Never changes what it is given: a value that needs another type (an int for a float, a list for an array) comes back as a new
-one. numpy is imported only where a parameter is an array.
+Never changes what it is given. numpy is imported only where a parameter is an array.
 """
 
 from __future__ import annotations
@@ -10,27 +9,19 @@ import re
 import reprlib
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from dspex_runtime.errors import ConstraintViolationError
+from dspex_runtime.params.coercion import COERCE, MismatchError, as_array
 from dspex_runtime.params.missing import of
 from dspex_runtime.params.spec import Constraint, Limit, ParameterSpec, ParameterType
-
-if TYPE_CHECKING:
-    import numpy as np
 
 __all__ = ["check", "refusal", "shown", "whose", "without_promise"]
 
 _MUST_BE: Final = " must be "
 _PROMISE: Final = ". Nothing was changed"
-_NUMBER_KINDS: Final = "biuf"  # of arrays: what can be compared, stepped and mapped without a copy
 _SHORT: Final = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 100
-
-
-class _MismatchError(Exception):
-    """The value is of no fitting type; the text says what is."""
 
 
 def check(spec: ParameterSpec, value: Any, *, name: str = "the value") -> Any:
@@ -45,8 +36,8 @@ def check(spec: ParameterSpec, value: Any, *, name: str = "the value") -> Any:
     Cost: 0.3 us for a float with two limits.
     """
     try:
-        value = _array(spec, value) if spec.type is ParameterType.ARRAY else _COERCE[spec.type](value)
-    except _MismatchError as exc:
+        value = as_array(spec, value) if spec.type is ParameterType.ARRAY else COERCE[spec.type](value)
+    except MismatchError as exc:
         raise refusal(name, "type", spec.type.value, value, str(exc)) from None
     for limit in spec.constraints:
         expected = _VIOLATED[limit.constraint](value, limit.limit)
@@ -92,111 +83,6 @@ def shown(value: Any) -> str:
         return _SHORT.repr(value).replace("\n", " ")
     except Exception:  # an int too long to be written out, a user's __len__
         return f"<{type(value).__name__}>"
-
-
-# What each type takes. Exact types first: they are nearly all that comes.
-
-
-def _int(value: Any) -> int:
-    if type(value) is int:
-        return value
-    if isinstance(value, Integral) and not isinstance(value, bool):
-        return int(value)
-    raise _MismatchError("an int (a bool is none)" if isinstance(value, bool) else "an int")
-
-
-def _float(value: Any) -> float:
-    if type(value) is float:
-        return value
-    if isinstance(value, Real) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except OverflowError:
-            raise _MismatchError("a float; this int is too large for one") from None
-    raise _MismatchError("a float or an int (a bool is neither)" if isinstance(value, bool) else "a float or an int")
-
-
-def _bool(value: Any) -> bool:
-    if type(value) is bool:
-        return value
-    if (type(value).__module__, type(value).__name__) in (("numpy", "bool_"), ("numpy", "bool")):
-        return bool(value)
-    raise _MismatchError("True or False")
-
-
-def _str(value: Any) -> str:
-    if isinstance(value, str):
-        return value if type(value) is str else str.__str__(value)
-    raise _MismatchError("a text (str)")
-
-
-def _list(value: Any) -> list[Any]:
-    if isinstance(value, list | tuple):
-        return list(value)
-    raise _MismatchError("a list or a tuple")
-
-
-def _dict(value: Any) -> dict[Any, Any]:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise _MismatchError("a dict")
-
-
-def _any(value: Any) -> Any:
-    return value
-
-
-def _array(spec: ParameterSpec, value: Any) -> np.ndarray[Any, Any]:
-    import numpy as np
-
-    if isinstance(value, str | bytes | Mapping | Real):
-        raise _MismatchError("an array, or nested lists of numbers")
-    try:
-        # A copy, so that nobody else can change it, but of what nobody can; never of a subclass.
-        array = value if _is_constant(value) else np.array(value, order="C")
-    except (ValueError, TypeError) as exc:
-        raise _MismatchError(f"an array, or nested lists of numbers of equal length ({exc})") from None
-    if array.dtype.kind not in _NUMBER_KINDS:
-        raise _MismatchError(f"an array of numbers; these make one of dtype {array.dtype}")
-    wanted = spec.limit(Constraint.DTYPE)
-    if wanted is not None and not _castable(np.dtype(wanted), array, is_array=isinstance(value, np.ndarray)):
-        raise _MismatchError(f"an array of dtype {wanted}; {array.dtype} does not go into it without loss")
-    if wanted is None and spec.requires_grad and array.dtype.kind != "f":
-        wanted = "float64"
-    native = np.dtype(wanted) if wanted is not None else array.dtype.newbyteorder("=")
-    array = array.astype(native, copy=False)
-    array.flags.writeable = False
-    return array
-
-
-def _is_constant(value: Any) -> bool:
-    """An array that nobody can write to: one of ours, or a view of a sealed blob."""
-    if type(value).__name__ != "ndarray" or value.flags.writeable or not value.flags.c_contiguous:
-        return False
-    base = value.base
-    return base is None or (isinstance(base, memoryview) and base.readonly) or isinstance(base, bytes)
-
-
-def _castable(wanted: np.dtype[Any], array: np.ndarray[Any, Any], *, is_array: bool) -> bool:
-    """An array says what it is made of; the numbers of a list go wherever their values fit."""
-    import numpy as np
-
-    if is_array or array.dtype.kind == "f" or wanted.kind == "f":
-        return np.can_cast(array.dtype, wanted, casting="same_kind")
-    with np.errstate(all="ignore"):
-        return bool((array.astype(wanted) == array).all())
-
-
-_COERCE: Final[Mapping[ParameterType, Callable[[Any], Any]]] = {
-    ParameterType.INT: _int,
-    ParameterType.FLOAT: _float,
-    ParameterType.BOOL: _bool,
-    ParameterType.STR: _str,
-    ParameterType.LIST: _list,
-    ParameterType.DICT: _dict,
-    ParameterType.ANY: _any,
-    ParameterType.PREDICTOR: _dict,
-}
 
 
 # What each limit expects, said only when the value is not so. `not >=` and not `<`: a NaN is within no limit.
@@ -247,7 +133,7 @@ def _other_shape(value: Any, limit: Any) -> str | None:
 
 
 def _other_dtype(_value: Any, _limit: Any) -> str | None:
-    return None  # the array was made of it, see _array
+    return None  # the array was made of it, see coercion
 
 
 def _no_match(value: Any, limit: Any) -> str | None:

@@ -45,12 +45,7 @@ def make_spec(
     *,
     limits: Mapping[str, Any] | None = None,
     check_with: Callable[[Any], Any] | None = None,
-    requires_grad: bool = False,
-    learning_rate: float = 0.01,
-    momentum: float = 0.0,
-    metadata: Mapping[str, Any] | None = None,
-    durability: Durability | str | None = None,
-    doc: str = "",
+    **traits: Any,
 ) -> ParameterSpec:
     """Return a spec whose parts fit each other, and whose default is a legal value.
 
@@ -59,12 +54,7 @@ def make_spec(
         default: Without one: 0, "", [] and so on, for an array of known shape zeros.
         limits: By the words of `Constraint`; those that are None are not there.
         check_with: The user's own check.
-        requires_grad: See ParameterSpec, as for the rest.
-        learning_rate: Of a step.
-        momentum: Of a step, 0 <= momentum < 1.
-        metadata: Plain data.
-        durability: A word of Durability.
-        doc: A text.
+        traits: The rest of `ParameterSpec`, as people write it (`Parameter` says what each may be); its defaults hold for others.
 
     Raises:
         TypeError: A part is of the wrong type.
@@ -76,15 +66,10 @@ def make_spec(
         constraints=_limits(kind, limits or {}),
         custom=_callable(check_with),
         custom_name=None if check_with is None else getattr(check_with, "__qualname__", shown(check_with)),
-        requires_grad=_flag(kind, requires_grad),
-        learning_rate=_number("learning_rate", learning_rate),
-        momentum=_number("momentum", momentum),
-        metadata=_metadata(metadata),
-        durability=_durability(durability),
-        doc=doc,
+        **{name: _trait(kind, name, value) for name, value in traits.items()},
     )
     if not 0 <= spec.momentum < 1:
-        raise ValueError(f"momentum must be at least 0 and below 1; got {momentum!r}")
+        raise ValueError(f"momentum must be at least 0 and below 1; got {spec.momentum!r}")
     return _with_default(spec, default)
 
 
@@ -186,6 +171,22 @@ def _callable(value: Any) -> Callable[[Any], Any] | None:
     if value is not None and not callable(value):
         raise TypeError(f"check must be a function of the value; got {shown(value)}")
     return value  # type: ignore[no-any-return]
+
+
+def _trait(kind: ParameterType, name: str, value: Any) -> Any:
+    match name:
+        case "requires_grad":
+            return _flag(kind, value)
+        case "learning_rate" | "momentum":
+            return _number(name, value)
+        case "metadata":
+            return _metadata(value)
+        case "durability":
+            return _durability(value)
+        case "doc":
+            return value
+        case _:
+            raise TypeError(f"a parameter has no {name}")
 
 
 def _flag(kind: ParameterType, value: Any) -> bool:

@@ -47,10 +47,10 @@ class Journal(ABC):
 
     @abstractmethod
     def append(self, *payloads: list[Any], durable: bool = False) -> int:
-        """Append records with one write(2), all or none of them, and return the position behind them.
+        """Append records with one write(2) and return the position behind them; after an error none of them is there.
 
         Args:
-            payloads: See records.
+            payloads: See records. A kill in the middle may leave the first of them, but nothing less than a record.
             durable: Whether `sync` is going to be called for them.
 
         Raises:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -21,7 +21,7 @@ from dspex_runtime.errors import ParameterError, ParameterNotFoundError
 from dspex_runtime.params.blob import Blob
 from dspex_runtime.params.holders import Holder, Hooks
 from dspex_runtime.params.publisher import Publisher
-from dspex_runtime.params.records import SET
+from dspex_runtime.params.records import FACTS, GROUP, SET
 from dspex_runtime.params.segments import SegmentJournal
 from dspex_runtime.params.spec import ParameterSpec
 from dspex_runtime.params.volatile import VolatileJournal
@@ -116,8 +116,13 @@ class Ledger:
         if self.volatile is not None:
             self.volatile.close()
 
-    def commit(self, writes: Sequence[Write], who: str) -> list[Change]:
+    def commit(self, writes: Sequence[Write], who: str, facts: Mapping[str, Any] | None = None) -> list[Change]:
         """Make writes, all or none, and return what they came to. When it returns, what their durability promises is true.
+
+        Args:
+            writes: At least one.
+            who: For history.
+            facts: Of the module from now on: written down in the same step, and published by whoever owns them.
 
         Raises:
             ParameterError: One expected another version (`code` is "conflict"), or they cannot be written ("journal").
@@ -125,9 +130,9 @@ class Ledger:
         """
         durable = [write.owned for write in writes if write.owned.turn is not None]
         if durable:
-            return self._commit_durable(writes, durable, who)
+            return self._commit_durable(writes, durable, who, facts)
         with self.lock:
-            now, position = self._write_down(writes, who)
+            now, position = self._write_down(writes, who, facts)
             return self._publish(writes, now, who, position)
 
     def commit_one(self, write: Write, who: str) -> Change:
@@ -163,13 +168,15 @@ class Ledger:
             self.volatile = self._new_volatile(None)
         return self.volatile
 
-    def _commit_durable(self, writes: Sequence[Write], durable: list[Owned], who: str) -> list[Change]:
+    def _commit_durable(
+        self, writes: Sequence[Write], durable: list[Owned], who: str, facts: Mapping[str, Any] | None = None
+    ) -> list[Change]:
         with ExitStack() as turns:
             for owned in sorted(durable, key=lambda owned: owned.name):
                 assert owned.turn is not None
                 turns.enter_context(owned.turn)
             with self.lock:
-                now, position = self._write_down(writes, who)
+                now, position = self._write_down(writes, who, facts)
                 self._on_their_way += 1
             try:
                 assert self.journal is not None
@@ -222,7 +229,7 @@ class Ledger:
             owned.is_gone = True
             self._publisher.remove(owned.name)
 
-    def _write_down(self, writes: Sequence[Write], who: str) -> tuple[float, int]:
+    def _write_down(self, writes: Sequence[Write], who: str, facts: Mapping[str, Any] | None = None) -> tuple[float, int]:
         """Number the writes and append them to their journals; return when, and the position behind them on the disk."""
         now = time.time()
         on_disk: list[list[Any]] = []
@@ -235,6 +242,8 @@ class Ledger:
                 if owned.first is not None:
                     payloads.append(owned.first)
                 payloads.append(_payload(write, now, who))
+            if facts is not None and self.journal is not None:
+                on_disk.append([FACTS, now, dict(facts)])
             position = self._append(on_disk, in_memory, durable=any(write.owned.turn is not None for write in writes))
         except BaseException:
             _drop_blobs(writes)
@@ -246,8 +255,8 @@ class Ledger:
 
     def _number(self, write: Write, now: float, who: str) -> None:
         owned = write.owned
-        if write.expect is not None and write.expect != owned.version:
-            raise self._conflict(owned, write.expect)
+        if write.expect is not None:
+            self.expect(owned, write.expect)
         if owned.is_gone:
             raise ParameterNotFoundError(f"{self._id!r} has no parameter {owned.name!r} any more", name=owned.name, id=self._id)
         write.version = owned.assigned + 1
@@ -273,7 +282,8 @@ class Ledger:
         position = 0
         if on_disk:
             assert self.journal is not None
-            position = self.journal.append(*on_disk, durable=durable)
+            # As one record: of several a kill in the middle of the write(2) may leave the first.
+            position = self.journal.append(*on_disk if len(on_disk) == 1 else ([GROUP, on_disk],), durable=durable)
         if in_memory:
             self._in_memory().append(*in_memory)
         return position
@@ -308,6 +318,11 @@ class Ledger:
             self._hooks.report(f"{owned.name} has version {write.version}, but its module did not take it: {exc}")
         self._hooks.notify(change)
         return change
+
+    def expect(self, owned: Owned, version: int) -> None:
+        """Raise ParameterError ("conflict") unless this is the version that is published."""
+        if owned.version != version:
+            raise self._conflict(owned, version)
 
     def _conflict(self, owned: Owned, expected: int) -> ParameterError:
         error = ParameterError(

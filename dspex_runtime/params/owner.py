@@ -216,11 +216,19 @@ class Owner:
         value, data = self._coder.accept(name, owned.spec, value)
         return self._ledger.commit_one(Write(owned, value, data, expect=expect), who)
 
-    def set_many(self, values: Mapping[str, Any], *, who: str) -> list[Change]:
-        """Set several parameters, or none of them. Raises as `set`."""
+    def set_many(self, values: Mapping[str, Any], *, who: str, expect: Mapping[str, int] | None = None) -> list[Change]:
+        """Set several parameters, or none of them; `expect` says which versions must be the published ones. Raises as `set`."""
         owned = {name: self._find(name) for name in values}
         accepted = {name: self._coder.accept(name, owned[name].spec, value) for name, value in values.items()}
-        return self._ledger.commit([Write(owned[name], *both) for name, both in accepted.items()], who)
+        expected = expect or {}
+        writes = [Write(owned[name], *both, expect=expected.get(name)) for name, both in accepted.items()]
+        return self._ledger.commit(writes, who)
+
+    def expect(self, versions: Mapping[str, int]) -> None:
+        """Raise ParameterError ("conflict") unless these are the published versions; of a parameter that is gone, not found."""
+        with self._ledger.lock:
+            for name, version in versions.items():
+                self._ledger.expect(self._find(name), version)
 
     def apply_gradient(self, name: str, gradient: Any, *, who: str) -> Change:
         """Take one step of momentum SGD; of two at the same time, both count.
@@ -286,15 +294,20 @@ class Owner:
         """Return all parameters at one moment: name to version, data and annex. What holders became is published first."""
         return self._snapshots.image()
 
-    def restore(self, image: Mapping[str, Any], *, who: str) -> list[Change]:
+    def restore(self, image: Mapping[str, Any], *, who: str, facts: Mapping[str, Any] | None = None) -> list[Change]:
         """Set the parameters to what they are in an image, all or none; return those that were different. See `Snapshots`.
+
+        With `facts` these replace the module's in the same step: a kill finds both, or neither.
 
         Raises:
             ConstraintViolationError: A value is refused by today's constraints; nothing was changed.
             ParameterError: A value cannot be read, or as `set`; nothing was changed.
             CheckpointError: It has parameters, and this module none of them; nothing was changed.
         """
-        return self._snapshots.restore(image, who)
+        changes = self._snapshots.restore(image, who, facts)
+        if facts is not None:
+            self.set_facts(facts, is_written=bool(changes))
+        return changes
 
     # -- facts, and the life of the owner itself
 
@@ -302,14 +315,17 @@ class Owner:
         """Return what is known of the module besides its parameters: its mode and others."""
         return dict(self._facts)
 
-    def set_facts(self, facts: Mapping[str, Any]) -> None:
-        """Replace the facts, for readers and for the next incarnation. A journal that cannot take them is reported."""
+    def set_facts(self, facts: Mapping[str, Any], *, is_written: bool = False) -> None:
+        """Replace the facts, for readers and for the next incarnation. A journal that cannot take them is reported.
+
+        `is_written`: it has them, together with what they were committed with.
+        """
         with self._ledger.lock:
             if facts == self._facts:
                 return
             self._facts = dict(facts)
             try:
-                if self._ledger.journal is not None:
+                if self._ledger.journal is not None and not is_written:
                     self._ledger.journal.append([FACTS, time.time(), self._facts])
             except ParameterError as exc:
                 self._hooks.report(f"the facts of {self._id!r} last as long as the runtime: {exc}")

@@ -11,6 +11,7 @@ whose position is a word of the table. A record is a list whose first item is it
     [1, name, version, when, who, data, annex, removed]     a set; of a removal data and annex are empty
     [2, when, [execution, ...], totals]                     totals: calls, failures ... of all incarnations
     [3, when, facts]                                        the whole map, not a difference
+    [4, [record, ...]]                                      several that hold together: read as themselves, all or none of them
 
 A writer that was killed leaves a tail that is cut short, a loss of power one of zeros: reading ends there, silently. A record
 that is damaged in the middle is left out and told; the ones behind it are read.
@@ -32,13 +33,14 @@ from dspex_runtime.errors import ParameterError, ProtocolError
 from dspex_runtime.wire.codec import Codec
 
 __all__ = [
-    "EXECUTIONS", "FACTS", "FORMAT", "HEAD", "MAGIC", "OFFSET_BITS", "OFFSET_MASK", "PUBLISHED_AT", "SET", "SetRecord", "frame",
-    "payload_of", "position_of", "read_from", "records", "segment_path", "segments", "spans", "tail",
+    "EXECUTIONS", "FACTS", "FORMAT", "GROUP", "HEAD", "MAGIC", "OFFSET_BITS", "OFFSET_MASK", "PUBLISHED_AT", "SET", "SetRecord",
+    "frame", "payload_of", "position_of", "read_from", "records", "segment_path", "segments", "spans", "tail",
 ]  # fmt: skip
 
 SET: Final = 1
 EXECUTIONS: Final = 2
 FACTS: Final = 3
+GROUP: Final = 4
 
 MAGIC: Final = b"dspexjnl"
 FORMAT: Final = 1
@@ -169,7 +171,7 @@ def _records(
         return
     at = max(start, HEAD.size)
     data = memoryview(read_from(fd, at))
-    for _, end, body in spans(data, kinds):
+    for begin, end, body in spans(data, kinds):
         try:
             if body is None:
                 raise ValueError("its checksum is wrong")
@@ -177,7 +179,11 @@ def _records(
         except (ValueError, ProtocolError) as exc:
             _tell(on_damage, f"{name}: the record that ends at byte {at + end} cannot be read and is left out: {exc}")
             continue
-        yield position_of(segment, at + end), payload
+        members = payload[1] if payload[0] == GROUP else (payload,)
+        for number, each in enumerate(members, 1):
+            if kinds is None or each[0] in kinds:
+                # Behind a group is behind its last one: whoever stops before that reads all of it again.
+                yield position_of(segment, at + (end if number == len(members) else begin)), each
 
 
 def spans(data: memoryview, kinds: frozenset[int] | None = None) -> Iterator[tuple[int, int, memoryview | None]]:
@@ -189,7 +195,8 @@ def spans(data: memoryview, kinds: frozenset[int] | None = None) -> Iterator[tup
         if length == 0 or end > size:
             return
         body = data[end - length : end]
-        if kinds is not None and length > 1 and body[1] not in kinds:  # msgpack: an array of less than 16, a small number
+        # msgpack: an array of less than 16, a small number
+        if kinds is not None and length > 1 and body[1] not in kinds and body[1] != GROUP:
             pass
         elif crc32(body) == check:
             yield begin, end, body

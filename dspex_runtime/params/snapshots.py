@@ -78,8 +78,8 @@ class Snapshots:
                 image[name] = [version, bytes(data), annex]
             return image
 
-    def restore(self, image: Mapping[str, Any], who: str) -> list[Change]:
-        """Set what is in an image, all or none; return what was different.
+    def restore(self, image: Mapping[str, Any], who: str, facts: Mapping[str, Any] | None = None) -> list[Change]:
+        """Set what is in an image, all or none, and with it write down facts; return what was different.
 
         A name that is not declared any more is reported; one that the image does not have stays as it is.
 
@@ -104,7 +104,7 @@ class Snapshots:
             with self._ledger.lock:
                 if grad != owned.grad or encoded != self._publisher.current(name)[1]:
                     writes.append(Write(owned, value, encoded, grad))
-        return self._ledger.commit(writes, who) if writes else []
+        return self._ledger.commit(writes, who, facts) if writes else []
 
     def _publish_all(self) -> None:
         try:

@@ -163,6 +163,13 @@ class View:
         words = self._words
         return len(words) > 0 and words[layout.EPOCH] != layout.POISON
 
+    def stamp(self) -> tuple[int, int]:
+        """Return the incarnation that writes (0: none), and the sequence. Raises as `get`."""
+        words = self._words
+        if len(words) == 0 or words[layout.EPOCH] == layout.POISON:
+            self._check_valid()
+        return words[layout.LEASE], words[layout.SEQUENCE]
+
     @property
     def sequence(self) -> int:
         """Grows with everything that is published: equal means that nothing changed meanwhile."""

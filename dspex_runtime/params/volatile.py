@@ -93,7 +93,12 @@ class VolatileJournal(Journal):
                 elif self._appends % _MARK_EVERY == 0:
                     self._mark()
                 # What a failed write left is written over by the next one, or cut off by an adopter.
-                write_all(self._fd, frames[0] if len(frames) == 1 else b"".join(frames), self._end)
+                if len(frames) == 1:
+                    write_all(self._fd, frames[0], self._end)
+                else:  # the length of the first one last: before that none of them is there, whenever we are killed
+                    data = b"".join(frames)
+                    write_all(self._fd, data[_WORD.size :], self._end + _WORD.size)
+                    write_all(self._fd, data[: _WORD.size], self._end)
             except OSError as exc:
                 raise write_error("the journal in memory", exc) from exc
             self._appends += 1

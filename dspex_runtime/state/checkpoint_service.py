@@ -44,12 +44,14 @@ class CheckpointService:
         from dspex_runtime.params import image
 
         read = image.decode(data)
+        said = read.facts.get("note")
+        note = None if said is None else str(said)
 
         def add(store: Store, rows: Checkpoints) -> CheckpointInfo:
             with store.writing():
-                number = rows.add(id, data, kind=kind, when=read.when, version=read.version)
-                rows.prune(id, keep=keep)
-            return CheckpointInfo(id, number, read.when, kind, len(data), read.version)
+                number = rows.add(id, data, kind=kind, when=read.when, version=read.version, note=note)
+                rows.prune_by_itself(id, keep=keep)
+            return CheckpointInfo(id, number, read.when, kind, len(data), read.version, note)
 
         info = self._access.run(add)
         self._access.check_in_place()

@@ -25,7 +25,10 @@ __all__ = ["Checkpoints", "from_file", "to_file"]
 _MAGIC: Final = b"dspexckp"
 _HEAD: Final = Struct("<8s32s")
 _LENGTH: Final = Struct("<I4x")
-_COLUMNS: Final = "number, created_at, kind, bytes, version"
+_COLUMNS: Final = "number, created_at, kind, bytes, version, note"
+_ALL: Final = "id, number, created_at, kind, version, bytes, sha256, image, note"
+# Of a compile: hours of work, and the way back. Periodic ones do not push them out.
+_APART: Final = frozenset({"before_compile", "compiled"})
 
 Report = Callable[[str], None]
 
@@ -38,13 +41,13 @@ class Checkpoints:
         self._store = Store(connection)
         self._report = report
 
-    def add(self, id: str, image: bytes, *, kind: str, when: float, version: str | None) -> int:
+    def add(self, id: str, image: bytes, *, kind: str, when: float, version: str | None, note: str | None = None) -> int:
         """Add one; return its number, which was never used for this id before."""
         self._store.know(id)
         self._db.execute("UPDATE modules SET checkpoints = checkpoints + 1 WHERE id = ?", (id,))
         (number,) = self._db.execute("SELECT checkpoints FROM modules WHERE id = ?", (id,)).fetchone()
-        row = (id, number, when, kind, version, len(image), _sha256(image), image)
-        self._db.execute("INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        row = (id, number, when, kind, version, len(image), _sha256(image), image, note)
+        self._db.execute(f"INSERT INTO checkpoints ({_ALL}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608
         return int(number)
 
     def infos(self, id: str) -> list[CheckpointInfo]:
@@ -83,6 +86,12 @@ class Checkpoints:
             return row[1]
         self._report(f"checkpoint {info.number} of {info.id!r} is corrupt and left out: its bytes are not those that were written")
         return None
+
+    def prune_by_itself(self, id: str, *, keep: int) -> list[int]:
+        """Forget all but the newest `keep`, and all but as many that a compile made; return the numbers that went."""
+        infos = self.infos(id)
+        groups = ([info.number for info in infos if (info.kind in _APART) is apart] for apart in (False, True))
+        return self.prune(id, numbers=[number for group in groups for number in group[keep:]])
 
     def prune(self, id: str, *, keep: int | None = None, numbers: Iterable[int] = ()) -> list[int]:
         """Forget those with these numbers, and all but the newest `keep`; return the numbers that went."""

@@ -35,6 +35,7 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE configured (id TEXT NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY (id, name)) WITHOUT ROWID",
         "CREATE TABLE events (number INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL)",
     ),
+    ("ALTER TABLE checkpoints ADD COLUMN note TEXT",),
 )
 SCHEMA_VERSION: Final = len(STEPS)
 TABLES: Final = ("modules", "parameters", "history", "executions", "checkpoints", "configured", "events")

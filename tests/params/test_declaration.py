@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dspex_runtime.params.declaration import make_spec, type_of
-from dspex_runtime.params.spec import Constraint, Limit, ParameterType
+from dspex_runtime.params.parameter import Parameter
+from dspex_runtime.params.spec import Constraint, Limit, ParameterSpec, ParameterType
 
 WORDS = {
     "int": ("int", int), "float": ("float", float), "bool": ("bool", bool), "str": ("str", str), "list": ("list", list, list[str]),
@@ -75,6 +76,7 @@ MISTAKES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"type": float, "learning_rate": "fast"}, TypeError, "learning_rate must be a number; got 'fast'"),
     ({"type": float, "check_with": 3}, TypeError, "check must be a function of the value; got 3"),
     ({"type": float, "metadata": [1]}, TypeError, "metadata must be a dict"),
+    ({"type": float, "colour": "red"}, TypeError, "a parameter has no colour"),
     ({"type": float, "durability": "disk"}, ValueError, "durability must be one of memory, journal, fsync; got 'disk'"),
 ]
 
@@ -88,3 +90,11 @@ def test_a_mistake_is_told(arguments: dict[str, Any], error: type[Exception], te
 def test_limits_that_are_none_are_not_there_and_the_others_are_in_order() -> None:
     spec = make_spec(int, 3, limits={"max": 5, "choices": None, "min": 1})
     assert spec.constraints == (Limit(Constraint.MIN, 1), Limit(Constraint.MAX, 5))
+
+
+def test_what_is_not_said_is_as_the_specs_own_defaults() -> None:
+    assert make_spec(float) == ParameterSpec(ParameterType.FLOAT, default=0.0)
+
+
+def test_the_public_declaration_has_the_specs_defaults_too() -> None:
+    assert Parameter(float).spec == make_spec(float)

@@ -217,3 +217,25 @@ def test_a_write_that_waits_for_the_disk_is_not_passed_by_the_tables_position(
     heir = keeper.start(SPECS)
     assert (heir.get("safe"), heir.get("disk")) == (2, 2)
     assert heir.version("safe") == 3
+
+
+def test_a_kill_in_a_restore_leaves_all_of_it_or_nothing_and_so_with_its_facts(tmp_path: Path) -> None:
+    outcomes = []
+    instruction, died = 0, True
+    while died:
+        keeper = Keeper(tmp_path / str(instruction))
+        keeper.directory.parent.mkdir()
+        owner = prepared(keeper)
+        image = {name: entry for name, entry in owner.image().items() if name in ("disk", "text")}
+        owner.set_many({"disk": 7, "text": "later"}, who="x")
+        died = dies_at(instruction, lambda: owner.restore(image, who="x", facts={"rest": {"compiled": [""]}}), inside=PARAMS)  # noqa: B023
+        keeper.kill()
+        heir = keeper.start(SPECS)
+        found = heir.get("disk"), heir.get("text"), heir.facts().get("rest")
+        assert found in ((7, "later", None), (1, LARGE, {"compiled": [""]}))
+        outcomes.append(found[0] == 1)
+        keeper.kill_runtime()
+        instruction += 7
+    assert outcomes == sorted(outcomes)
+    assert outcomes.count(True) > 5, "killed behind the journal"
+    assert outcomes[0] is False

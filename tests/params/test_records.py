@@ -133,3 +133,19 @@ def test_no_bytes_make_a_reader_fail(rubbish: bytes) -> None:
         assert len(list(records(fd))) >= 1
     finally:
         os.close(fd)
+
+
+def test_a_group_is_read_as_its_records_and_torn_at_any_byte_it_is_none_of_them(tmp_path: Path) -> None:
+    group = frame([r.GROUP, PAYLOADS])
+    begin = len(HEADER) + len(FRAMES[2])
+    for length in range(len(group)):
+        path = journal(tmp_path, HEADER + FRAMES[2] + group[:length])
+        assert [payload for _, payload in records(path)] == PAYLOADS[2:3]
+    path = journal(tmp_path, HEADER + FRAMES[2] + group)
+    found = list(records(path))
+    assert [payload for _, payload in found] == [PAYLOADS[2], *PAYLOADS]
+    # Who stops in the middle of it begins with its first one again.
+    ends = [position_of(1, begin)] * len(PAYLOADS) + [position_of(1, begin + len(group))]
+    assert [position for position, _ in found] == ends
+    assert [payload for _, payload in records(path, ends[-2])] == PAYLOADS
+    assert [payload[0] for _, payload in records(path, kinds=frozenset({r.FACTS}))] == [r.FACTS, r.FACTS]

@@ -63,6 +63,23 @@ def test_the_next_incarnation_goes_on_where_the_killed_one_was(make: Callable[..
     assert told == []
 
 
+def test_several_at_once_are_there_together(make: Callable[..., VolatileJournal], monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = make()
+    journal.append(written(1))
+    writes: list[tuple[int, int]] = []
+
+    def seen(fd: int, data: bytes, offset: int) -> int:
+        writes.append((len(data), len(versions(fd))))
+        return pwrite(fd, data, offset)
+
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", seen)
+    journal.append(written(2), written(3))
+    assert [found for _, found in writes] == [1, 1], "a part of them was there"
+    assert writes[-1][0] == 8, "the last write is too small to be cut"
+    assert versions(journal.fd) == [1, 2, 3]
+
+
 def test_what_is_no_journal_is_dropped(make: Callable[..., VolatileJournal]) -> None:
     fd = os.memfd_create("other")
     os.write(fd, b"something else altogether, long enough")

@@ -62,7 +62,15 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 def test_a_checkpoint_says_what_it_is_and_is_what_the_next_incarnation_gets(served: Served) -> None:
     info = served.add("a", b"user")
-    assert info == {"id": "a", "number": 1, "created_at": 5.0, "kind": "manual", "size": info["size"], "version": "2.1"}
+    assert info == {
+        "id": "a",
+        "number": 1,
+        "created_at": 5.0,
+        "kind": "manual",
+        "size": info["size"],
+        "version": "2.1",
+        "note": None,
+    }
     assert served.user("a") == b"user"
     assert served.ask("checkpoints", id="a") == [info]
 

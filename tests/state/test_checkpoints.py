@@ -95,9 +95,25 @@ def test_one_that_is_not_there_is_named_with_those_that_are(rows: Checkpoints, n
 
 
 def test_a_file_says_what_it_is_and_holds_the_image() -> None:
-    info = CheckpointInfo("sup/a", 3, 1.5, "manual", 5, "2.1")
+    info = CheckpointInfo("sup/a", 3, 1.5, "manual", 5, "2.1", "best so far")
     head, image = from_file(to_file(info, b"image"))
-    assert (head, image) == ({"id": "sup/a", "number": 3, "created_at": 1.5, "kind": "manual", "version": "2.1"}, b"image")
+    assert image == b"image"
+    assert head == {"id": "sup/a", "number": 3, "created_at": 1.5, "kind": "manual", "version": "2.1", "note": "best so far"}
+
+
+def test_what_a_compile_made_is_not_pushed_out_by_others(rows: Checkpoints) -> None:
+    def add(kind: str) -> int:
+        with rows._store.writing():
+            number = rows.add("a", b"image", kind=kind, when=1.0, version=None, note=kind)
+            rows.prune_by_itself("a", keep=2)
+        return number
+
+    made = [add(kind) for kind in ("before_compile", "compiled", *["periodic"] * 3)]
+    assert [(info.number, info.note) for info in rows.infos("a")] == [
+        (5, "periodic"), (4, "periodic"), (2, "compiled"), (1, "before_compile"),
+    ]  # fmt: skip
+    again = [add(kind) for kind in ("before_compile", "compiled")]
+    assert [info.number for info in rows.infos("a")] == [*again[::-1], *made[:2:-1]]
 
 
 @pytest.mark.parametrize("length", [0, 7, 40, 48, 60, -1])
