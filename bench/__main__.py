@@ -7,7 +7,10 @@ import sys
 
 from bench.harness import note_machine
 
-ALL = ("call", "start", "recovery", "thousand", "core", "params_read", "params_set", "params_set_client", "param_recovery")
+ALL = (
+    *("call", "start", "recovery", "thousand", "core", "params_read", "params_set", "params_set_client", "param_recovery"),
+    *("compile",),
+)
 
 
 def main(names: list[str]) -> int:

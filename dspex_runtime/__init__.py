@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dspex_runtime.client import aio as aio
+    from dspex_runtime.client.compiling import CompileResult as CompileResult
     from dspex_runtime.client.own_names import lookup as lookup
     from dspex_runtime.client.own_names import whereis as whereis
     from dspex_runtime.client.ref import ModuleRef as ModuleRef
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from dspex_runtime.errors import CallError as CallError
     from dspex_runtime.errors import CallTimeoutError as CallTimeoutError
     from dspex_runtime.errors import CheckpointError as CheckpointError
+    from dspex_runtime.errors import CompileError as CompileError
     from dspex_runtime.errors import ConfigError as ConfigError
     from dspex_runtime.errors import ConstraintViolationError as ConstraintViolationError
     from dspex_runtime.errors import DspexError as DspexError
@@ -68,6 +70,8 @@ if TYPE_CHECKING:
     from dspex_runtime.host.signals import unlink as unlink
     from dspex_runtime.host.watching import subscribe as subscribe
     from dspex_runtime.host.watching import unsubscribe as unsubscribe
+    from dspex_runtime.modules.members import predictor as predictor
+    from dspex_runtime.modules.members import sub_module as sub_module
     from dspex_runtime.modules.module import Module as Module
     from dspex_runtime.params.parameter import Parameter as Parameter
     from dspex_runtime.params.parameter import Shared as Shared
@@ -81,6 +85,7 @@ if TYPE_CHECKING:
     from dspex_runtime.types import Unregistered as Unregistered
 
 _HOMES = {
+    "client.compiling": ["CompileResult"],
     "client.own_names": ["lookup", "whereis"],
     "client.ref": ["ModuleRef", "ServerRef"],
     "client.requests": ["Requests"],
@@ -91,6 +96,7 @@ _HOMES = {
         "CallError",
         "CallTimeoutError",
         "CheckpointError",
+        "CompileError",
         "ConfigError",
         "ConstraintViolationError",
         "DspexError",
@@ -115,6 +121,7 @@ _HOMES = {
     "host.names": ["listen", "lock", "register", "unlisten", "unregister", "update_value"],
     "host.signals": ["demonitor", "exit", "link", "monitor", "unlink"],
     "host.watching": ["subscribe", "unsubscribe"],
+    "modules.members": ["predictor", "sub_module"],
     "modules.module": ["Module"],
     "params.parameter": ["Parameter", "Shared"],
     "types": ["Change", "CheckpointInfo", "Down", "Durability", "Exit", "ModuleInfo", "Registered", "Unregistered"],

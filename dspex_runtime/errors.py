@@ -16,6 +16,7 @@ DspexError
 │   ├── ConstraintViolationError (ValueError)  the value was refused and nothing changed; constraint, limit and value
 │   └── GradientNotRequiredError         it was declared without requires_grad
 ├── CheckpointError                      a checkpoint cannot be made, found or restored
+├── CompileError                         an optimizer failed, or its result cannot be committed; carries its traceback
 ├── RegistryError                        a key or lock is not to be had; `.code` says why, `.holder` who has it
 ├── RuntimeUnreachableError (ConnectionError)  no runtime answers at that name or socket
 ├── ProtocolError                        the peer sent something illegal, or speaks another version
@@ -37,6 +38,7 @@ __all__ = [
     "CallError",
     "CallTimeoutError",
     "CheckpointError",
+    "CompileError",
     "ConfigError",
     "ConstraintViolationError",
     "DspexError",
@@ -289,6 +291,33 @@ class CheckpointError(DspexError):
     """A checkpoint cannot be made, found or restored; what there was before is whole."""
 
     code = "checkpoint"
+
+
+class CompileError(DspexError):
+    """A program was not compiled, and serves on as it was; says whether that is otherwise.
+
+    Attributes:
+        remote_traceback: What the optimizer or the metric raised, as its process saw it; None when there is nothing to show.
+        reason: Exit reason of the compile process, where it ended before it was done.
+    """
+
+    code = "compile"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remote_traceback: str | None = None,
+        reason: ExitReason | None = None,
+        id: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, id=id, hint=hint)
+        self.remote_traceback = remote_traceback
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.message}\n\n{self.remote_traceback.rstrip()}" if self.remote_traceback else self.message
 
 
 class RegistryError(DspexError):

@@ -130,9 +130,11 @@ class CheckpointInfo:
         id: Full id of the module.
         number: 1, 2, 3 ... for one module; never used again.
         created_at: Seconds since the epoch.
-        kind: Why it was made: "manual", "periodic", "before_restore", "restored" (what a restore gave back), "import".
+        kind: Why it was made: "manual", "periodic", "before_restore", "restored" (what a restore gave back), "before_compile",
+            "compiled", "import".
         size: Bytes.
         version: Of the module.
+        note: What it holds, for people: of one that a compile made, the optimizer and the score.
     """
 
     id: str
@@ -141,6 +143,7 @@ class CheckpointInfo:
     kind: str
     size: int
     version: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,11 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test marked `process` that leaves processes, descriptors, threads or shared memory behind."""
-    if request.node.get_closest_marker("process") is None:
+    """Fail a test marked `process` that leaves processes, descriptors, threads or shared memory behind.
+
+    One that uses the `shared_runtime` of its file is asked at the end of that.
+    """
+    if request.node.get_closest_marker("process") is None or "shared_runtime" in request.fixturenames:
         yield
         return
     before = Footprint.take()

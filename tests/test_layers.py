@@ -148,7 +148,8 @@ def test_imports_are_absolute() -> None:
 
 
 def test_only_modules_imports_dspy() -> None:
-    assert not listed([found for found in IMPORTS if found.top in DSPY and found.layer != "modules"])
+    # What users write their tests with is no part of the runtime; that nothing imports it is among the arrows.
+    assert not listed([found for found in IMPORTS if found.top in DSPY and found.layer not in ("modules", "testing")])
 
 
 def test_host_reaches_modules_only_when_it_hosts_one() -> None:

@@ -38,7 +38,10 @@ def run(command: str, env: dict[str, str], cwd: Path) -> str:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(("name", "printed"), [("counter.py", "42 40"), ("thermostat.py", "23.0 24.0 22.5")])
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [("program.py", "Tokyo ['respond.predict'] 1 Tokyo"), ("counter.py", "42 40"), ("thermostat.py", "23.0 24.0 22.5")],
+)
 def test_the_python_examples_print_what_their_comments_say(tmp_path: Path, env: dict[str, str], name: str, printed: str) -> None:
     (tmp_path / name).write_text(FILES[name])
     assert run(f"{sys.executable} {name}", env, tmp_path).split() == printed.split()

@@ -9,7 +9,17 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from dspex_runtime.client import address, alarm_ops, checkpoints, inspection_ops, lifecycle_ops, naming, signal_ops, supervisor_ops
+from dspex_runtime.client import (
+    address,
+    alarm_ops,
+    checkpoints,
+    compiling,
+    inspection_ops,
+    lifecycle_ops,
+    naming,
+    signal_ops,
+    supervisor_ops,
+)
 from dspex_runtime.client.async_ref import ModuleRef, ServerRef
 from dspex_runtime.client.async_request import Request
 from dspex_runtime.client.async_requests import Requests
@@ -32,9 +42,9 @@ from dspex_runtime.state.protocol import SHARED
 from dspex_runtime.types import Change
 
 if TYPE_CHECKING:
-    from dspex_runtime.client.async_params import AsyncParams, AsyncSubscribed
-    from dspex_runtime.client.param_watch import AsyncWatch
-    from dspex_runtime.modules.proxy import ModuleProxy
+    from dspex_runtime.client.async_params import AsyncParams
+    from dspex_runtime.client.async_watch import AsyncSubscribed, AsyncWatch
+    from dspex_runtime.modules.mirror.proxy import ModuleProxy
 
 __all__ = ["Events", "ModuleRef", "Monitor", "Request", "Requests", "Runtime", "ServerRef", "connect"]
 
@@ -133,6 +143,7 @@ class Runtime(RuntimeCore):
     status = awaitable(inspection_ops.status)
     wait = awaitable(inspection_ops.wait)
     log_path = awaitable(inspection_ops.log_path)
+    past_events = awaitable(inspection_ops.past_events)
     start_supervisor = awaitable(supervisor_ops.start_supervisor)
     start_child = awaitable(supervisor_ops.start_child)
     terminate_child = awaitable(supervisor_ops.terminate_child)
@@ -163,6 +174,7 @@ class Runtime(RuntimeCore):
     export_checkpoint = awaitable(checkpoints.export_checkpoint)
     import_checkpoint = awaitable(checkpoints.import_checkpoint)
     checkpoints = awaitable(checkpoints.checkpoints)
+    compile = awaitable(compiling.compile_async)
     close = awaitable(RuntimeCore.ending)
 
     async def module(self, id: Child | Via) -> ModuleProxy:
@@ -213,13 +225,13 @@ class Runtime(RuntimeCore):
 
     async def subscribe(self, pattern: str, callback: Callable[[Change], Any]) -> AsyncSubscribed:
         """Call a function, or await a coroutine function, with changes of parameters of all modules; see `runtime.Runtime`."""
-        from dspex_runtime.client.async_params import subscribed
+        from dspex_runtime.client.async_watch import subscribed
 
         return await subscribed(self.watch(pattern), callback)
 
     def watch(self, pattern: str = "*") -> AsyncWatch:
         """Return an async iterator over changes of parameters of all modules; see `AsyncParams.watch`."""
-        from dspex_runtime.client.param_watch import AsyncWatch
+        from dspex_runtime.client.async_watch import AsyncWatch
         from dspex_runtime.client.patterns import awaited, checked
 
         return AsyncWatch(self.session, checked(pattern), first=awaited(self.session, pattern))

@@ -6,27 +6,20 @@ the event loop up for one question to the runtime: `await params.get("name")` ne
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import logging
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from dspex_runtime.client import param_ops
 from dspex_runtime.client.async_calls import acall
+from dspex_runtime.client.async_watch import AsyncSubscribed, AsyncWatch, subscribed
 from dspex_runtime.client.param_ops import GRADIENT, RESET, ROLLBACK, SET, SET_MANY, is_shared
-from dspex_runtime.client.param_watch import AsyncWatch
 from dspex_runtime.client.params import Reader
 from dspex_runtime.client.patterns import known
 from dspex_runtime.client.steps import arun, awaitable
-from dspex_runtime.core.keys import show
-from dspex_runtime.errors import ConfigError, NoProcessError, ParameterNotFoundError, RuntimeUnreachableError
+from dspex_runtime.errors import NoProcessError, ParameterNotFoundError
 from dspex_runtime.types import Change
 
-__all__ = ["AsyncParams", "AsyncSubscribed"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["AsyncParams"]
 
 
 class AsyncParams(Reader):
@@ -96,56 +89,3 @@ class AsyncParams(Reader):
     def watch(self, pattern: str = "*") -> AsyncWatch:
         """Return an async iterator over changes, from the first `async for` on; `await params.watch(...)` begins at once."""
         return AsyncWatch(self.session, pattern, self.id, first=known(self, pattern))
-
-
-async def subscribed(watch: AsyncWatch, callback: Callable[[Change], Any]) -> AsyncSubscribed:
-    """Begin a subscription with a callback."""
-    if not callable(callback):
-        watch.close()
-        raise ConfigError(f"the callback of a subscription is a function of one change; got {show(callback)}")
-    return AsyncSubscribed(await watch, callback)
-
-
-class AsyncSubscribed:
-    """A callback with a task of its own; what `subscribe` returns."""
-
-    def __init__(self, watch: AsyncWatch, callback: Callable[[Change], Any]) -> None:
-        self._watch = watch
-        self._task = asyncio.get_running_loop().create_task(self._run(callback))
-
-    async def _run(self, callback: Callable[[Change], Any]) -> None:
-        while True:
-            try:
-                change = await anext(self._watch)
-            except StopAsyncIteration:
-                return
-            except RuntimeUnreachableError as exc:
-                logger.warning("a subscription to parameters ended: %s", exc)
-                return
-            except Exception:
-                logger.exception("a change of a parameter cannot be read")
-                continue
-            try:
-                told = callback(change)
-                if inspect.isawaitable(told):
-                    await told
-            except Exception:
-                logger.exception("a subscription's callback raised at %s.%s, version %s", change.id, change.name, change.version)
-
-    @property
-    def active(self) -> bool:
-        """Whether it is still called."""
-        return not self._task.done()
-
-    async def close(self) -> None:
-        """Call it no longer; one that runs is cancelled, unless this is called in it. Closing twice is fine."""
-        await self._watch.aclose()
-        if self._task is not asyncio.current_task():
-            self._task.cancel()
-            await asyncio.wait([self._task])
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        await self.close()

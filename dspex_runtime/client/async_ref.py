@@ -8,11 +8,11 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from dspex_runtime.client import checkpoints, ref_ops
+from dspex_runtime.client import checkpoints, compiling, ref_ops
 from dspex_runtime.client.async_calls import AsyncStream, acall, acast
 from dspex_runtime.client.async_request import Request
 from dspex_runtime.client.deadline import SERVER_CALL_TIMEOUT_S
-from dspex_runtime.client.ref import MODULE_CALL, Ref
+from dspex_runtime.client.ref import MODULE_CALL, PREDICT, Ref
 from dspex_runtime.client.steps import awaitable
 
 if TYPE_CHECKING:
@@ -54,6 +54,19 @@ class ModuleRef(AsyncRef):
         """Call a method that yields and return an async iterator over its items; closing it early cancels the call."""
         return AsyncStream(self.session, self.id, method or MODULE_CALL, args, kwargs, timeout)
 
+    async def predict(self, name: str, /, **inputs: Any) -> Any:
+        """Call one predictor of the program, under the name dspy gives it, or that of the attribute it is in."""
+        return await self.call(PREDICT, name, **inputs)
+
+    async def train(self) -> None:
+        """Switch the program to training, through all its dx.Modules; kept over restarts."""
+        await self.call("train")
+
+    async def eval(self) -> None:
+        """Switch the program to evaluation, the mode it begins in."""
+        await self.call("eval")
+
+    compile = awaitable(compiling.of_async_ref)
     metrics = awaitable(ref_ops.metrics)
     executions = awaitable(ref_ops.executions)
 

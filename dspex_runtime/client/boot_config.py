@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dspex_runtime.client.target import prepared
+from dspex_runtime.client.settings import portable
+from dspex_runtime.client.target import carried, prepared
 
 
 def boot_config(
@@ -19,7 +21,8 @@ def boot_config(
     """
     from dspex_runtime.config import normalize
 
-    if tree is None:
+    given = tree is not None
+    if not given:
         tree = {"version": 1, "name": name or _own_name(), "tree": {"children": []}}
     elif isinstance(tree, Mapping):
         tree = _prepared_tree(tree, name)
@@ -29,6 +32,8 @@ def boot_config(
         changed["state_dir"] = os.path.abspath(os.fspath(state_dir))
     if preload is not None:
         changed["preload"] = list(preload)
+    elif not given and "dspy" in sys.modules:
+        changed["preload"] = ["dspy"]  # whoever has it imported will start modules: at the first one it is there already
     if name is not None:
         config = {**config, "name": name}
     if changed:
@@ -37,7 +42,9 @@ def boot_config(
 
 
 def _prepared_tree(tree: Mapping[str, Any], name: str | None) -> dict[str, Any]:
-    ready = {"version": 1, "name": name or _own_name(), **tree}
+    ready = {"version": 1, "name": name or _own_name(), **portable(tree, carried)}
+    if isinstance(ready.get("defaults"), Mapping):
+        ready["defaults"] = portable(ready["defaults"], carried)
     root = ready.get("tree")
     if isinstance(root, dict) and isinstance(root.get("children"), list | tuple):
         ready["tree"] = {**root, "children": [prepared(child) for child in root["children"]]}
@@ -49,8 +56,6 @@ _unnamed = 0
 
 def _own_name() -> str:
     """A name for a runtime that was given none: the program's, its pid, and a number from the second on."""
-    import sys
-
     from dspex_runtime.config.names import name_from_stem
 
     global _unnamed  # one count per process; two threads at once get two names or a clear ConfigError

@@ -110,16 +110,7 @@ def diff_checkpoints(self: Client, id: Child, old: Which = None, new: Which = No
     Returns:
         For each parameter that differs, by name: name, change ("changed", "added", "removed"), old and new.
     """
-    full_id = yield from looked_up(self.session, id)
-    _, first = yield from _image(self.session, full_id, old)
-    before = {name: bytes(data) for name, (_, data, _) in first.parameters.items()}
-    if new is None:
-        after = yield from _now(self.session, full_id)
-    else:
-        _, second = yield from _image(self.session, full_id, new)
-        after = {name: bytes(data) for name, (_, data, _) in second.parameters.items()}
-    differing = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
-    return [_difference(self.session, name, before.get(name), after.get(name)) for name in differing]
+    return (yield from compared(self.session, (yield from looked_up(self.session, id)), old, new))
 
 
 def export_checkpoint(self: Client, id: Child, path: str | os.PathLike[str], checkpoint: Which = None) -> Steps[CheckpointInfo]:
@@ -184,6 +175,19 @@ def put_back(session: Session, id: str, checkpoint: Which) -> Steps[CheckpointIn
     """Restore one."""
     asked = {"id": id, "number": _number(id, checkpoint)}
     return _info((yield from ask(session, "restore", asked, MADE_WITHIN_S)))
+
+
+def compared(session: Session, id: str, old: Which, new: Which) -> Steps[list[dict[str, Any]]]:
+    """Compare two, or one with what the child has now."""
+    _, first = yield from _image(session, id, old)
+    before = {name: bytes(data) for name, (_, data, _) in first.parameters.items()}
+    if new is None:
+        after = yield from _now(session, id)
+    else:
+        _, second = yield from _image(session, id, new)
+        after = {name: bytes(data) for name, (_, data, _) in second.parameters.items()}
+    differing = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
+    return [_difference(session, name, before.get(name), after.get(name)) for name in differing]
 
 
 def _number(id: str, checkpoint: Which) -> int | None:

@@ -75,9 +75,12 @@ class ControlConnection:
         self._send([HELLO, 0, facts])
         return self._incoming.hello
 
-    def request(self, op: str, args: dict[str, Any]) -> Answer:
-        """Send a control request; the future gets its value or its error."""
-        return self._ask(lambda number: [CONTROL, number, op, args])
+    def request(self, op: str, args: dict[str, Any], on_event: OnProgress | None = None) -> Answer:
+        """Send a control request; the future gets its value or its error.
+
+        `on_event` is called, on the reader thread, with what is told of it meanwhile.
+        """
+        return self._ask(lambda number: [CONTROL, number, op, args], on_event=on_event)
 
     def channel(self, module: str, after: int, deadline: float | None, on_parked: Callable[[], None] | None = None) -> Answer:
         """Ask for a direct pipe to an incarnation later than `after`; the future gets (info, descriptor).
@@ -86,10 +89,14 @@ class ControlConnection:
         """
         return self._ask(lambda number: [CHANNEL, number, module, after, deadline], on_parked)
 
-    def _ask(self, message: Callable[[int], Message], on_parked: Callable[[], None] | None = None) -> Answer:
+    def _ask(
+        self, message: Callable[[int], Message], on_parked: Callable[[], None] | None = None, on_event: OnProgress | None = None
+    ) -> Answer:
         self.open()
         answer: Answer = Future()
         number = next(self._numbers)
+        if on_event is not None:
+            self._incoming.listen(number, on_event)
         self._incoming.expect(number, answer, on_parked)
         answer.add_done_callback(lambda done: self._settled(number, given_up=done.cancelled()))
         try:

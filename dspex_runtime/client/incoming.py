@@ -58,6 +58,7 @@ class Incoming:
         self._lock = threading.Lock()
         self._requests: dict[int, Answer] = {}
         self._on_parked: dict[int, Callable[[], None]] = {}  # of requests for a channel
+        self._on_event: dict[int, OnProgress] = {}  # of requests that are told of how they go
         self._subscriptions: dict[int, Subscription] = {}
         self.hello: Answer = Future()
         self.downs = Downs()
@@ -79,9 +80,14 @@ class Incoming:
         with self._lock:
             return self._requests.pop(number, None) is not None
 
+    def listen(self, number: int, on_event: OnProgress) -> None:
+        """Pass on what is told of a request before it is answered."""
+        self._on_event[number] = on_event
+
     def unpark(self, number: int) -> None:
-        """Whether there is a channel yet is of interest to nobody any more."""
+        """What is told of a request before it is answered is of interest to nobody any more."""
         self._on_parked.pop(number, None)
+        self._on_event.pop(number, None)
 
     def follow(self, number: int, subscription: Subscription) -> None:
         """Wait for what a subscription brings; RuntimeUnreachableError when the connection ended."""
@@ -121,8 +127,9 @@ class Incoming:
             case [int(kind), int(number), dict() as info] if kind in (CHANNEL, PARAM):
                 self._give_fd(number, info)
             case [int(kind), 0, dict() as payload] if kind == EVENT:
-                self._progress(payload)
+                self._progress(self._on_progress, payload)
             case [int(kind), int(number), payload] if kind == EVENT:
+                self._progress(self._on_event.get(number), payload)
                 if (subscription := self._subscriptions.get(number)) is not None:
                     subscription.push(payload)
             case [int(kind), int(number), _] if kind == BYE:
@@ -157,13 +164,13 @@ class Incoming:
         if answer is None or not settle(answer, (info, fd)):
             os.close(fd)  # nobody waits any more
 
-    def _progress(self, payload: dict[str, Any]) -> None:
-        if self._on_progress is None:
+    def _progress(self, listener: OnProgress | None, payload: dict[str, Any]) -> None:
+        if listener is None:
             return
         try:
-            self._on_progress(payload)
+            listener(payload)
         except Exception:
-            # A caller's display must not end the connection of a tree that is just coming up.
+            # A caller's display must not end the connection: a tree is just coming up, or an optimizer at work.
             logger.exception("the progress callback raised")
 
     # -- the end ----------------------------------------------------------------------------------------------------

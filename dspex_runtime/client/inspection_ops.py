@@ -40,6 +40,15 @@ def status(self: Client) -> Steps[dict[str, Any]]:
     return facts
 
 
+def past_events(self: Client, n: int = 1000) -> Steps[list[dict[str, Any]]]:
+    """Return the last `n` events as they were stored, oldest first: those of earlier runtimes of this state directory, too.
+
+    `seq` counts anew in each runtime. Of a runtime that was killed the events of its last second may be missing.
+    """
+    found: list[dict[str, Any]] = yield from ask(self.session, "past_events", {"n": n})
+    return found
+
+
 def wait(self: Client, ids: Child | Iterable[Child], state: str = "ready", timeout: float | None = 30) -> Steps[dict[str, str]]:
     """Wait until all the children are in a state; returns the states.
 

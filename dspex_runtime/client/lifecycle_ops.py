@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from dspex_runtime.client.asking import QUICK_S, Client, ask, referred
 from dspex_runtime.client.ids import Child, Via, looked_up
+from dspex_runtime.client.proxies import keep_callbacks
 from dspex_runtime.client.steps import Steps
 from dspex_runtime.client.target import base_name, child_keys, child_spec, is_known_id
 from dspex_runtime.errors import ConfigError, RuntimeUnreachableError, StartError, SupervisorError
@@ -42,7 +43,7 @@ def start(
         get_if_exists: Return the one that has this id already.
         args: More constructor arguments.
         kwargs: Constructor arguments whose names are ours.
-        **named: The YAML's child keys; every other name is a constructor argument.
+        **named: The YAML's child keys (`load="qa.json"` begins with a saved state); every other name is a constructor argument.
 
     Returns:
         ModuleProxy, or ServerRef for a GenServer; "undefined" where the child's init said Ignore.
@@ -67,13 +68,17 @@ def start(
         while True:
             spec["id"] = id if id is not None else self.session.new_id(base_name(target))
             try:
-                return (yield from _started(self, request))
+                reference = yield from _started(self, request)
+                break
             except SupervisorError as exc:
                 if id is not None or exc.code not in TAKEN:
                     raise
     except StartError as exc:
         exc.message += _meant(exc.message, passed, known)
         raise
+    if not get_if_exists:
+        keep_callbacks(reference, target)
+    return reference
 
 
 def _meant(message: str, passed: Mapping[str, Any], known: Iterable[str]) -> str:

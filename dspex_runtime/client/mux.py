@@ -1,7 +1,7 @@
 """One pipe per module and event loop with many requests in flight. Everything here runs in its loop's thread.
 
-Writes of one turn of the loop leave in one system call; one timer per pipe watches the nearest deadline. Never opens a pipe and
-never sends a request again: `mux_links` and `async_calls` do.
+One timer per pipe watches the nearest deadline; writing is `mux_writer`'s. Never opens a pipe and never sends a request again:
+`mux_links` and `async_calls` do.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any, Final
 
 from dspex_runtime.client.channel_pool import ChannelPool
 from dspex_runtime.client.deadline import remaining_s
+from dspex_runtime.client.mux_writer import MuxWriter
 from dspex_runtime.errors import CallTimeoutError, DspexError
 from dspex_runtime.wire.codec import Codec, UndecodableError
 from dspex_runtime.wire.framing import FrameReader, frame
 from dspex_runtime.wire.messages import BEGUN, CALL, CANCEL, ITEM, REFUSED, Message
 
 RECV_BYTES: Final = 256 * 1024
-HIGH_WATER_BYTES: Final = 4 * 2**20  # callers wait once so much is unsent; bounds memory against a module that does not read
 
 
 class MuxRequest:
@@ -62,14 +62,7 @@ class MuxLink:
         self.retired = False
         self._frames = FrameReader()
         self._pending: dict[int, MuxRequest] = {}
-        self._out: list[bytes] = []
-        self._rest = memoryview(b"")  # of what is half sent
-        self._said_bytes = 0  # ever
-        self._unsent_bytes = 0
-        self._on_written: deque[tuple[int, Callable[[], None]]] = deque()  # (when so much is sent, what to call)
-        self._flushing = False
-        self._drained: asyncio.Event = asyncio.Event()
-        self._drained.set()
+        self._writer = MuxWriter(loop, sock, self._close_when_idle)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         loop.add_reader(sock.fileno(), self._readable)
@@ -107,71 +100,28 @@ class MuxLink:
 
     def say(self, message: Message) -> None:
         """Queue one message for this turn's write."""
-        data = frame(self._codec.pack(message))
-        if self.closed:
-            return
-        self._out.append(data)
-        self._said_bytes += len(data)
-        self._unsent_bytes += len(data)
-        if self.choked:
-            self._drained.clear()
-        if not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
+        self._writer.put(frame(self._codec.pack(message)))
 
     @property
     def choked(self) -> bool:
         """Whether so much is unsent that a sender should wait for `drained`."""
-        return self._unsent_bytes > HIGH_WATER_BYTES and not self.closed
+        return self._writer.choked
 
     async def drained(self, deadline: float | None) -> None:
         """Wait until the module has read enough of what was sent."""
         try:
-            await asyncio.wait_for(self._drained.wait(), remaining_s(deadline))
+            await asyncio.wait_for(self._writer.drained.wait(), remaining_s(deadline))
         except TimeoutError:
             text = f"{self._pool.id!r} did not take the request before its deadline: its pipe is full"
             raise CallTimeoutError(text, id=self._pool.id) from None
 
     def flush(self) -> None:
         """Send what waits without waiting for the loop's next turn."""
-        if not self.closed and not self._rest:
-            self._flush()
+        self._writer.flush()
 
     def when_written(self, done: Callable[[], None]) -> None:
         """Send what waits, and call `done` when the kernel has all of it: at once, in the usual case. Also when the pipe ends."""
-        self.flush()
-        if self.closed or not self._unsent_bytes:
-            done()
-        else:
-            self._on_written.append((self._said_bytes, done))
-
-    def _flush(self) -> None:
-        if self.closed or not (self._rest or self._out):
-            self._flushing = False
-            return
-        data = self._rest
-        if not data:
-            data = memoryview(self._out[0] if len(self._out) == 1 else b"".join(self._out))
-            self._out.clear()
-        try:
-            sent = self._sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._flushing = False
-            return  # what the module sent before it went is still to be read; the reader then finds the end
-        self._rest = data[sent:]
-        self._unsent_bytes -= sent
-        if not self.choked:
-            self._drained.set()
-        while self._on_written and self._on_written[0][0] <= self._said_bytes - self._unsent_bytes:
-            self._on_written.popleft()[1]()
-        if self._rest or self._out:
-            self._loop.add_writer(self._sock.fileno(), self._flush)
-        else:
-            self._flushing = False
-            self._loop.remove_writer(self._sock.fileno())
-            self._close_when_idle()
+        self._writer.when_written(done)
 
     # -- answers -------------------------------------------------------------------------------------------------------
 
@@ -261,7 +211,7 @@ class MuxLink:
         self._close_when_idle()
 
     def _close_when_idle(self) -> None:
-        if self.retired and not self._pending and not self._flushing:
+        if self.retired and not self._pending and not self._writer.busy:
             self.close()
 
     def _lost(self) -> None:
@@ -272,15 +222,12 @@ class MuxLink:
         """Close the pipe; what was in flight ends as lost. Closing twice is fine."""
         if self.closed:
             return
-        self.closed = True
+        self.closed = self._writer.closed = True
         if not self._loop.is_closed():
             self._loop.remove_reader(self._sock.fileno())
-            self._loop.remove_writer(self._sock.fileno())
+            self._writer.close()
             if self._timer is not None:
                 self._timer.cancel()
-            self._drained.set()
-            while self._on_written:
-                self._on_written.popleft()[1]()
             for number in list(self._pending):
                 self._end(number, None)
         self._sock.close()
@@ -294,5 +241,5 @@ class MuxLink:
 
     def forked(self) -> None:
         """Close this copy of the descriptor; the pipe and the loop belong to the parent process."""
-        self.closed = True
+        self.closed = self._writer.closed = True
         self._sock.close()

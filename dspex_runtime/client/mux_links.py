@@ -91,7 +91,8 @@ class MuxLinks:
         """Send something when it is its turn, over a pipe that is opened if need be. Leaves the row."""
         try:
             try:
-                await asyncio.wait_for(turn.come, remaining_s(deadline))
+                async with asyncio.timeout(remaining_s(deadline)):  # wait_for swallows a cancellation when the turn has come
+                    await turn.come
             except TimeoutError:
                 raise CallTimeoutError(f"{pool.id!r} was not ready for the call before its deadline", id=pool.id) from None
             link = self._usable(pool) or await self._open(pool, deadline)

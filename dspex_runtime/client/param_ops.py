@@ -66,6 +66,16 @@ def version(self: Parameters, name: str) -> Steps[int]:
     return (yield from reading(self, lambda view: view.version(name)))
 
 
+def stamp(self: Parameters) -> Steps[tuple[int, int]]:
+    """Return two numbers that are the same as long as no parameter is published, and the module's process is the same one."""
+    return (yield from reading(self, lambda view: view.stamp()))
+
+
+def versions(self: Parameters) -> Steps[dict[str, int]]:
+    """Return the versions that are published now, by name."""
+    return (yield from reading(self, lambda view: {name: view.version(name) for name in view.names()}))
+
+
 def names(self: Parameters) -> Steps[list[str]]:
     """Return the names of all parameters, sorted; none of a module that has none."""
     try:

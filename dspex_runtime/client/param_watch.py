@@ -1,4 +1,4 @@
-"""Changes of parameters as they come: iterators for threads and tasks, and callbacks.
+"""Changes of parameters as they come: as an iterator, and as callbacks on a thread of their own. For tasks: `async_watch`.
 
 A subscription holds at most `KEEP` changes that nobody took yet; then it keeps the latest of each parameter only, until its reader
 has caught up. Values that are too large to come along are read from the table when their change is taken.
@@ -6,17 +6,16 @@ has caught up. Values that are too large to come along are read from the table w
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from dspex_runtime.client.asking import QUICK_S
 from dspex_runtime.client.downs import settle
-from dspex_runtime.client.steps import Await, Steps, arun, run
+from dspex_runtime.client.steps import Await, Steps, run
 from dspex_runtime.client.subscription import Subscription
 from dspex_runtime.core.changes import Inbox, News
 from dspex_runtime.core.keys import show
@@ -27,7 +26,7 @@ from dspex_runtime.types import Change
 if TYPE_CHECKING:
     from dspex_runtime.client.session import Session
 
-__all__ = ["AsyncWatch", "Subscribed", "Watch"]
+__all__ = ["Subscribed", "Watch", "Watching", "callback_of", "is_over", "tell_of_callback"]
 
 logger = logging.getLogger(__name__)
 
@@ -165,74 +164,44 @@ class Watch(Watching, Iterator[Change]):
         self.close()
 
 
-class AsyncWatch(Watching, AsyncIterator[Change]):
-    """`Watch` for tasks: `async for change in ...`; the subscription begins with the first `async for`, or with `await`."""
+def callback_of(watch: Watching, callback: Any) -> Callable[[Change], Any]:
+    """Return what is to be called with every change; the subscription ends when that is no function.
 
-    def __init__(self, session: Session, pattern: str, id: str | None = None, *, first: Steps[None] | None = None) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._woken = asyncio.Event()
-        self._first = first
-        self._begun = asyncio.Lock()
-        self._is_begun = False
-        super().__init__(session, pattern, id)
-        self._changes.on_change(self._wake)
+    Raises:
+        ConfigError: It is none.
+    """
+    if callable(callback):
+        return callback  # type: ignore[no-any-return]
+    watch.close()
+    raise ConfigError(f"the callback of a subscription is a function of one change; got {show(callback)}")
 
-    def _wake(self) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._woken.set)
-        except RuntimeError:
-            pass  # the loop was closed: nobody iterates
 
-    async def ready(self) -> Self:
-        """Return when every change from now on is told."""
-        async with self._begun:
-            if not self._is_begun:
-                try:
-                    if self._first is not None:
-                        await arun(self._first)
-                    await arun(self.begun())
-                except BaseException:
-                    self.close()
-                    raise
-                self._is_begun = True
-        return self
+def is_over(exc: Exception) -> bool:
+    """Return whether a subscription with a callback ends with what taking a change raised; log what is not its plain end."""
+    match exc:
+        case StopIteration() | StopAsyncIteration():
+            return True
+        case RuntimeUnreachableError():
+            logger.warning("a subscription to parameters ended: %s", exc)
+            return True
+        case _:
+            logger.error("a change of a parameter cannot be read", exc_info=exc)
+            return False
 
-    def __await__(self) -> Any:
-        return self.ready().__await__()
 
-    async def __anext__(self) -> Change:
-        await self.ready()
-        while True:
-            self._woken.clear()
-            try:
-                change = await arun(self.taking())
-            except EOFError:
-                raise StopAsyncIteration from None
-            if change is not None:
-                return change
-            await self._woken.wait()
-
-    async def aclose(self) -> None:
-        """Watch no longer. Closing twice is fine."""
-        self.close()
-        self._woken.set()
-
-    async def __aenter__(self) -> Self:
-        return await self.ready()
-
-    async def __aexit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        await self.aclose()
+def tell_of_callback(change: Change, exc: Exception) -> None:
+    """Log what a callback raised; it is called again."""
+    text = "a subscription's callback raised at %s.%s, version %s"
+    logger.error(text, change.id, change.name, change.version, exc_info=exc)
 
 
 class Subscribed:
     """A callback with a thread of its own; what `subscribe` returns."""
 
     def __init__(self, watch: Watch, callback: Callable[[Change], Any]) -> None:
-        if not callable(callback):
-            watch.close()
-            raise ConfigError(f"the callback of a subscription is a function of one change; got {show(callback)}")
         self._watch = watch
-        self._thread = threading.Thread(target=self._run, args=(watch, callback), name="dspex-watch", daemon=True)
+        args = (watch, callback_of(watch, callback))
+        self._thread = threading.Thread(target=self._run, args=args, name="dspex-watch", daemon=True)
         self._thread.start()
 
     @staticmethod
@@ -240,18 +209,14 @@ class Subscribed:
         while True:
             try:
                 change = next(watch)
-            except StopIteration:
-                return
-            except RuntimeUnreachableError as exc:
-                logger.warning("a subscription to parameters ended: %s", exc)
-                return
-            except Exception:
-                logger.exception("a change of a parameter cannot be read")
+            except Exception as exc:
+                if is_over(exc):
+                    return
                 continue
             try:
                 callback(change)
-            except Exception:
-                logger.exception("a subscription's callback raised at %s.%s, version %s", change.id, change.name, change.version)
+            except Exception as exc:
+                tell_of_callback(change, exc)
 
     @property
     def active(self) -> bool:

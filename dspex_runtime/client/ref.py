@@ -5,10 +5,12 @@ A reference that arrives pickled in another process connects there at its first 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
-from dspex_runtime.client import checkpoints, ref_ops
+from dspex_runtime.client import checkpoints, compiling, ref_ops
 from dspex_runtime.client import replies as replies  # a client that has references can answer what `dx.reply` is given
 from dspex_runtime.client.calls import call, cast
 from dspex_runtime.client.channel_pool import ChannelPool
@@ -17,11 +19,13 @@ from dspex_runtime.client.session import Session, session_at
 from dspex_runtime.client.steps import blocking
 
 if TYPE_CHECKING:
+    from dspex_runtime.client.async_calls import AsyncStream
     from dspex_runtime.client.params import Params
     from dspex_runtime.client.request import Request
     from dspex_runtime.client.stream import Stream
 
 MODULE_CALL: Final = "__call__"
+PREDICT: Final = "$predict"
 
 
 class Ref:
@@ -89,10 +93,36 @@ def _arrived(cls: type[Ref], id: str, socket_path: str) -> Ref:
     return cls(None, id, socket_path)
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _after_edits(method: Callable[Concatenate[ModuleRef, P], T]) -> Callable[Concatenate[ModuleRef, P], T]:
+    """Have a method wait until the module has what was edited on the proxy."""
+
+    @wraps(method)
+    def pushed(self: ModuleRef, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._push is not None:
+            self._push()
+        return method(self, *args, **kwargs)
+
+    return pushed
+
+
 class ModuleRef(Ref):
     """A module: `proxy.dx`. Imports no dspy until a Prediction arrives."""
 
-    __slots__ = ()
+    __slots__ = ("_push",)
+
+    def __init__(self, session: Session | None, id: str, socket_path: str | None = None) -> None:
+        super().__init__(session, id, socket_path)
+        self._push: Callable[[], None] | None = None
+
+    def of_proxy(self, push: Callable[[], None]) -> ModuleRef:
+        """Return the same reference for a proxy: before it has the module do something, `push` sends what was edited there."""
+        twin = ModuleRef(self._session, self.id, self.socket_path)
+        twin._push = push
+        return twin
 
     def call(self, method: str = MODULE_CALL, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """Call a public method and return its value.
@@ -110,12 +140,16 @@ class ModuleRef(Ref):
             OverloadedError: The mailbox is full; nothing was queued.
             Exception: What the method raised, with RemoteError as its `__cause__`.
         """
+        if self._push is not None:
+            self._push()
         return call(self._pool or self._bind(), method, args, kwargs, timeout)
 
+    @_after_edits
     def cast(self, method: str = MODULE_CALL, /, *args: Any, **kwargs: Any) -> None:
         """Call a method and want no answer; what it raises shows in the module's log only."""
         cast(self._pool or self._bind(), method, args, kwargs)
 
+    @_after_edits
     def stream(self, method: str | None = None, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Stream:
         """Call a method that yields and return an iterator over its items; closing it early cancels the call.
 
@@ -133,8 +167,33 @@ class ModuleRef(Ref):
         """`call` for tasks: many in flight over one pipe, no thread. Cancelling the task cancels the call."""
         from dspex_runtime.client.async_calls import acall
 
+        if self._push is not None:
+            from asyncio import to_thread
+
+            await to_thread(self._push)
         return await acall(self.session, self.id, method, args, kwargs, timeout)
 
+    def predict(self, name: str, /, **inputs: Any) -> Any:
+        """Call one predictor of the program, under the name dspy gives it, or that of the attribute it is in."""
+        return self.call(PREDICT, name, **inputs)
+
+    def train(self) -> None:
+        """Switch the program to training, through all its dx.Modules; kept over restarts."""
+        self.call("train")
+
+    def eval(self) -> None:
+        """Switch the program to evaluation, the mode it begins in."""
+        self.call("eval")
+
+    @_after_edits
+    def astream(self, method: str | None = None, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> AsyncStream:
+        """`stream` for tasks: an async iterator; closing it early, or cancelling the task, cancels the call."""
+        from dspex_runtime.client.async_calls import AsyncStream
+
+        return AsyncStream(self.session, self.id, method or MODULE_CALL, args, kwargs, timeout)
+
+    checkpoint = _after_edits(blocking(checkpoints.of_ref))
+    compile = _after_edits(blocking(compiling.of_ref))
     metrics = blocking(ref_ops.metrics)
     executions = blocking(ref_ops.executions)
 

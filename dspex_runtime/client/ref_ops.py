@@ -10,10 +10,10 @@ from typing import Any, Protocol
 from dspex_runtime.client.asking import QUICK_S, ask, module_info
 from dspex_runtime.client.deadline import caller_deadline, remaining_s
 from dspex_runtime.client.itself import is_itself, refuse_itself
+from dspex_runtime.client.pickling import pickled
 from dspex_runtime.client.session import Session
 from dspex_runtime.client.signal_ops import awaited_down, told_of
 from dspex_runtime.client.steps import Steps
-from dspex_runtime.client.target import pickled
 from dspex_runtime.client.values import as_received, as_sent
 from dspex_runtime.errors import BusyError, CallTimeoutError, ConfigError, ProcessDownError
 from dspex_runtime.exit_reason import OWN_REASONS, ExitReason, describe, is_own_reason
@@ -208,4 +208,4 @@ def stop(self: Reference, reason: ExitReason = "normal", timeout: float | None =
 def _packed(function: Callable[..., Any], usage: str) -> bytes:
     if not callable(function):
         raise ConfigError(f"{usage} takes a function, got {function!r:.200}")
-    return pickled(function, getattr(function, "__module__", None))
+    return pickled(function, "function")

@@ -11,7 +11,17 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from dspex_runtime.client import address, alarm_ops, checkpoints, inspection_ops, lifecycle_ops, naming, signal_ops, supervisor_ops
+from dspex_runtime.client import (
+    address,
+    alarm_ops,
+    checkpoints,
+    compiling,
+    inspection_ops,
+    lifecycle_ops,
+    naming,
+    signal_ops,
+    supervisor_ops,
+)
 from dspex_runtime.client.boot_config import boot_config
 from dspex_runtime.client.deadline import SERVER_CALL_TIMEOUT_S
 from dspex_runtime.client.events import Events
@@ -33,7 +43,7 @@ from dspex_runtime.types import Change
 if TYPE_CHECKING:
     from dspex_runtime.client.param_watch import Subscribed, Watch
     from dspex_runtime.client.params import Params
-    from dspex_runtime.modules.proxy import ModuleProxy
+    from dspex_runtime.modules.mirror.proxy import ModuleProxy
 
 
 class Monitor(Monitoring):
@@ -107,6 +117,7 @@ class Runtime(RuntimeCore):
     status = blocking(inspection_ops.status)
     wait = blocking(inspection_ops.wait)
     log_path = blocking(inspection_ops.log_path)
+    past_events = blocking(inspection_ops.past_events)
     start_supervisor = blocking(supervisor_ops.start_supervisor)
     start_child = blocking(supervisor_ops.start_child)
     terminate_child = blocking(supervisor_ops.terminate_child)
@@ -137,6 +148,7 @@ class Runtime(RuntimeCore):
     export_checkpoint = blocking(checkpoints.export_checkpoint)
     import_checkpoint = blocking(checkpoints.import_checkpoint)
     checkpoints = blocking(checkpoints.checkpoints)
+    compile = blocking(compiling.compile)
 
     def module(self, id: Child | Via) -> ModuleProxy:
         """Return a module as a `dspy.Module`; valid across restarts. Imports dspy."""

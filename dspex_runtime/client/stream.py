@@ -14,6 +14,7 @@ from dspex_runtime.client.deadline import deadline_after
 from dspex_runtime.client.exits import process_down
 from dspex_runtime.client.itself import refuse_itself
 from dspex_runtime.client.steps import run
+from dspex_runtime.errors import CallTimeoutError
 from dspex_runtime.wire.messages import BEGUN, CALL, CANCEL, CREDIT, ITEM, REFUSED, REPLY, RETRY, Message
 
 CREDIT_ITEMS: Final = 32  # items a module may send ahead; renewed when half of them are taken
@@ -74,6 +75,8 @@ class Stream(Iterator[Any]):
                 give_up(self._pool, link, self._number)
                 raise timed_out(self._pool, self._method, self._start, self._deadline) from None
             except (EOFError, OSError) as exc:
+                if self._link is not link:
+                    raise CallTimeoutError(f"the request to {self._pool.id!r} was cancelled", id=self._pool.id) from None
                 self._lost(link, reset=isinstance(exc, ConnectionResetError))
                 continue
             except BaseException as exc:
@@ -126,7 +129,7 @@ class Stream(Iterator[Any]):
         self._open()
 
     def close(self) -> None:
-        """Cancel what has not come yet. Closing twice is fine."""
+        """Cancel what has not come yet. Closing twice is fine; from another thread it ends the wait for the next item."""
         link, self._link = self._link, None
         if link is not None:
             link.say_and_close([CANCEL, self._number])

@@ -10,13 +10,18 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from dspex_runtime.errors import ConfigError, UnserialisableError
+from dspex_runtime.client.pickling import pickled, pickled_instance
+from dspex_runtime.client.settings import portable
+from dspex_runtime.errors import ConfigError
 from dspex_runtime.host.behaviours import GenServer
+from dspex_runtime.wire.importable import can_be_imported
 
 TARGETS: Final = (
     "a target is a dspy.Module (class or instance), a dx.GenServer class, "
     "'pkg.mod:Name', 'file.py:Name' or the directory of a saved program"
 )
+
+_MODULES_HAVE: Final = ("forward", "aforward", "named_parameters")
 
 
 def child_keys() -> frozenset[str]:
@@ -35,13 +40,17 @@ def child_spec(
         ConfigError: The target is nothing that can be hosted, or its file is not found.
         UnserialisableError: The target or an argument cannot be pickled.
     """
-    spec = {**described(target), **keys, **_arguments(args, kwargs), "sys_path": caller_path()}
+    spec = {**described(target), **portable(_located_state(keys), carried), **_arguments(args, kwargs), "sys_path": caller_path()}
     return spec if id is None else {"id": id, **spec}
 
 
 def is_known_id(target: Any) -> bool:
-    """Return whether `start` means a child that exists: text that is neither a name with a colon nor a directory."""
-    return isinstance(target, str) and ":" not in target and not os.path.isdir(os.path.expanduser(target))
+    """Return whether `start` means a child that exists: text that is no name with a colon, directory, or saved state."""
+    return isinstance(target, str) and ":" not in target and not _is_on_disk(os.path.expanduser(target))
+
+
+def _is_on_disk(path: str) -> bool:
+    return os.path.isdir(path) or (path.endswith(".json") and os.path.isfile(path))
 
 
 def base_name(target: Any) -> str:
@@ -59,7 +68,7 @@ def prepared(spec: Any, sys_path: list[str] | None = None) -> Any:
     if not isinstance(spec, dict):
         return spec
     sys_path = sys_path if sys_path is not None else caller_path()
-    ready = dict(spec)
+    ready = portable(_located_state(spec), carried)
     given = [kind for kind in ("module", "server") if ready.get(kind) is not None]
     if len(given) > 1:
         raise ConfigError("a child is either a module: or a server:, the spec has both")
@@ -87,33 +96,19 @@ def described(target: Any, kind: str | None = None) -> dict[str, Any]:
         return {kind or "module": _located(target)}
     cls = target if isinstance(target, type) else type(target)
     # Asked of the class: a dspy.Module logs a warning when `forward` is taken from the instance.
-    if callable(target) and not isinstance(target, type) and not hasattr(cls, "forward") and not hasattr(cls, "aforward"):
+    if callable(target) and not isinstance(target, type) and not any(hasattr(cls, name) for name in _MODULES_HAVE):
         raise ConfigError(f"{target!r} is a function; {TARGETS}")
     kind = "server" if issubclass(cls, GenServer) else "module"
     if cls.__module__ == "builtins":
         raise ConfigError(f"{target!r} cannot be hosted; {TARGETS}")
     if isinstance(target, type) and (name := _importable(target)) is not None:
         return {kind: name}
-    return {kind: _label(cls), "pickled": pickled(target, cls.__module__)}
+    return {kind: _label(cls), "pickled": pickled(target) if isinstance(target, type) else pickled_instance(target)}
 
 
-def pickled(value: Any, module: str | None = None) -> bytes:
-    """Return cloudpickle bytes; classes of `module` go by value when a fresh process could not import it."""
-    import cloudpickle
-
-    by_value = sys.modules.get(module or "")
-    by_value = by_value if by_value is not None and module != "__main__" and not _can_be_imported(by_value.__name__) else None
-    try:
-        if by_value is not None:
-            cloudpickle.register_pickle_by_value(by_value)
-        data: bytes = cloudpickle.dumps(value)
-        return data
-    except Exception as exc:
-        text = f"{value!r:.200} cannot be sent to its process: {type(exc).__name__}: {exc}"
-        raise UnserialisableError(text) from exc
-    finally:
-        if by_value is not None:
-            cloudpickle.unregister_pickle_by_value(by_value)
+def carried(value: Any, name: str) -> dict[str, Any]:
+    """Return a map that carries an object into its process, with its class for people; `name` is what messages call it."""
+    return {"class": _label(value if isinstance(value, type) else type(value)), "pickled": pickled_instance(value, name)}
 
 
 def _arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,7 +116,7 @@ def _arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, An
         return {}
     if not (args and kwargs) and _is_plain(list(args)) and _is_plain(dict(kwargs)):
         return {"args": list(args) if args else dict(kwargs)}
-    return {"pickled_args": pickled((args, dict(kwargs)))}
+    return {"pickled_args": pickled((args, dict(kwargs)), "arguments")}
 
 
 def _is_plain(value: Any) -> bool:
@@ -146,6 +141,19 @@ def _located(target: str) -> str:
         raise ConfigError(str(exc)) from None
 
 
+def _located_state(keys: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return child keys whose `load` is an absolute path: as for `module.load`, it starts from the working directory."""
+    from dspex_runtime.config.targets import resolve_state
+
+    load = keys.get("load")
+    if not isinstance(load, str | os.PathLike):
+        return keys  # none, or for the runtime's validation
+    try:
+        return {**keys, "load": resolve_state(os.fspath(load), [os.getcwd()])}
+    except ValueError as exc:
+        raise ConfigError(f"load: {exc}") from None
+
+
 def _importable(cls: type) -> str | None:
     """Return "pkg.mod:Name", or None when a fresh process would not find the class under it."""
     module = sys.modules.get(cls.__module__)
@@ -154,31 +162,9 @@ def _importable(cls: type) -> str | None:
     found: Any = module
     for part in cls.__qualname__.split("."):
         found = getattr(found, part, None)
-    if found is not cls or not _can_be_imported(cls.__module__):
+    if found is not cls or not can_be_imported(cls.__module__):
         return None
     return f"{cls.__module__}:{cls.__qualname__}"
-
-
-def _can_be_imported(name: str) -> bool:
-    """Whether a fresh process with our sys.path finds the same file under that name (pytest and notebooks load others)."""
-    path: Any = None
-    spec = None
-    parts = name.split(".")
-    for depth in range(len(parts)):
-        spec = _find_spec(".".join(parts[: depth + 1]), path)
-        if spec is None:
-            return False
-        path = spec.submodule_search_locations
-    loaded = getattr(sys.modules[name], "__file__", None)
-    return spec is not None and (loaded is None or spec.origin is None or os.path.realpath(loaded) == os.path.realpath(spec.origin))
-
-
-def _find_spec(name: str, path: Any) -> Any:
-    for finder in sys.meta_path:
-        spec = finder.find_spec(name, path, None)
-        if spec is not None:
-            return spec
-    return None
 
 
 def _label(cls: type) -> str:

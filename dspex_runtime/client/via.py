@@ -12,7 +12,7 @@ from dspex_runtime.client.steps import Steps, arun, run
 
 if TYPE_CHECKING:
     from dspex_runtime.client.async_request import Request
-    from dspex_runtime.modules.proxy import ModuleProxy
+    from dspex_runtime.modules.mirror.proxy import ModuleProxy
 
 __all__ = ["AsyncNamedRef", "NamedRef", "Via", "named", "named_proxy"]
 

@@ -112,6 +112,7 @@ def _launch(kind: Kind, data: Mapping[str, Any], shared: bool, base_dir: str) ->
         limits=_limits(data.get("limits", {})),
         liveness=None if liveness is None else Liveness(**_seconds(liveness, ("grace",))),
         readiness=None if readiness is None else Readiness(**_seconds(readiness, ("timeout",))),
+        load=data.get("load"),
         params=data.get("params", {}),
         durability=Durability(data.get("durability", Durability.JOURNAL)),
         checkpoint=None if checkpoint is None else Checkpoint(**_seconds(checkpoint, ("every",))),

@@ -7,6 +7,7 @@ from typing import Final
 
 from dspex_runtime.config import names
 from dspex_runtime.config.collections_of import ListOf, MapOf
+from dspex_runtime.config.dspy_schema import DSPY, LM_TYPE
 from dspex_runtime.config.quantities import Duration, Integer, Number, Size
 from dspex_runtime.config.registry_keys import RegistryKey
 from dspex_runtime.config.section import Either, Key, Ref, Section
@@ -15,7 +16,7 @@ from dspex_runtime.config.value_types import Boolean, Constant, Null, Opaque, Te
 from dspex_runtime.core import child_spec
 from dspex_runtime.types import AutoShutdown, Durability, RestartType, Strategy
 
-__all__ = ["CHILD", "DSPY", "ENV", "LM", "SUPERVISOR", "child_section", "policy_keys", "supervisor_section"]
+__all__ = ["CHILD", "ENV", "SUPERVISOR", "child_section", "policy_keys", "supervisor_section"]
 
 PROCESS: Final = frozenset({"module", "server"})
 MODULE: Final = frozenset({"module"})
@@ -27,32 +28,6 @@ ENV: Final = MapOf(
     Text("text", fits=lambda text: "\0" not in text, empty=True),
     "a map of variable names to text",
     key_fits=lambda name: "=" not in name and "\0" not in name,
-)
-
-_LM = Section(
-    title="lm",
-    switch="model",
-    extra=Opaque(),
-    keys=(
-        Key(
-            "model",
-            Text("text such as openai/gpt-4o-mini"),
-            "Model name as dspy.LM takes it; empty by `${VAR:-}`: no language model.",
-        ),
-        Key("api_base", Text("text (a URL)", empty=True), "Endpoint of an OpenAI-compatible server."),
-        Key("api_key", Text("text", empty=True), "Secret of the endpoint; never written anywhere."),
-        Key("class", Target(), 'A dspy.BaseLM of your own instead of a model, as "file.py:MyLM".'),
-        Key("args", _DATA, "Constructor arguments of the class."),
-    ),
-)
-LM: Final = Ref("lm", lambda: _LM)
-
-DSPY: Final = Section(
-    title="dspy",
-    keys=(
-        Key("track_usage", Boolean(), "Count tokens per prediction (dspy.settings.track_usage).", False),
-        Key("adapter", Target(), 'The adapter, as "dspy:JSONAdapter" or "file.py:MyAdapter".'),
-    ),
 )
 
 _BACKOFF = Section(
@@ -177,7 +152,7 @@ def policy_keys() -> tuple[Key, ...]:
         ),
         Key("env", ENV, "Environment variables of the process.", kinds=PROCESS),
         Key("concurrency", Integer(1, 10_000), "Calls that run at the same time; a server runs one.", 1, kinds=PROCESS),
-        Key("lm", Either((LM, Null())), "The module's language model: its keys over the runtime's.", kinds=MODULE),
+        Key("lm", LM_TYPE, "The module's language model: its keys over the runtime's.", kinds=MODULE),
         Key("dspy", DSPY, "The module's settings: its keys over the runtime's.", kinds=MODULE),
         Key(
             "checkpoint",
@@ -209,6 +184,12 @@ def child_section() -> Section:
             ),
             Key(
                 "module", Target(directory=True), 'A dspy.Module: "file.py:Name", "pkg.mod:Name" or a saved program.', kinds=MODULE
+            ),
+            Key(
+                "load",
+                Text("text (a .json that module.save(...) wrote)", fits=lambda text: text.endswith(".json")),
+                "The saved state that the program begins with; what was set since then wins.",
+                kinds=MODULE,
             ),
             Key("server", Target(), 'A GenServer: "file.py:Name" or "pkg.mod:Name".', kinds=frozenset({"server"})),
             Key("supervisor", SUPERVISOR, "A nested supervisor.", kinds=frozenset({"supervisor"})),

@@ -13,7 +13,8 @@ _PATTERN = re.compile(r"\$(?:(?P<escape>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?
 def interpolate(text: str, environ: Mapping[str, str]) -> tuple[str, bool]:
     """Return the text with its variables replaced, and whether there were any.
 
-    `${VAR:-default}` takes the default when VAR is unset or empty, as in sh; a `$` before anything else stays.
+    `${VAR:-default}` takes the default when VAR is unset or empty, as in sh; a `$` before anything else stays. Line breaks at the
+    end of a value go, as in `$(cat file)`: a mounted secret has one, and in a header it makes an error that shows the secret.
 
     Raises:
         ValueError: A variable without default is not set, or a `${` is malformed; the text names all of them.
@@ -39,7 +40,7 @@ def interpolate(text: str, environ: Mapping[str, str]) -> tuple[str, bool]:
         if any("\ud800" <= char <= "\udfff" for char in value):  # os.environ keeps bytes that are not UTF-8 as surrogates
             wrong.append(f"the environment variable {name} is not UTF-8 text")
             return ""
-        return value
+        return value.rstrip("\r\n")
 
     result = _PATTERN.sub(replace, text)
     if wrong:

@@ -21,7 +21,8 @@ _LM_KEYS: Final = (
     "model", "api_base", "api_key", "api_version", "model_type", "temperature", "max_tokens", "cache", "num_retries", "timeout",
     "top_p", "stop", "seed", "n", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty", "reasoning_effort",
     "rollout_id", "headers", "extra_headers", "callbacks", "provider", "finetuning_model", "launch_kwargs", "train_kwargs",
-    "use_developer_role", "organization", "base_url", "custom_llm_provider",
+    "use_developer_role", "organization", "base_url", "custom_llm_provider", "engine", "max_completion_tokens", "top_k", "min_p",
+    "extra_body", "repetition_penalty", "response_format", "mock_response",
 )  # fmt: skip
 
 

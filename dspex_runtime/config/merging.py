@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["Inherited", "effective", "kind_of", "merge_lm", "merge_shutdown"]
+__all__ = ["Inherited", "effective", "kind_of", "merge_dspy", "merge_lm", "merge_shutdown"]
 
 KINDS: Final = ("module", "server", "supervisor")
 _FOR_PROCESSES: Final = (
@@ -70,7 +70,7 @@ def effective(child: Mapping[str, Any], kind: str, inherited: Inherited) -> dict
     if kind == "module":
         if inherited.lm is not None or "lm" in given:
             given["lm"] = merge_lm(inherited.lm, given["lm"]) if "lm" in given else inherited.lm
-        given["dspy"] = {**inherited.dspy, **given.get("dspy", {})}
+        given["dspy"] = merge_dspy(inherited.dspy, given.get("dspy", {}))
     given["env"] = {**inherited.env, **given.get("env", {})}
     for key in _FOR_PROCESSES if kind == "supervisor" else _FOR_MODULES if kind == "server" else ():
         given.pop(key, None)
@@ -91,6 +91,14 @@ def merge_lm(base: Mapping[str, Any] | None, own: Mapping[str, Any] | None) -> M
     return {**base, **own}
 
 
+def merge_dspy(base: Mapping[str, Any] | None, own: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of a child: its keys over the inherited ones, those of `cache` too."""
+    base = base or {}
+    both = {**base, **own}
+    old, new = base.get("cache"), own.get("cache")
+    return {**both, "cache": {**old, **new}} if isinstance(old, Mapping) and isinstance(new, Mapping) else both
+
+
 def merge_shutdown(base: Any, own: Any) -> Any:
     """Return `own` over `base`; a plain time-out is the map with only that."""
     if not isinstance(own, Mapping):
@@ -104,11 +112,13 @@ def _merge(key: str, base: Any, own: Any) -> Any:
     match key:
         case "lm":
             return merge_lm(base, own)
+        case "dspy":
+            return merge_dspy(base, own)
         case "shutdown":
             return merge_shutdown(base, own)
-        case "limits" | "backoff" | "liveness" | "readiness" | "env" | "dspy" | "checkpoint" if isinstance(
-            base, Mapping
-        ) and isinstance(own, Mapping):
+        case "limits" | "backoff" | "liveness" | "readiness" | "env" | "checkpoint" if isinstance(base, Mapping) and isinstance(
+            own, Mapping
+        ):
             return {**base, **own}
         case _:
             return own

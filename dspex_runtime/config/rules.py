@@ -12,11 +12,12 @@ from typing import Any
 
 from dspex_runtime.config.child_schema import child_section
 from dspex_runtime.config.combinations import check_dynamic, check_significant
+from dspex_runtime.config.dspy_rules import check_dspy, check_lm
 from dspex_runtime.config.durations import show_duration
 from dspex_runtime.config.merging import KINDS, Inherited, effective, kind_of
 from dspex_runtime.config.problems import INVALID, Path, Problems
 from dspex_runtime.config.suggestions import suggest
-from dspex_runtime.config.targets import resolve_target
+from dspex_runtime.config.targets import resolve_state, resolve_target
 from dspex_runtime.core.child_spec import Backoff, Shutdown
 from dspex_runtime.core.keys import TypedKey, show, typed
 
@@ -28,14 +29,14 @@ def check_runtime(config: dict[str, Any], base_dir: str, problems: Problems) -> 
     runtime = config.get("runtime", {})
     if isinstance(runtime.get("state_dir"), str):
         runtime["state_dir"] = os.path.abspath(os.path.join(base_dir, os.path.expanduser(runtime["state_dir"])))
-    _check_lm(config.get("lm"), config.get("lm"), ("lm",), [base_dir], problems)
-    _check_adapter(config.get("dspy", {}), ("dspy",), [base_dir], problems)
     inherited = Inherited.of(config)
     defaults = inherited.defaults
+    merged = effective({}, "module", inherited)
+    check_lm(config.get("lm"), config.get("lm"), ("lm",), [base_dir], problems)
+    check_dspy(config.get("dspy", {}), config.get("dspy", {}), ("dspy",), [base_dir], base_dir, problems)
     if "lm" in defaults:
-        merged = effective({}, "module", inherited)["lm"]
-        _check_lm(defaults["lm"], merged, ("defaults", "lm"), [base_dir], problems)
-    _check_adapter(defaults.get("dspy", {}), ("defaults", "dspy"), [base_dir], problems)
+        check_lm(defaults["lm"], merged["lm"], ("defaults", "lm"), [base_dir], problems)
+    check_dspy(defaults.get("dspy", {}), merged["dspy"], ("defaults", "dspy"), [base_dir], base_dir, problems)
     _check_times(defaults, defaults, ("defaults",), problems)
     _check_supervisor(config.get("tree", {}), ("tree",), Inherited.of(config), base_dir, problems)
     _check_register(config.get("tree", {}), ("tree",), {}, problems)
@@ -74,12 +75,17 @@ def check_child(
     folders = [*child.get("sys_path", ()), base_dir]
     if "pickled" not in child:
         _resolve(child, kind, (*path, kind), folders, problems)
+    if "load" in child and kind == "module":
+        try:
+            child["load"] = resolve_state(child["load"], folders)
+        except ValueError as exc:
+            problems.add((*path, "load"), str(exc))
     if kind == "server" and child.get("concurrency", 1) != 1:
         text = f"found {child['concurrency']}; allowed: 1, as a GenServer handles one request at a time"
         problems.add((*path, "concurrency"), text)
     if kind == "module":
-        _check_lm(child.get("lm"), merged.get("lm"), (*path, "lm"), folders, problems)
-        _check_adapter(child.get("dspy", {}), (*path, "dspy"), folders, problems)
+        check_lm(child.get("lm"), merged.get("lm"), (*path, "lm"), folders, problems)
+        check_dspy(child.get("dspy", {}), merged["dspy"], (*path, "dspy"), folders, base_dir, problems)
 
 
 def _check_supervisor(supervisor: dict[str, Any], path: Path, inherited: Inherited, base_dir: str, problems: Problems) -> None:
@@ -148,32 +154,6 @@ def _check_times(own: Mapping[str, Any], merged: Mapping[str, Any], path: Path, 
         problems.add(
             (*path, "backoff", "max"), "found max with factor 1, which never reaches it; allowed: a factor above 1, or no max"
         )
-
-
-def _check_lm(
-    own: dict[str, Any] | None, merged: Mapping[str, Any] | None, path: Path, folders: Sequence[str], problems: Problems
-) -> None:
-    if own is None or merged is None or problems.under(path):
-        return
-    if "class" in own:
-        others = sorted(key for key in own if key not in ("class", "args"))
-        if others:
-            found = f"found class: and {', '.join(others)}"
-            problems.add((*path, "class"), f"{found}; allowed: class: with args: only (or model: without class:)", at_key=True)
-        _resolve(own, "class", (*path, "class"), folders, problems)
-    elif "args" in own and "class" not in merged:
-        problems.add(
-            (*path, "args"), "found without class:; allowed: keys of dspy.LM beside model:, or class: with args:", at_key=True
-        )
-    if "model" not in merged and "class" not in merged:
-        found = f"found {', '.join(own)}" if own else "found an empty map"
-        hint = next(filter(None, (suggest(key, ["model", "class"]) for key in own)), "")
-        problems.add(path, f"{found}; allowed: model: or class:, with others beside" + (f"; {hint}" if hint else ""))
-
-
-def _check_adapter(dspy: dict[str, Any], path: Path, folders: Sequence[str], problems: Problems) -> None:
-    if "adapter" in dspy:
-        _resolve(dspy, "adapter", (*path, "adapter"), folders, problems)
 
 
 def _resolve(section: dict[str, Any], key: str, path: Path, folders: Sequence[str], problems: Problems) -> None:

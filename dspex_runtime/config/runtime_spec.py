@@ -34,7 +34,7 @@ class RuntimeSpec:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)  # variables and lm hold secrets
     spares: int = 4
     lm: Mapping[str, Any] | None = field(default=None, repr=False)
-    dspy: Mapping[str, Any] = field(default_factory=dict)
+    dspy: Mapping[str, Any] = field(default_factory=dict, repr=False)
     defaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
     shared: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tree: SupervisorSpec = field(default=SupervisorSpec(), repr=False)

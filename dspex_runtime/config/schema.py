@@ -10,8 +10,9 @@ import functools
 from typing import Any, Final
 
 from dspex_runtime.config import names
-from dspex_runtime.config.child_schema import CHILD, DSPY, ENV, LM, SUPERVISOR, policy_keys, supervisor_section
+from dspex_runtime.config.child_schema import CHILD, ENV, SUPERVISOR, policy_keys, supervisor_section
 from dspex_runtime.config.collections_of import ListOf
+from dspex_runtime.config.dspy_schema import DSPY, LM, LM_TYPE
 from dspex_runtime.config.quantities import Integer
 from dspex_runtime.config.section import Either, Key, Section
 from dspex_runtime.config.shared_schema import SHARED
@@ -55,7 +56,7 @@ RUNTIME: Final = Section(
             "Name of the runtime, for `connect` and `--runtime`. Default: the file's name without its ending.",
         ),
         Key("runtime", RUNTIME_SECTION, "The runtime itself."),
-        Key("lm", Either((LM, Null())), "The language model of every module; a module's own lm adds to it or replaces it."),
+        Key("lm", LM_TYPE, "The language model of every module; a module's own lm adds to it or replaces it."),
         Key("dspy", DSPY, "Settings of every module."),
         Key("shared", SHARED, "Parameters of the whole runtime, by name: a value, or its type, default and constraints."),
         Key(

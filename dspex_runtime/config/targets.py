@@ -1,4 +1,4 @@
-"""Where a class is found: "pkg.mod:Name", "file.py:Name", a saved program's directory. Looks at the disk, imports nothing."""
+"""Where a class is found: "pkg.mod:Name", "file.py:Name", a saved program's directory; and a saved state. Imports nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from dspex_runtime.config.value_types import Scalar
 
-__all__ = ["Target", "resolve_directory", "resolve_target"]
+__all__ = ["Target", "resolve_directory", "resolve_state", "resolve_target"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,19 @@ def resolve_directory(text: str, folders: Sequence[str]) -> str:
     )
 
 
+def resolve_state(text: str, folders: Sequence[str]) -> str:
+    """Return the absolute path of a saved state, a file.
+
+    Raises:
+        ValueError: There is none.
+    """
+    paths = _candidates(text, folders)
+    for path in paths:
+        if os.path.isfile(path):
+            return path
+    raise ValueError(f"found {text!r}, but there is no file {paths[0]}{_also(paths)}; allowed: a .json that module.save(...) wrote")
+
+
 def _candidates(place: str, folders: Sequence[str]) -> list[str]:
     expanded = os.path.expanduser(place)
     return list(dict.fromkeys(os.path.abspath(os.path.join(folder, expanded)) for folder in folders or ["."]))
@@ -97,6 +110,8 @@ def _also(paths: Sequence[str]) -> str:
 def _hint(text: str) -> str:
     if text.endswith(".py"):
         return f'write "{text}:ClassName"'
+    if text.endswith(".json"):
+        return f'a saved state is no program: name the class here, and write load: "{text}" beside it'
     place, dot, name = text.rpartition(".")
     if dot and _is_dotted(text):
         return f'write "{place}:{name}"'

@@ -93,8 +93,9 @@ class LaunchSpec:
         pickled: cloudpickle bytes of a class or an instance (from `rt.start(obj)`); the parent never opens them.
         args, kwargs: Constructor (module) or `init` (server) arguments; `pickled_args` the same, pickled by a client.
         sys_path: Prepended to sys.path in the child before the target is imported.
-        lm: {"model": ..., ...} or {"class": "file.py:Name", "args": {...}}; None: none configured.
-        dspy: Settings for dspy.configure in the child (track_usage, adapter).
+        lm: {"model": ..., ...}, {"class": "file.py:Name", "args": {...}} or {"class": name, "pickled": bytes}; None: none.
+        dspy: Settings for dspy in the child (track_usage, adapter, callbacks, cache, ...). Like lm and env it may hold a secret.
+        load: Absolute path of the .json whose state a module begins with.
         params: Values of its parameters that the configuration gives, by name.
         durability: What a write of a parameter survives that does not say so itself.
         checkpoint: None: the defaults of `Checkpoint`.
@@ -109,14 +110,15 @@ class LaunchSpec:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     pickled_args: bytes | None = None
     sys_path: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
-    lm: Mapping[str, Any] | None = None
-    dspy: Mapping[str, Any] | None = None
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    lm: Mapping[str, Any] | None = field(default=None, repr=False)
+    dspy: Mapping[str, Any] | None = field(default=None, repr=False)
     concurrency: int = 1
     trap_exit: bool = True
     limits: Limits = Limits()
     liveness: Liveness | None = Liveness()
     readiness: Readiness | None = None
+    load: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     durability: Durability = Durability.JOURNAL
     checkpoint: Checkpoint | None = None

@@ -135,7 +135,9 @@ def _become(assignment: Assignment, control: FdChannel, board: Board, codec: Cod
         on_end=ending.exit,
         base=assignment.base,
     )
-    loop.calls.make_service = lambda: ParamService(assignment.id, parameters.owner, assignment.launch.durability, loop.calls)
+    loop.calls.make_service = lambda: ParamService(
+        assignment.id, parameters.owner, assignment.launch.durability, loop.calls, getattr(hosted, "mirrored", None)
+    )
     if parameters.watches_calls:
         loop.calls.before_reply = parameters.after_call
     parameters.attach(service.wake)
@@ -195,7 +197,7 @@ def _host(found: Any, launch: LaunchSpec, codec: Codec) -> Hosted:
         raise StartError(f"{name} is not hostable as a server: expected a dx.GenServer subclass; a dspy.Module goes under `module`")
     from dspex_runtime.modules import hosting, runtime_env, values
 
-    hosted = hosting.ModuleHost(found)
+    hosted = hosting.ModuleHost(found, launch.load)
     values.register(codec)
     # After the import of the user's file and before the constructor: the config has the last word over a dspy.configure
     # at the top of the file, and the constructor finds the LM.

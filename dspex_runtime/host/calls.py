@@ -203,6 +203,11 @@ class Calls:
         if request.peer is not None and request.id and not request.replied:
             self._reply(request, value)
 
+    def end_writes(self) -> None:
+        """See that the writes of parameters that have begun are made and answered: no client would send them again."""
+        if self._service is not None:
+            self._service.close()
+
     def answer_later(self, request: Any, value: Any) -> bool:
         """Give the answer that a callback kept back; False when it was given before, or nobody is there to take it."""
         if isinstance(request, From):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +38,7 @@ class ChangeMail:
         self._changed = threading.Condition()
         self._inbox = Inbox(KEEP)
         self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
 
     def came(self, payload: dict[str, Any]) -> None:
         """Take what the parent sent (`node.subscriptions`)."""
@@ -51,7 +51,7 @@ class ChangeMail:
                 case {"type": "forgotten", "id": str(id)}:
                     self._inbox.forget(id)
                     self._tables.pop(id, None)
-            if self._inbox and self._thread is None:
+            if self._inbox and self._thread is None and not self._closed.is_set():
                 self._thread = threading.Thread(target=self._run, name="dspex-changes", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
@@ -66,13 +66,22 @@ class ChangeMail:
         with self._changed:
             self._inbox.drop(unwanted)
 
+    def close(self) -> None:
+        """Deliver no more: the thread ends. Waits for nobody: what the thread reads it may have asked the parent for."""
+        self._closed.set()
+        with self._changed:
+            self._changed.notify_all()
+
     def _run(self) -> None:
+        closed = self._closed
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: len(self._inbox))
-            if self._loop.count_messages(_is_change) >= IN_MAILBOX:
-                time.sleep(LOOK_AGAIN_S)  # meanwhile only the latest of each is kept
-                continue
+                self._changed.wait_for(lambda: len(self._inbox) or closed.is_set())
+            while self._loop.count_messages(_is_change) >= IN_MAILBOX:
+                if closed.wait(LOOK_AGAIN_S):  # meanwhile only the latest of each is kept
+                    break
+            if closed.is_set():
+                return
             with self._changed:
                 news = self._inbox.take()
             if news is not None:

@@ -1,14 +1,15 @@
 """One consistent image of this module, and such an image given back. Called where no callback runs beside it, or under locks.
 
 Owns what belongs to a checkpoint. A restore takes all of it or nothing: what may be refused (a value, the user's own
-`set_state`) comes first, and when it is the parameters are put back.
+`set_state`) comes first, and when it is the parameters are put back. What of the rest a restore has changed is kept among the
+facts, in one step with the parameters: the next incarnation has it, too.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.errors import CheckpointError
 from dspex_runtime.host.hosted import NO_STATE
@@ -20,9 +21,22 @@ if TYPE_CHECKING:
     from dspex_runtime.params.owner import Owner
     from dspex_runtime.wire.codec import Codec
 
+REST: Final = "rest"  # the fact that holds what of the rest is to outlive the process
+ABOUT: Final = frozenset({"note", "compile"})  # facts about one checkpoint: they are not the module's
+EDITS: Final = "edits"  # how often what has no version was changed: mirrors of the program look again (`modules.mirror.edits`)
+_KEPT: Final = ("config", "frozen")  # maps by name; "compiled", a list, is whole or not there
 
-def take(kind: str, assignment: Assignment, hosted: Hosted, owner: Owner | None, codec: Codec, metrics: Mapping[str, Any]) -> Image:
-    """Return the image of a module as it is now.
+
+def take(
+    kind: str,
+    assignment: Assignment,
+    hosted: Hosted,
+    owner: Owner | None,
+    codec: Codec,
+    metrics: Mapping[str, Any],
+    about: Mapping[str, Any] | None = None,
+) -> Image:
+    """Return the image of a module as it is now; `about` are facts about the image itself.
 
     Raises:
         UnserialisableError: The user's state cannot be packed.
@@ -36,7 +50,7 @@ def take(kind: str, assignment: Assignment, hosted: Hosted, owner: Owner | None,
         version=hosted.version,
         incarnation=assignment.incarnation,
         parameters=owner.image() if owner is not None else {},
-        facts=owner.facts() if owner is not None else {},
+        facts={**(owner.facts() if owner is not None else {}), **(about or {})},
         metrics=metrics,
         rest=hosted.get_rest(),
         user=None if state is NO_STATE else codec.pack([state]),
@@ -54,17 +68,34 @@ def give_back(image: Image, hosted: Hosted, owner: Owner | None, codec: Codec, *
     if image.parameters and owner is None:
         raise CheckpointError(f"the checkpoint of {image.id!r} has parameters; this module declares none")
     state = codec.unpack(image.user)[0] if image.user is not None and hosted.keeps_user_state else NO_STATE
-    before = owner.image() if owner is not None else {}
-    changes = owner.restore(image.parameters, who=who) if owner is not None else []
+    facts = {key: value for key, value in image.facts.items() if key not in ABOUT | {REST, EDITS}}
+    before, old = (owner.image(), owner.facts()) if owner is not None else ({}, {})
+    facts = {**old, **facts, **pinned(old, hosted, image.rest)}
+    if image.rest:
+        facts[EDITS] = old.get(EDITS, 0) + 1
+    changes = owner.restore(image.parameters, who=who, facts=facts) if owner is not None else []
     try:
         if state is not NO_STATE:
             hosted.set_user_state(state)
     except BaseException:
         if owner is not None:
-            owner.restore(before, who=who)
+            owner.restore(before, who=who, facts=old)
         raise
     hosted.set_rest(image.rest)
     hosted.set_mode(image.facts.get("mode", hosted.mode))
-    if owner is not None:
-        owner.set_facts({**owner.facts(), **image.facts})
     return {change.name: change.version for change in changes}
+
+
+def pinned(facts: Mapping[str, Any], hosted: Hosted, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fact REST when a rest is put back, {} where there is nothing to keep: it says only what the rest changes."""
+    if not wanted:
+        return {}
+    now, kept = hosted.get_rest(), facts.get(REST) or {}
+    found: dict[str, Any] = {}
+    if "compiled" in wanted and (wanted["compiled"] != now.get("compiled") or "compiled" in kept):
+        found["compiled"] = wanted["compiled"]
+    for key in _KEPT:
+        changed = {name: value for name, value in wanted.get(key, {}).items() if value != now.get(key, {}).get(name)}
+        if changed or kept.get(key):
+            found[key] = {**kept.get(key, {}), **changed}
+    return {REST: {**kept, **found}} if found else {}

@@ -12,24 +12,21 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from dspex_runtime.errors import CallError, ProtocolError
-from dspex_runtime.exit_reason import is_exit_reason, own_reason
+from dspex_runtime.errors import ProtocolError
 from dspex_runtime.host import context
 from dspex_runtime.host.assignment import Assignment
 from dspex_runtime.host.chores import Chores
 from dspex_runtime.host.ending import Ending
 from dspex_runtime.host.hosted import Hosted
-from dspex_runtime.host.keeping import KEEPING_OPS, Keeping
 from dspex_runtime.host.logs import ProcessLog
-from dspex_runtime.host.mailbox import SIGNAL, Request
+from dspex_runtime.host.operations import Operations
 from dspex_runtime.host.parameters import Parameters
 from dspex_runtime.host.parent import ParentPeer
 from dspex_runtime.host.peer import Peer
 from dspex_runtime.host.stopping import Stopping
-from dspex_runtime.host.sys_functions import SYS_OPS, SysFunctions
 from dspex_runtime.host.turns import Turns
 from dspex_runtime.host.uplink import ANSWERS, Uplink, is_change, is_mail
 from dspex_runtime.osproc.channel import Channel, FdChannel
@@ -69,12 +66,9 @@ class Control:
         self._parameters = parameters
         self._early_fds: deque[int] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._parent = ParentPeer(channel, self.fault)
         self._turns = Turns(channel.fileno(), self.wake)
         self._loop: ServerLoop | None = None
-        self._hosted: Hosted | None = None
-        self._sys: SysFunctions | None = None
-        self._keeping: Keeping | None = None
+        self._operations: Operations | None = None
         self._chores: Chores | None = None
         self._signalled = False
         self._stopping: Stopping | None = None
@@ -83,11 +77,14 @@ class Control:
 
     def serve(self, loop: ServerLoop, hosted: Hosted) -> None:
         """Serve until the process ends: the control thread's whole life."""
-        self._loop, self._hosted = loop, hosted
+        self._loop = loop
         loop.parent_waits = self._turns.unserved
-        self._sys = SysFunctions(loop, hosted, self._identity(), self._codec)
         self._chores = Chores(loop, self._logs, self._parameters, self.wake)
         self._stopping = Stopping(loop, hosted, self._ending, trap_exit=self._assignment.launch.trap_exit, send=self.reply)
+        parent = ParentPeer(self._channel, self.fault)
+        self._operations = Operations(
+            self, loop, hosted, self._stopping, self._assignment, self._codec, self._logs, self._parameters, parent
+        )
         try:
             self._serve()
         except BaseException as exc:
@@ -132,6 +129,8 @@ class Control:
 
     def close(self) -> None:
         """Write down what is to outlive the process. On whatever thread ends it, after all user code."""
+        if context.Process.changes is not None:
+            context.Process.changes.close()
         if self._chores is not None:
             self._chores.close()
 
@@ -193,7 +192,8 @@ class Control:
             self._add_channel(message[2])
         elif kind == m.CONTROL:
             _, id, op, args = message
-            self._operate(id, op, args or {})
+            assert self._operations is not None
+            self._operations.serve(id, op, args or {})
         elif kind in ANSWERS:
             self._uplink.answered(message)
         elif is_mail(message):
@@ -221,69 +221,3 @@ class Control:
             return
         peer = Peer(Channel(sock, self._codec), client=str(info.get("client", "")), mux=bool(info.get("mux")))
         self._loop.add_channel(peer)
-
-    def _answer(self, id: int, function: Callable[[], Any]) -> None:
-        """Answer with what function returns, or with the fault of what it raises; also of what cannot be sent."""
-        try:
-            self.reply([m.REPLY, id, function()])
-        except Exception as exc:
-            self.reply([m.FAULT, id, self.fault(exc)])
-
-    def _operate(self, id: int, op: str, args: dict[str, Any]) -> None:
-        loop, stopping = self._loop, self._stopping
-        assert loop
-        assert stopping
-        match op:
-            case "stop":
-                if id:
-                    self.reply([m.REPLY, id, None])
-                reason = args.get("reason", "shutdown")  # the parent's own, or what came through a link: "killed" too
-                stopping.stop(reason if is_exit_reason(reason) else own_reason(reason, "Stop"), args.get("drain_s"))
-            case "drain":
-                stopping.drain(id, args.get("timeout_s"))
-            case "call":
-                timeout_s = args.get("timeout_s")
-                deadline = None if timeout_s is None else time.monotonic() + timeout_s
-                loop.put(Request(self._parent, id, args["method"], args.get("args", []), args.get("kwargs", {}), deadline))
-            case "terminate":  # OTP sys:terminate: terminate() runs whether exits are trapped or not
-                self.reply([m.REPLY, id, None])
-                stopping.begin(own_reason(args.get("reason", "normal"), "Stop"), None)
-            case "signal":  # answered when it is in the mailbox: what its sender sends from then on comes behind it
-                self._answer(id, lambda: loop.deliver(args["message"], SIGNAL))
-            case "check_log":
-                self._logs.check()
-            case _ if op in SYS_OPS:
-                assert self._sys
-                self._sys.serve(op, args, lambda function: self._answer(id, function))
-            case _ if op in KEEPING_OPS:
-                self._serve_keeping(id, op, args)
-            case "ping" | "metrics" | "executions" | "statistics":
-                self._answer(id, lambda: self._figures(op, args))
-            case _:
-                self.reply([m.FAULT, id, self.fault(CallError(f"a module has no operation {op!r}"))])
-
-    def _serve_keeping(self, id: int, op: str, args: dict[str, Any]) -> None:
-        if self._keeping is None:
-            assert self._loop
-            assert self._hosted
-            self._keeping = Keeping(self._loop, self._hosted, self._parameters, self._assignment, self)
-        self._keeping.serve(id, op, args)
-
-    def _figures(self, op: str, args: dict[str, Any]) -> Any:
-        loop = self._loop
-        assert loop is not None
-        match op:
-            case "metrics":
-                with loop.lock:
-                    return loop.tally.metrics.summary()
-            case "executions":
-                with loop.lock:
-                    return loop.tally.metrics.executions(args.get("n", 20))
-            case "statistics":
-                self._logs.check()
-                return {**loop.counts(), "log": self._logs.counts()}
-            case _:
-                return self._identity()
-
-    def _identity(self) -> dict[str, Any]:
-        return {"id": self._assignment.id, "incarnation": self._assignment.incarnation, "pid": os.getpid()}

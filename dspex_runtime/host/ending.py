@@ -1,4 +1,4 @@
-"""The end of the process, once: terminate, the reply still owed, what never began given back, logs flushed, report, BYE.
+"""The end of the process, once: terminate, the reply owed, what never began given back, writes made, logs flushed, report, BYE.
 
 Nothing after BYE. Never decides the reason: it is handed in, and only a terminate() that raises changes it.
 """
@@ -54,6 +54,8 @@ class Ending:
             if owed is not None:
                 self.loop.calls.answer_owed(*owed)
             self.loop.stop(reason)  # gives back what has not begun
+            if run_terminate:
+                self.loop.calls.end_writes()
         if run_terminate:
             self._run_atexit()
         if self.closing is not None:

@@ -1,4 +1,4 @@
-"""What the parent asks of a module's parameters and state: checkpoints, restores, hand-overs, who watches.
+"""What the parent asks of a module's parameters and state: checkpoints, restores, hand-overs, who watches; a compile.
 
 Owns when each is served. What sees the user's own state, or several parameters that one callback of a server writes, is done
 between two callbacks, on the main thread, also while it is suspended; all else on the control thread, whatever runs.
@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dspex_runtime.errors import CheckpointError
-from dspex_runtime.host import checkpoint_image, kept
+from dspex_runtime.host import checkpoint_image, compiling, kept
+from dspex_runtime.host.mailbox import Request
 from dspex_runtime.host.sys_functions import shielded
 from dspex_runtime.params import image
 from dspex_runtime.state.protocol import KEPT, KEPT_PART
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from dspex_runtime.host.loop_control import ControlledLoop
     from dspex_runtime.host.parameters import Parameters
 
-KEEPING_OPS: Final = frozenset({KEPT, KEPT_PART, "checkpoint", "restore", "hand_over", "watched"})
+KEEPING_OPS: Final = frozenset({KEPT, KEPT_PART, "checkpoint", "restore", "hand_over", "watched", "compile"})
 
 
 class Desk(Protocol):
@@ -39,6 +40,10 @@ class Desk(Protocol):
 
     def fault(self, exc: BaseException) -> dict[str, Any]:
         """Return an exception as the map that travels."""
+        ...
+
+    def event(self, payload: dict[str, Any]) -> None:
+        """Tell the parent something, from any thread."""
         ...
 
 
@@ -62,10 +67,14 @@ class Keeping:
             case "hand_over":
                 self._answer(id, self._hand_over)
             case "checkpoint":
-                self._at_a_good_moment(args, lambda: self._checkpoint(id, str(args.get("kind", "manual"))))
+                kind, about = str(args.get("kind", "manual")), args.get("about") or {}
+                self._at_a_good_moment(args, lambda: self._checkpoint(id, kind, about))
             case "restore":
                 fd = self._desk.take_fd()  # now: it is the first of those that are here
                 self._between_callbacks(args, lambda: self._restore(id, fd, str(args.get("who", "restore"))))
+            case "compile":
+                fds = self._desk.take_fd(), self._desk.take_fd()
+                self._loop.run_on_main(lambda: self._compile(id, *fds, str(args["id"])))
             case _:  # the descriptors of "kept_part" wait in the pipe for the message that says what they are
                 pass
 
@@ -100,17 +109,46 @@ class Keeping:
         if self._parameters.owner is not None:
             self._parameters.owner.hand_over()
 
-    def _checkpoint(self, id: int, kind: str) -> None:
+    def _checkpoint(self, id: int, kind: str, about: dict[str, Any]) -> None:
+        def taken() -> tuple[dict[str, Any], bytes]:
+            data = image.encode(self._image(kind, about))
+            return {"size": len(data)}, data
+
+        self._answer_with_fd(id, lambda: shielded("checkpoint", taken))
+
+    def _answer_with_fd(self, id: int, function: Callable[[], tuple[Any, bytes]]) -> None:
         try:
-            data = shielded("checkpoint", lambda: image.encode(self._image(kind)))
+            value, data = function()
             fd = _memfd(data)
         except Exception as exc:
             self._desk.reply([m.FAULT, id, self._desk.fault(exc)])
             return
-        self._desk.reply([m.REPLY, id, {"size": len(data)}], [fd])
+        self._desk.reply([m.REPLY, id, value], [fd])
         os.close(fd)
 
-    def _image(self, kind: str) -> image.Image:
+    def _compile(self, id: int, image_fd: int, job_fd: int, of: str) -> None:
+        """Run for as long as it takes, as a call of this process: its stamps say that it is busy."""
+        call, loop = Request(None, 0, "compile", [], {}), self._loop
+        with loop.lock:
+            loop.tally.begin(call)
+        try:
+            self._answer_with_fd(id, lambda: shielded("compile", lambda: self._compiled(image_fd, job_fd, of)))
+        finally:
+            with loop.lock:
+                loop.tally.end(call, None)
+
+    def _compiled(self, image_fd: int, job_fd: int, of: str) -> tuple[dict[str, Any], bytes]:
+        job = _contents(job_fd)
+        try:
+            self._restored(image_fd, f"compile of {of}")
+        except Exception as exc:
+            raise compiling.snapshot_failed(exc, of) from exc
+        tell = lambda progress: self._desk.event({"type": "compile", "progress": progress})  # noqa: E731
+        version = self._hosted.version
+        facts, patch = compiling.compiled(self._hosted, self._parameters.codec, job, tell, id=of, version=version)
+        return facts, image.encode(patch)
+
+    def _image(self, kind: str, about: dict[str, Any]) -> image.Image:
         loop = self._loop
         with loop.lock:
             metrics = loop.tally.metrics.totals()
@@ -118,22 +156,28 @@ class Keeping:
         owner = self._parameters.owner
         if owner is not None and quiet:  # a running call may be half through with what it changes
             self._parameters.after_call()
-        return checkpoint_image.take(kind, self._assignment, self._hosted, owner, self._parameters.codec, metrics)
+        return checkpoint_image.take(kind, self._assignment, self._hosted, owner, self._parameters.codec, metrics, about)
 
     def _restore(self, id: int, fd: int, who: str) -> None:
         self._answer(id, lambda: shielded("restore", lambda: self._restored(fd, who)))
 
     def _restored(self, fd: int, who: str) -> dict[str, int]:
         try:
-            data = os.pread(fd, os.fstat(fd).st_size, 0)
+            data = _contents(fd)
         except OSError as exc:
             raise CheckpointError(f"the checkpoint cannot be read: {exc}", id=self._assignment.id) from exc
-        finally:
-            os.close(fd)
         parameters = self._parameters
         versions = checkpoint_image.give_back(image.decode(data), self._hosted, parameters.owner, parameters.codec, who=who)
         parameters.after_call()
         return versions
+
+
+def _contents(fd: int) -> bytes:
+    """Return what is in a memfd, which is closed."""
+    try:
+        return os.pread(fd, os.fstat(fd).st_size, 0)
+    finally:
+        os.close(fd)
 
 
 def _memfd(data: bytes) -> int:

@@ -6,6 +6,9 @@
     in the queue   on a call thread, as any call: what runs user code (a check of the user's) or touches a predictor that a
                    running call may be using
 
+A client's mirror of the program is served here too: `$mirror` shows the program, by the writer; `$edit` puts in what was changed,
+in the queue.
+
 Writes of one parameter all go the same way, but for rollbacks, so they are made in the order in which they came.
 """
 
@@ -18,7 +21,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.errors import ParameterError, ParameterNotFoundError
-from dspex_runtime.host.hosted import NO_REPLY, Entry
+from dspex_runtime.host.hosted import NO_REPLY, Entry, UnknownMethodError
 from dspex_runtime.params.spec import ParameterType
 from dspex_runtime.types import Change, Durability
 from dspex_runtime.wire import messages as m
@@ -28,7 +31,10 @@ if TYPE_CHECKING:
     from dspex_runtime.host.mailbox import Request
     from dspex_runtime.params.owner import Owner
 
-METHODS: Final = frozenset({"$set", "$set_many", "$gradient", "$rollback", "$reset"})
+MIRROR: Final = "$mirror"
+EDIT: Final = "$edit"
+METHODS: Final = frozenset({"$set", "$set_many", "$gradient", "$rollback", "$reset", MIRROR, EDIT})
+CLOSE_S: Final = 1.0  # a disk may hang, and who waits for the parent may wait for the very thread that ends the process
 
 
 class _Way(IntEnum):
@@ -45,14 +51,20 @@ class ParamService:
         owner: Of its parameters; None: it has none.
         durability: Of the module's parameters that do not say so themselves.
         calls: Answers requests.
+        mirrored: Shows the program, or puts an edit in: takes whether it is one, the owner, by whom, and what the client says.
+            None: it is no program.
     """
 
-    def __init__(self, id: str, owner: Owner | None, durability: Durability, calls: Calls) -> None:
+    def __init__(
+        self, id: str, owner: Owner | None, durability: Durability, calls: Calls, mirrored: Callable[..., Any] | None = None
+    ) -> None:
         self._id = id
+        self._mirrored = mirrored
         self._owner = owner
         self._durability = durability
         self._calls = calls
-        self._work: queue.SimpleQueue[Request] | None = None
+        self._work: queue.SimpleQueue[Request | None] | None = None
+        self._writer: threading.Thread | None = None
         self._operations: dict[str, Callable[..., Any]] = {
             "$set": self._set,
             "$set_many": self._set_many,
@@ -78,6 +90,15 @@ class ParamService:
         """Return how a request that was queued is run on a call thread."""
         return Entry(method, self._run_queued, takes_request=True)
 
+    def close(self) -> None:
+        """End the writer when it has made and answered what it was given, for which this waits, with a bound.
+
+        To be called once nothing more is served.
+        """
+        if self._work is not None and self._writer is not None:
+            self._work.put(None)
+            self._writer.join(CLOSE_S)
+
     def _run_queued(self, request: Request) -> Any:
         try:
             return self._operate(request)
@@ -88,6 +109,8 @@ class ParamService:
     def _way(self, request: Request) -> _Way:
         """Say how; a request that is wrong in any way is answered at once."""
         owner, method = self._owner, request.method
+        if method in (MIRROR, EDIT) and self._mirrored is not None:
+            return _Way.WRITER if method == MIRROR else _Way.QUEUE
         if owner is None or not request.args:
             return _Way.AT_ONCE
         first = request.args[0]
@@ -115,9 +138,13 @@ class ParamService:
             peer.send(reply)
 
     def _operate(self, request: Request) -> Any:
+        who = _label(request.peer.client) if request.peer is not None else self._id
+        if request.method in (MIRROR, EDIT):
+            if self._mirrored is None:
+                raise UnknownMethodError(f"{self._id!r} is no module: there is no mirror of it")
+            return self._mirrored(request.method == EDIT, self._owner, who, *request.args, **request.kwargs)
         if self._owner is None:
             raise ParameterNotFoundError(f"{self._id!r} has no parameters", name=str(request.args[:1])[:100])
-        who = _label(request.peer.client) if request.peer is not None else self._id
         return self._operations[request.method](self._owner, who, *request.args, **request.kwargs)
 
     def _named(self, exc: Exception) -> Exception:
@@ -130,12 +157,13 @@ class ParamService:
     def _hand_over(self, request: Request) -> None:
         if self._work is None:
             self._work = queue.SimpleQueue()
-            threading.Thread(target=self._write, args=(self._work,), name="dspex-params", daemon=True).start()
+            self._writer = threading.Thread(target=self._write, args=(self._work,), name="dspex-params", daemon=True)
+            self._writer.start()
         self._work.put(request)
 
-    def _write(self, work: queue.SimpleQueue[Request]) -> None:
-        while True:
-            self._answer(work.get())
+    def _write(self, work: queue.SimpleQueue[Request | None]) -> None:
+        while (request := work.get()) is not None:
+            self._answer(request)
 
     # -- the operations
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dspex_runtime.errors import ParameterError, StartError
 from dspex_runtime.host import kept, parent
 from dspex_runtime.host.changes import Changes
+from dspex_runtime.host.checkpoint_image import REST, pinned
 from dspex_runtime.params.constraints import without_promise
 from dspex_runtime.params.owner import Owner
 from dspex_runtime.params.segments import SegmentJournal
@@ -114,15 +115,24 @@ class Parameters:
             self.report(f"the state of the last checkpoint was refused: {type(exc).__name__}: {exc}")
 
     def give_rest(self) -> None:
-        """Finish what was begun when the stopped module was put back to a checkpoint: plain attributes, flags and the mode."""
+        """Give what a restore has put back beside the parameters: to an earlier incarnation flags and configs, which are kept.
+
+        And all of it, attributes and the mode too, where the module was stopped when it was put back.
+        """
         packed, self._rest = self._rest, None
-        if packed is None or self._hosted is None:
+        facts = self.owner.facts() if self.owner is not None else {}
+        if self._hosted is None or (packed is None and not facts.get(REST)):
             return
         try:
-            (found,) = self.codec.unpack(packed)
-            self._hosted.set_rest(found["rest"])
-            if found["mode"] is not None:
-                self._hosted.set_mode(found["mode"])
+            self._hosted.set_rest(facts.get(REST) or {})
+            if packed is not None:
+                (found,) = self.codec.unpack(packed)
+                to_keep = pinned(facts, self._hosted, found["rest"])
+                self._hosted.set_rest(found["rest"])
+                if self.owner is not None:
+                    self.owner.set_facts({**facts, **to_keep})
+                if found["mode"] is not None:
+                    self._hosted.set_mode(found["mode"])
         except Exception as exc:
             log.exception("the checkpoint that was restored could not be given back in full")
             self.report(f"the checkpoint that was restored could not be given back in full: {type(exc).__name__}: {exc}")

@@ -13,6 +13,7 @@ from dspex_runtime.host.mailbox import Request
 from dspex_runtime.host.metrics import Metrics
 from dspex_runtime.osproc.board import BEGUN, BUSY_NS, ENDED, EXPECTED_BY, FAILED, LAST_NS, NO_DEADLINE, QUEUED, RUNNING, Slot
 
+UNCOUNTED: Final = ""  # the method of a request of which nothing was run: it will be asked again
 _NS: Final = 1_000_000_000
 _LAST_S: Final = NO_DEADLINE / _NS  # a later deadline does not fit the board, and is none
 
@@ -59,7 +60,8 @@ class Tally:
             return False
         duration = now - request.began_ns
         metrics = self.metrics
-        metrics.record(request.method, request.began_ns, duration, error)
+        if request.method is not UNCOUNTED:
+            metrics.record(request.method, request.began_ns, duration, error)
         stamp = self._stamp
         stamp(RUNNING, len(running))
         stamp(EXPECTED_BY, min(running.values()) if running else 0)

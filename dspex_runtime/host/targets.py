@@ -53,9 +53,9 @@ def find(launch: LaunchSpec) -> Any:
     if launch.target is None:
         raise StartError("nothing to host: the spec has neither a target nor a pickled object")
     if os.path.isdir(launch.target):
-        from dspex_runtime.modules.hosting import load_saved_program
+        from dspex_runtime.modules.saved_state import load_program
 
-        return load_saved_program(launch.target)
+        return load_program(launch.target)
     return resolve(launch.target)
 
 

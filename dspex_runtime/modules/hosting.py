@@ -15,9 +15,14 @@ import dspy
 from dspex_runtime.errors import StartError
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.host.hosted import NO_STATE, Declared, Entry, UnknownMethodError
-from dspex_runtime.modules import rest, tree
+from dspex_runtime.modules import forwards, rest, tree
+from dspex_runtime.modules.mirror import edits as mirror_edits
 from dspex_runtime.modules.module import Module
 from dspex_runtime.modules.module_parameters import ModuleParameters
+from dspex_runtime.modules.parts import named_parts
+from dspex_runtime.modules.relay import protocol as relay_protocol
+from dspex_runtime.modules.relayed import serving as relayed
+from dspex_runtime.params.owner import Owner
 from dspex_runtime.types import Kind
 
 log = logging.getLogger("dspex_runtime.module")
@@ -26,16 +31,12 @@ TRAIN: Final = "train"
 EVAL: Final = "eval"
 
 
-def load_saved_program(path: str) -> dspy.Module:
-    """Return the program in a directory written by `module.save(path, save_program=True)`."""
-    return dspy.load(path, allow_pickle=True)
-
-
 class ModuleHost:
     """Hosts one dspy.Module.
 
     Args:
         found: A subclass of dspy.Module, or an instance.
+        load: The .json whose state it begins with.
 
     Raises:
         StartError: It is neither.
@@ -44,8 +45,9 @@ class ModuleHost:
     kind = Kind.MODULE
     serial = False
 
-    def __init__(self, found: Any) -> None:
+    def __init__(self, found: Any, load: str | None = None) -> None:
         self._found = found
+        self._load = load
         cls = found if isinstance(found, type) else type(found)
         if not issubclass(cls, dspy.Module):
             name = getattr(found, "__qualname__", None) or repr(found)
@@ -69,6 +71,10 @@ class ModuleHost:
         else:
             self._module = self._found
         self._check_forward()
+        if self._load is not None:
+            from dspex_runtime.modules import saved_state
+
+            saved_state.load(self._module, self._load)
 
     def start(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Run the module's `setup()`."""
@@ -125,10 +131,14 @@ class ModuleHost:
         if self.keeps_user_state:
             self._module.set_state(saved)
 
+    @property
+    def program(self) -> tuple[Any, list[str]]:
+        """The program, and the names of its predictors that are parameters."""
+        return self._module, self._parameters.names if self._parameters is not None else []
+
     def get_rest(self) -> dict[str, Any]:
         """Return what dspy leaves out of a state: flags, predictors' config, frozen predictors, plain attributes."""
-        listed = self._parameters.names if self._parameters is not None else ()
-        return rest.collect(self._module, listed, attributes=not self.keeps_user_state)
+        return rest.collect(*self.program, attributes=not self.keeps_user_state)
 
     def set_rest(self, saved: Mapping[str, Any]) -> None:
         """Put it back where the module still has a place for it."""
@@ -142,12 +152,16 @@ class ModuleHost:
         """Nothing follows a call."""
 
     def find(self, method: str) -> Entry:
-        """Return the module's own call for "__call__", its `handle_info` for messages, else a public method."""
+        """Return the module's own call for "__call__", its `handle_info` for messages, a predictor's call, else a public method."""
         if method == "__call__":
-            is_async = not self._has("forward")
+            is_async = not forwards.has(self._module, "forward")
             function = self._module.acall if is_async else self._module
-            forward = self._forward()
-            return Entry(method, function, on_loop=is_async, idempotent=_is_idempotent(forward))
+            return Entry(method, function, on_loop=is_async, idempotent=_is_idempotent(forwards.forward_of(self._module)))
+        if method == "$predict":
+            return Entry(method, self._predict)
+        if method in relay_protocol.METHODS:
+            has = {f"has_{name}": forwards.has(self._module, name) for name in ("forward", "aforward")}
+            return relayed.entry(method, self._module, **has, idempotent=_is_idempotent(forwards.forward_of(self._module)))
         if method == "$info":
             method, function = "handle_info", self._hook("handle_info") or self._drop
             return Entry(method, function, on_loop=inspect.iscoroutinefunction(function))
@@ -161,13 +175,28 @@ class ModuleHost:
         on_loop = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         return Entry(method, function, on_loop=on_loop, idempotent=_is_idempotent(function))
 
+    def _predict(self, name: str, /, **inputs: Any) -> Any:
+        """Call one predictor, or module, inside the program."""
+        parts = named_parts(self._module)
+        if not callable(parts.get(name)):
+            has = ", ".join(part for part in parts if part) or "none"
+            raise UnknownMethodError(f"{self.name} has no predictor {name!r}; it has {has}")
+        return parts[name](**inputs)
+
     def _drop(self, message: Any) -> None:
         log.debug("%s has no handle_info: dropped the message %.200r", self.name, message)
+
+    def mirrored(self, is_edit: bool, owner: Owner | None, who: str, *args: Any, **kwargs: Any) -> Any:
+        """Show a client the program that it holds a mirror of, or put in what it changed there."""
+        if is_edit:
+            return mirror_edits.edited(self._module, self._parameters, owner, who, *args, **kwargs)
+        return mirror_edits.shown(self._module, owner, *args, **kwargs)
 
     def idempotent_methods(self) -> list[str]:
         """Return the methods marked with `@dx.idempotent`; a marked forward is "__call__"."""
         marked = [name for name in self._own_methods() if _is_idempotent(getattr(type(self._module), name, None))]
-        return (["__call__"] if _is_idempotent(self._forward()) else []) + [n for n in marked if n not in ("forward", "aforward")]
+        calls = ["__call__", *relay_protocol.METHODS] if _is_idempotent(forwards.forward_of(self._module)) else []
+        return calls + [name for name in marked if name not in ("forward", "aforward")]
 
     def terminate(self, reason: ExitReason) -> None:
         """Run the module's `terminate(reason)`."""
@@ -194,16 +223,8 @@ class ModuleHost:
         return {"module": self.name, "predictors": [name for name, _ in self._module.named_predictors()]}
 
     def _check_forward(self) -> None:
-        if not self._has("forward") and not self._has("aforward"):
+        if not forwards.has(self._module, "forward") and not forwards.has(self._module, "aforward"):
             raise StartError(f"{self.name} is not hostable, forward_not_implemented: a dspy.Module needs forward() or aforward()")
-
-    def _has(self, name: str) -> bool:
-        # Not getattr on the instance: reading `.forward` there logs dspy's warning about calling it directly.
-        return callable(vars(self._module).get(name)) or callable(getattr(type(self._module), name, None))
-
-    def _forward(self) -> Any:
-        name = "forward" if self._has("forward") else "aforward"
-        return vars(self._module).get(name) or getattr(type(self._module), name, None)
 
     def _hook(self, name: str) -> Callable[..., Any] | None:
         found = getattr(type(self._module), name, None)

@@ -48,6 +48,19 @@ def plain(state: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in cleaned.items() if value is not _NOT_PLAIN}
 
 
+def is_secret(name: str) -> bool:
+    """Return whether something of that name is a credential."""
+    return _SECRET.search(name) is not None
+
+
+def without_secrets(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of an object; those that are called like a credential are None, and users in URLs are gone."""
+    return {
+        name: None if _SECRET.search(name) else _URL_USER.sub("", value) if isinstance(value, str) else value
+        for name, value in attributes.items()
+    }
+
+
 def _clean(value: Any) -> Any:
     if value is None or type(value) in (bool, int, float):
         return value

@@ -1,25 +1,32 @@
-"""`dx.Module`: a dspy.Module with declared parameters. In everything else it is the dspy.Module that it inherits from.
+"""`dx.Module`: a dspy.Module with declared members. In everything else it is the dspy.Module that it inherits from.
 
 A declared `Parameter` is a data descriptor on the class, and a cell (a dspy.Parameter) under the same name in the instance's
 `__dict__`: attribute access gives the value, and dspy's named_parameters, dump_state, load_state, save, load, reset_copy and
 deepcopy see the cell. Works without a runtime; inside one the cells are bound to the table, and a copy of the module is not.
+Declared predictors and sub-modules are in `members`. What is added beside them (`train`, `executions`, ...) are methods, which an
+attribute of the user's hides: no name of a dspy program means anything else here.
 """
 
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 from weakref import WeakKeyDictionary
 
 import dspy
 from dspy.primitives.module import ProgramMeta
 
-from dspex_runtime.modules.accessors import generate
+from dspex_runtime.modules.accessors import generate, kind_of
+from dspex_runtime.modules.calls import ATTRIBUTE as CALLS
+from dspex_runtime.modules.calls import calls_of
 from dspex_runtime.modules.cells import DspyCell
+from dspex_runtime.modules.members import build_members, declared_members
+from dspex_runtime.modules.metadata import describe
 from dspex_runtime.modules.pristine import pristine
-from dspex_runtime.modules.reserved import refusal
+from dspex_runtime.modules.reserved import Declared, refusal
 from dspex_runtime.params.cell import Cell
 from dspex_runtime.params.parameter import Parameter, Shared, declared
 
@@ -48,23 +55,36 @@ def materialise(module: Any) -> None:
 
 
 class ModuleMeta(ProgramMeta):  # type: ignore[misc] # dspy has no types
-    """Checks the declarations of a class when it is made, and settles the parameters of an instance after its __init__."""
+    """Checks the declarations of a class when it is made, builds an instance's parts before its __init__, settles it after."""
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> None:  # noqa: N805
         super().__init__(name, bases, namespace, **options)
-        parameters = declared(cls)
+        parameters, members = declared(cls), declared_members(cls)
+        every = {*parameters, *members}
+        kinds = {attribute: kind_of(member) for attribute, member in members.items()}
         shared = [attribute for attribute, member in namespace.items() if isinstance(member, Shared)]
-        for attribute in (*parameters, *shared):
-            reason = refusal(attribute, parameters)
+        for attribute in (*parameters, *members, *shared):
+            reason = refusal(attribute, every, kinds.get(attribute, Declared.PARAMETER))
             if reason is not None:
                 raise TypeError(f"{cls.__qualname__}.{attribute} needs another name: {reason}")
-        for attribute in parameters:
-            generate(cls, attribute)
+        for attribute, member in members.items():
+            reason = member.refusal()
+            if reason is not None:
+                raise TypeError(f"{cls.__qualname__}.{attribute}: {reason}")
+        for attribute in (*parameters, *members):
+            generate(cls, attribute, kinds.get(attribute, Declared.PARAMETER))
+        cls.__compiled_at__ = time.time()
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
-        """Build an instance as dspy does."""
-        obj = super().__call__(*args, **kwargs)
+        """Build an instance as dspy's metaclass does, which leaves no room for what comes between its init and the class's."""
+        obj: Any = cls.__new__(cls, *args, **kwargs)
         if isinstance(obj, cls):
+            dspy.Module._base_init(obj)
+            build_members(obj)
+            cls.__init__(obj, *args, **kwargs)
+            for name in ("callbacks", "history"):
+                if not hasattr(obj, name):
+                    setattr(obj, name, [])
             for name in parameters_of(type(obj)):
                 cell = obj.__dict__.get(name)
                 if cell is not None:  # else a __new__ of the user's own went past ours
@@ -75,11 +95,17 @@ class ModuleMeta(ProgramMeta):  # type: ignore[misc] # dspy has no types
 class Module(dspy.Module, metaclass=ModuleMeta):  # type: ignore[misc]
     """A DSPy program whose parameters can be declared, seen by other processes, and outlive it.
 
-    Parameters are declared in the class body, `temperature = dx.Parameter(float, default=0.2, min=0, max=2)`, and used as plain
-    attributes. Define `forward` or `aforward`; optional are setup(), terminate(reason), get_state() and set_state(state).
+    Declared in the class body, used as plain attributes: `temperature = dx.Parameter(float, default=0.2, min=0, max=2)`,
+    `answer = dx.predictor("question -> answer")`, `retriever = dx.sub_module("retrieval:BM25", inline=True)`. Define `forward` or
+    `aforward`; optional are setup(), terminate(reason), get_state() and set_state(state).
+
+    Attributes:
+        module_config: Anything plain about the class; shown by `__module_metadata__()`.
     """
 
     training = False  # see train(); a class attribute, so that a program's own attribute of that name is no conflict
+    module_config: ClassVar[Mapping[str, Any]] = {}
+    __compiled_at__: ClassVar[float]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make the cells, before dspy's and any other __init__; also of a copy and of what is unpickled."""
@@ -100,6 +126,45 @@ class Module(dspy.Module, metaclass=ModuleMeta):  # type: ignore[misc]
         for _, module in self.named_sub_modules(type_=Module):
             module.training = training
         return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the program as dspy does, and remember for `executions` and `metrics` how that went."""
+        began = time.monotonic_ns()
+        try:
+            result = super().__call__(*args, **kwargs)
+        except BaseException as exc:
+            calls_of(self).record(began, time.monotonic_ns(), exc)
+            raise
+        calls_of(self).record(began, time.monotonic_ns(), None)
+        return result
+
+    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it awaited; remembered, too."""
+        began = time.monotonic_ns()
+        try:
+            result = await super().acall(*args, **kwargs)
+        except BaseException as exc:
+            calls_of(self).record(began, time.monotonic_ns(), exc)
+            raise
+        calls_of(self).record(began, time.monotonic_ns(), None)
+        return result
+
+    def executions(self, n: int = 20) -> list[dict[str, Any]]:
+        """Return the last n calls of this object, newest first: method, started_at, duration_ms, ok, error."""
+        return calls_of(self).executions(n)
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the figures of this object's calls: count, failures, success_rate, avg_ms, p50_ms, p99_ms, busy_s, last_error."""
+        return calls_of(self).summary()
+
+    def compile_status(self) -> str:
+        """Return "compiled" once an optimizer has frozen the program (dspy's `_compiled`), before that "not_compiled"."""
+        return "compiled" if getattr(self, "_compiled", False) else "not_compiled"
+
+    @classmethod
+    def __module_metadata__(cls) -> dict[str, Any]:
+        """Return what the class declares: module, parameters, predictors, sub_modules, config, compiled_at (when it was made)."""
+        return describe(cls)
 
     def load_state(self, state: Mapping[str, Any], *, allow_unsafe_lm_state: bool = False) -> Any:
         """Load what `dump_state` returned, as dspy does: all of it or, when any part is refused, nothing.
@@ -126,8 +191,9 @@ class Module(dspy.Module, metaclass=ModuleMeta):  # type: ignore[misc]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        # A program saved before a parameter was declared has its default; one saved under other limits has today's.
+        # A program saved before a member was declared has a new one; one saved under other limits has today's.
         materialise(self)
+        build_members(self)
         for name, parameter in parameters_of(type(self)).items():
             cell = self.__dict__[name]
             if cell.spec is not parameter.spec:
@@ -137,6 +203,7 @@ class Module(dspy.Module, metaclass=ModuleMeta):  # type: ignore[misc]
         """Return a shallow copy; its parameters are its own, as any attribute of a copy that is assigned to."""
         twin = type(self).__new__(type(self))
         attributes: Any = self.__getstate__()
+        attributes.pop(CALLS, None)
         twin.__setstate__(attributes)
         for name, value in twin.__dict__.items():
             if isinstance(value, Cell):

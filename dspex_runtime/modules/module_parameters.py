@@ -6,12 +6,14 @@ Owns the holders, and the watch that says after a call whether to look again. Ne
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import dspy
 
 from dspex_runtime.host.hosted import Declared
 from dspex_runtime.modules.cells import DspyCell
+from dspex_runtime.modules.mirror.following import unfollowed
 from dspex_runtime.modules.module import materialise
 from dspex_runtime.modules.predictors import PredictorHolder
 from dspex_runtime.modules.tree import TreeWatch, named_modules, named_parameters
@@ -35,6 +37,10 @@ class ModuleParameters:
 
     def listed(self) -> list[Declared]:
         """Return the parameters there are now. Who holds a predictor holds the one that has its name now, too."""
+        with unfollowed():  # the parameters of a proxy inside the program are those of another process
+            return self._listed()
+
+    def _listed(self) -> list[Declared]:
         modules = named_modules(self._root)
         for _, module in modules:
             materialise(module)
@@ -53,6 +59,11 @@ class ModuleParameters:
                     found.append(Declared(name, holder.declaration, holder))
         self._holders, self._containers = holders, containers_in(cells)
         return found
+
+    @property
+    def holders(self) -> Mapping[str, PredictorHolder]:
+        """Those of the predictors that were listed last."""
+        return self._holders
 
     @property
     def names(self) -> list[str]:

@@ -44,8 +44,29 @@ class PredictorHolder:
         # The signatures it had, by their fields: a rollback may lead to one with other fields than it has now.
         self._signatures: dict[tuple[str, ...], Any] = {}
         self._is_stale = False  # the value last stored is not what it became
+        self._brought: tuple[Any, dict[str, Any]] | None = None  # a state, and the attributes that it is the state of
         # What may be stored; the default is its state as it was built.
         self.declaration = ParameterSpec(ParameterType.PREDICTOR, default=self.load(), custom=self.check, custom_name="its fields")
+
+    def bring(self, attributes: Mapping[str, Any] | None) -> Any:
+        """Return the state that the predictor would have with these attributes; storing that state gives it the attributes.
+
+        So it gets what no state holds: the signature itself, an LM with its key, config. None forgets them, stored or not.
+
+        Raises:
+            ConstraintViolationError: A predictor with them has no state.
+        """
+        self._brought = None
+        if attributes is None:
+            return None
+        scratch = _clone(self.predictor)
+        scratch.__dict__.update(attributes)
+        try:
+            state = dump(scratch)
+        except Exception as exc:
+            raise self._refusal("state", "dspy", attributes, f"attributes of a predictor ({type(exc).__name__}: {exc})") from exc
+        self._brought = state, dict(attributes)
+        return state
 
     def replace(self, predictor: Any) -> None:
         """Go on with another predictor that took the place of this one."""
@@ -72,6 +93,8 @@ class PredictorHolder:
         Raises:
             ConstraintViolationError: It does not.
         """
+        if self._brought is not None and state == self._brought[0]:
+            return True
         present = dump(self.predictor)
         if state == present:
             return True
@@ -94,6 +117,10 @@ class PredictorHolder:
         Raises:
             ConstraintViolationError: The state does not fit; nothing was changed.
         """
+        if self._brought is not None and state == self._brought[0]:
+            self.predictor.__dict__.update(self._brought[1])  # in one step, see `_store_predict`
+            self._is_stale = True
+            return
         self.check(state)
         if state == self.load():
             return

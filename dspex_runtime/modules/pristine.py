@@ -12,7 +12,7 @@ from typing import Any, Final
 import dspy
 
 # Of a predictor's __dict__. A class: copies share it, and a pickle holds its module-level part once.
-_ATTRIBUTE: Final = "_dspex_signature"
+ATTRIBUTE: Final = "_dspex_signature"
 
 
 def pristine(predictor: dspy.Predict) -> Any:
@@ -22,9 +22,9 @@ def pristine(predictor: dspy.Predict) -> Any:
     """
     attributes = predictor.__dict__
     current = attributes["signature"]
-    kept = attributes.get(_ATTRIBUTE)
+    kept = attributes.get(ATTRIBUTE)
     if kept is None or (kept is not current and _shape(kept) != _shape(current)):
-        kept = attributes[_ATTRIBUTE] = current
+        kept = attributes[ATTRIBUTE] = current
     return kept
 
 

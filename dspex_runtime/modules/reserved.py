@@ -7,6 +7,7 @@ state), when this package calls it on a user's module, or when one of the access
 from __future__ import annotations
 
 from collections.abc import Container
+from enum import StrEnum
 from typing import Final
 
 import dspy
@@ -32,33 +33,47 @@ _INSTANCE: Final = frozenset(
 )
 # Keys of dspy's saved states: `metadata` is written beside the parameters, `self` names a bare predictor.
 _STATE_KEYS: Final = frozenset({"metadata", "self"})
-# What a user's module may define for us to call, what a proxy adds, and what a runtime knows a module by.
+# What a user's module may define for us to call, what a proxy adds, what a runtime knows a module by, and what dx.Module adds.
 _OURS: Final = frozenset(
     {"setup", "terminate", "forward_degraded", "get_state", "set_state", "state", "code_change", "handle_info", "verify"}
-    | {"dx", "train", "eval", "training", "mode"}
+    | {"dx", "train", "eval", "training", "mode", "compile_status", "executions", "metrics", "module_config"}
 )
-_ACCESSORS: Final = ("get_{}", "set_{}", "{}_type", "{}_opts")
 _DSPY: Final = frozenset(dir(dspy.Module)) | _INSTANCE | _STATE_KEYS
 
 
-def accessor_names(name: str) -> tuple[str, str, str, str]:
-    """Return the names of the four accessors of a parameter: getter, setter, type and options."""
-    getter, setter, type_, options = (form.format(name) for form in _ACCESSORS)
-    return getter, setter, type_, options
+class Declared(StrEnum):
+    """What a member is declared as; its accessors depend on it."""
+
+    PARAMETER = "parameter"
+    PREDICTOR = "predictor"
+    SUB_MODULE = "sub_module"
 
 
-def refusal(name: str, others: Container[str] = ()) -> str | None:
+_ACCESSORS: Final = {
+    Declared.PARAMETER: ("get_{}", "set_{}", "{}_type", "{}_opts"),
+    Declared.PREDICTOR: ("predict_{}", "{}_signature", "{}_opts"),
+    Declared.SUB_MODULE: ("get_{}", "{}_type", "{}_opts"),
+}
+
+
+def accessor_names(name: str, declared: Declared = Declared.PARAMETER) -> tuple[str, ...]:
+    """Return the names of a member's accessors: getter, setter, type and options of a parameter, and so on."""
+    return tuple(form.format(name) for form in _ACCESSORS[declared])
+
+
+def refusal(name: str, others: Container[str] = (), declared: Declared = Declared.PARAMETER) -> str | None:
     """Return why a declared member may not have this name, or None.
 
     Args:
         name: Of the attribute.
         others: The names of the other declared members of the class.
+        declared: What it is declared as.
     """
     if name in _DSPY:
         return f"{name!r} is a name of dspy.Module"
     if name in _OURS or (name.startswith("__") and name.endswith("__")):
         return f"{name!r} has a meaning of its own in a hosted module"
-    for accessor in accessor_names(name):
+    for accessor in accessor_names(name, declared):
         if accessor in _DSPY or accessor in _OURS:
             return f"its accessor {accessor!r} has a meaning of its own in a module"
         if accessor in others:

@@ -14,6 +14,7 @@ import dspy
 
 from dspex_runtime.modules import lm_state
 from dspex_runtime.modules.cells import DspyCell
+from dspex_runtime.modules.mirror.following import unfollowed
 from dspex_runtime.modules.predictors import PredictorHolder, dump
 from dspex_runtime.modules.tree import frozen_parameters, named_modules, named_parameters
 
@@ -33,6 +34,11 @@ def collect(root: dspy.Module, listed: Container[str], *, attributes: bool) -> d
         listed: Predictors that are parameters; of frozen ones only the others are taken.
         attributes: Whether to take plain attributes; not of a program that keeps a state of its own.
     """
+    with unfollowed():
+        return _collected(root, listed, attributes=attributes)
+
+
+def _collected(root: dspy.Module, listed: Container[str], *, attributes: bool) -> dict[str, Any]:
     frozen = [(name, p) for name, p in frozen_parameters(root) if not isinstance(p, DspyCell)]
     predictors = [(name, p) for name, p in (*root.named_parameters(), *frozen) if isinstance(p, dspy.Predict)]
     modules = named_modules(root)
@@ -54,7 +60,9 @@ def put_back(root: dspy.Module, rest: Mapping[str, Any]) -> None:
     frozen = dict(frozen_parameters(root))
     for name, parameter in [*named_parameters(root), *frozen.items()]:
         if name in rest.get("config", {}) and isinstance(parameter, dspy.Predict):
-            parameter.config = {**parameter.config, **rest["config"][name]}
+            # What is not plain was never saved, and stays.
+            closed = {key: value for key, value in parameter.config.items() if not lm_state.plain({key: value})}
+            parameter.config = {**closed, **rest["config"][name]}
         if name in rest.get("frozen", {}) and not isinstance(parameter, DspyCell):
             _leniently(name, PredictorHolder(name, parameter).store, rest["frozen"][name])
     if "compiled" in rest:
@@ -75,11 +83,12 @@ def _attributes(module: dspy.Module) -> dict[str, Any]:
 
 
 def _plain_entries(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in mapping.items() if _size(value, MOST_ITEMS) is not None}
+    """Return what can be written: plain, not large, no credential; the constructor has those again."""
+    return {name: value for name, value in mapping.items() if not lm_state.is_secret(name) and _size(value, MOST_ITEMS) is not None}
 
 
 def _size(value: Any, most: int) -> int | None:
-    """Return how many items a plain value has, or None when it is not plain or has more than `most`."""
+    """Return how many items a plain value has, or None when it is not plain, holds a credential or has more than `most`."""
     if value is None or type(value) in (bool, int, float):
         return 1
     if type(value) in (str, bytes):
@@ -87,7 +96,7 @@ def _size(value: Any, most: int) -> int | None:
     if type(value) not in (list, tuple, dict):
         return None
     count = 1
-    if type(value) is dict and not all(type(key) is str for key in value):
+    if type(value) is dict and not all(type(key) is str and not lm_state.is_secret(key) for key in value):
         return None
     for item in value.values() if type(value) is dict else value:
         size = _size(item, most - count)

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 import dspy
 
-from dspex_runtime.errors import StartError
+from dspex_runtime.modules import lm_cache, making
 
 # dspy's own caps are 10 000 calls, 7 MB per process; a thousand modules live on one machine.
 MAX_HISTORY: Final = 1000
 MAX_TRACE: Final = 1000
+_MADE: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "adapter": making.make_adapter,
+    "rm": making.make_rm,
+    "interpreter_factory": making.make_factory,
+}
 
 
 def prepare(lm: Mapping[str, Any] | None, settings: Mapping[str, Any] | None) -> None:
@@ -28,12 +33,16 @@ def prepare(lm: Mapping[str, Any] | None, settings: Mapping[str, Any] | None) ->
         StartError: An LM or setting cannot be made from the config.
     """
     _forget_the_zygote()
-    configured: dict[str, Any] = {"max_history_size": MAX_HISTORY, "max_trace_size": MAX_TRACE, **(settings or {})}
-    if isinstance(configured.get("adapter"), str):
-        configured["adapter"] = _make(configured["adapter"], {}, "dspy.adapter")
+    said = dict(settings or {})
+    cache, callbacks = said.pop("cache", None), said.pop("callbacks", None)
+    made = {name: make(said.pop(name)) for name, make in _MADE.items() if name in said}
     if lm is not None:
-        configured["lm"] = make_lm(lm)
-    dspy.configure(**configured)
+        made["lm"] = making.make_lm(lm)
+    dspy.configure(**{"max_history_size": MAX_HISTORY, "max_trace_size": MAX_TRACE, **said, **made})
+    if callbacks is not None:
+        making.make_callbacks(callbacks)
+    if cache is not None:
+        lm_cache.configure(cache)
 
 
 @contextmanager
@@ -48,33 +57,6 @@ def restored() -> Iterator[None]:
         settings.main_thread_config.clear()
         settings.main_thread_config.update(values)
         settings.config_owner_thread_id, settings.config_owner_async_task = owners
-
-
-def make_lm(spec: Mapping[str, Any]) -> Any:
-    """Return the LM that `lm:` describes: {"model": ..., options} or {"class": "file.py:Name", "args": {...}}.
-
-    The API key is the one in the spec; nothing is looked up elsewhere by us.
-    """
-    options = dict(spec)
-    if "class" in options:
-        return _make(options["class"], options.get("args") or {}, "lm.class")
-    model = options.pop("model", None)
-    if not isinstance(model, str):
-        raise StartError(f"lm needs a model or a class, got the keys {sorted(spec)}")
-    # "${LM_API_BASE:-}" of a config leaves an empty text where nothing is meant.
-    return dspy.LM(model, **{key: value for key, value in options.items() if value not in ("", None)})
-
-
-def _make(target: str, args: Any, what: str) -> Any:
-    from dspex_runtime.host.targets import resolve
-
-    found = resolve(target if ":" in target else f"dspy:{target}")
-    if not isinstance(found, type):
-        return found
-    try:
-        return found(**args) if isinstance(args, Mapping) else found(*args)
-    except TypeError as exc:
-        raise StartError(f"{what}: {target} cannot be built with {args!r}: {exc}") from exc
 
 
 def _forget_the_zygote() -> None:

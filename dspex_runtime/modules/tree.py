@@ -150,7 +150,7 @@ def _difference(now: tuple[Any, ...], before: tuple[Any, ...]) -> list[Any]:
 
 
 def _is_part(value: Any) -> bool:
-    return isinstance(value, Parameter | dspy.Module)
+    return isinstance(value, dspy.Module | Parameter)  # in this order: a proxy would ask its process whether it is a Parameter
 
 
 def _is_holder(value: Any) -> bool:

@@ -57,13 +57,14 @@ class Checkpointing:
             self._reports.emit("checkpoint_failed", process.id, incarnation=process.incarnation, message=str(fault.get("message")))
         self._again(process, every_s, every_s)  # from its end: what takes longer than the period must not pile up
 
-    def take(self, process: ModuleProcess, kind: str, done: Done) -> None:
+    def take(self, process: ModuleProcess, kind: str, done: Done, about: Facts | None = None) -> None:
         """Take a checkpoint of a running module; `done` gets what it is, once it is on the disk, or why there is none.
 
         Args:
             process: Of the module.
             kind: Why, see `types.CheckpointInfo.kind`.
             done: Called exactly once.
+            about: Facts about this checkpoint: "note", and what made it.
         """
 
         def imaged(_value: Any, fault: Facts | None, fd: int | None) -> None:
@@ -80,7 +81,8 @@ class Checkpointing:
                 self._reports.emit("checkpoint", process.id, incarnation=process.incarnation, number=info["number"], kind=kind)
             done(info, fault)
 
-        process.request_fd("checkpoint", {"kind": kind}, IMAGE_TIMEOUT_S, imaged)
+        asked = {"kind": kind} if about is None else {"kind": kind, "about": about}
+        process.request_fd("checkpoint", asked, IMAGE_TIMEOUT_S, imaged)
 
     def newest(self, id: str, info: Facts | None) -> None:
         """Remember which checkpoint of an id is the newest, for `info`."""

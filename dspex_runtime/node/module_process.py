@@ -11,8 +11,8 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TypeAlias
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 from dspex_runtime import exit_reason
 from dspex_runtime.core.child_spec import ChildSpec, LaunchSpec, Shutdown
@@ -20,20 +20,16 @@ from dspex_runtime.core.keys import show
 from dspex_runtime.core.launch_map import to_map
 from dspex_runtime.errors import StartError
 from dspex_runtime.exit_reason import ExitReason
-from dspex_runtime.node.control_requests import Answer, ControlRequests
+from dspex_runtime.node.control_pipe import ControlPipe
 from dspex_runtime.node.ending import Ending, reason_of
 from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.handing_on import told
-from dspex_runtime.node.peer import PLAIN, Peer
-from dspex_runtime.state.protocol import FDS_AT_ONCE, KEPT, KEPT_PART, OFFERS
+from dspex_runtime.node.peer import Peer
+from dspex_runtime.state.protocol import OFFERS
 from dspex_runtime.types import Kind
-from dspex_runtime.wire.faults import to_fault
-from dspex_runtime.wire.messages import BYE, CANCEL, CHANNEL, CONTROL, EVENT, FAULT, READY, REPLY, Message
+from dspex_runtime.wire.messages import BYE, CANCEL, CONTROL, EVENT, FAULT, READY, REPLY, Message
 
 CONTROL_LOST_GRACE_S: Final = 2.0  # a process that closed its control pipe is on its way out, or is broken and is killed
-
-#: (value, fault, descriptor); the descriptor is None with a fault, or where none came.
-FdAnswer: TypeAlias = Callable[[Any, dict[str, Any] | None, int | None], None]
 
 
 class Keeper(Protocol):
@@ -52,7 +48,7 @@ class Keeper(Protocol):
         """Hear of its end, after all that it had sent and before anybody starts another one."""
 
 
-class ModuleProcess:
+class ModuleProcess(ControlPipe):
     """See the module docstring. `slot` is its place on the board, None before it is assigned."""
 
     def __init__(
@@ -67,9 +63,7 @@ class ModuleProcess:
         on_event: Callable[[ModuleProcess, dict[str, Any]], None],
         on_request: Callable[[ModuleProcess, Message], None],
     ) -> None:
-        self._loop = loop
-        self.id = id
-        self.incarnation = incarnation
+        super().__init__(loop, id, incarnation)
         self.spec = spec
         self._on_ready = on_ready
         self._on_end = on_end
@@ -86,8 +80,8 @@ class ModuleProcess:
         self.on_started: Callable[[ModuleProcess], None] | None = None  #: told when the above is known
         self.keeper: Keeper | None = None
         self.on_changed: Callable[[str, dict[str, Any]], None] | None = None  #: told of changes of its parameters
+        self.on_progress: Callable[[dict[str, Any]], None] | None = None  #: told how its compile goes (`node.compiling`)
         self.saved = False  #: its periodic checkpoints were begun (`node.checkpointing`)
-        self._peer: Peer | None = None
         self._ready = False
         self._ignored = False
         self._stopping = False
@@ -95,9 +89,6 @@ class ModuleProcess:
         self._bye: ExitReason | None = None
         self._fault: dict[str, Any] | None = None
         self._kill_reason: ExitReason | None = None
-        self._mail: list[Any] = []  #: messages for it from before it had a process
-        self._requests = ControlRequests(loop, id, self._to_fault)
-        self._brings: dict[int, list[int]] = {}  #: by request: where the descriptor of its answer goes
 
     @property
     def launch(self) -> LaunchSpec:
@@ -122,12 +113,8 @@ class ModuleProcess:
         self.pid = pid
         self.slot = slot
         self.log = facts.get("log")
-        self._peer = Peer(self._loop, sock, self._message, self._control_lost)
         spec = {**facts, "id": self.id, "incarnation": self.incarnation, "slot": slot, "launch": to_map(self.launch)}
-        self._peer.send([CONTROL, 0, "assign", spec])
-        mail, self._mail = self._mail, []
-        for message in mail:
-            self.message(message)
+        self._open(Peer(self._loop, sock, self._message, self._control_lost), spec)
         if self._kill_reason is not None:  # killed while it waited for a process
             self._kill()
 
@@ -144,6 +131,9 @@ class ModuleProcess:
             case [int(kind), 0, dict() as event] if kind == EVENT and event.get("type") == "changed":
                 if self.on_changed is not None:
                     self.on_changed(self.id, event)
+            case [int(kind), 0, {"type": "compile", "progress": dict() as progress}] if kind == EVENT:
+                if self.on_progress is not None:
+                    self.on_progress(progress)
             case [int(kind), 0, {"type": "rotated"}] if kind == EVENT:
                 if self.keeper is not None:
                     self.keeper.rotated(self)
@@ -160,14 +150,6 @@ class ModuleProcess:
     def illegal(self, message: Message) -> None:
         """It sent what is no message of the protocol: it is broken, and killed."""
         self.kill(("error", "ProtocolError", f"illegal message on the control pipe: {show(message, 200)}", ""))
-
-    def _answered(self, request: int, value: Any, fault: dict[str, Any] | None) -> None:
-        brought = self._brings.pop(request, None)
-        if brought is not None and fault is None and (fd := self.peer.take_fd()) is not None:
-            brought.append(fd)
-        self._requests.answered(request, value, fault)
-        for fd in brought or ():  # nobody waited for it any more
-            os.close(fd)
 
     def _offered(self, event: dict[str, Any]) -> None:
         fd = self.peer.take_fd()
@@ -214,71 +196,6 @@ class ModuleProcess:
         if self.keeper is not None:
             self.keeper.ready(self)
         self._on_ready(self)
-
-    # -- serving ----------------------------------------------------------------------------------------------------
-
-    def send_channel(self, info: dict[str, Any], fd: int) -> None:
-        """Hand the module its end of a direct pipe; `fd` is given away."""
-        if self._peer is None:
-            os.close(fd)
-            return
-        self._peer.send([CHANNEL, 0, info], (fd,))
-
-    def give_kept(self, info: dict[str, Any], fds: list[int]) -> None:
-        """Give it what is kept of the incarnations before (`state.protocol`, GIVE); the descriptors are given away."""
-        if self._peer is None:
-            for fd in fds:
-                os.close(fd)
-            return
-        early = fds[:-FDS_AT_ONCE] if len(fds) > FDS_AT_ONCE else []
-        for at in range(0, len(early), FDS_AT_ONCE):
-            part = early[at : at + FDS_AT_ONCE]
-            self._peer.send([CONTROL, 0, KEPT_PART, {"fds": len(part)}], part)
-        self._peer.send([CONTROL, 0, KEPT, info], fds[len(early) :])
-
-    @property
-    def peer(self) -> Peer:
-        """Its control pipe; only something that was assigned can have asked for an answer."""
-        assert self._peer is not None
-        return self._peer
-
-    def message(self, message: Any) -> None:
-        """Put a message into its mailbox, behind all that was sent to it before (`host.server_loop.deliver`)."""
-        if self._peer is None:
-            self._mail.append(message)
-        else:
-            self._peer.send([EVENT, 0, {"type": "message", "message": message}])
-
-    def check_log(self) -> None:
-        """Ask it to rotate its log: what C code and grandchildren write there it does not see."""
-        if self._peer is not None:
-            self._peer.send([CONTROL, 0, "check_log", {}])
-
-    def request(self, op: str, args: dict[str, Any], timeout_s: float | None, answer: Answer, fds: Sequence[int] = ()) -> None:
-        """Ask the control thread something; `answer` gets the value or a fault, exactly once (BusyError on time-out).
-
-        Descriptors are given away.
-        """
-        if self._peer is None or self._peer.closed:
-            for fd in fds:
-                os.close(fd)
-            self._requests.refuse("has no control pipe", answer)
-            return
-        self._peer.send([CONTROL, self._requests.add(op, timeout_s, answer), op, args], fds)
-
-    def request_fd(self, op: str, args: dict[str, Any], timeout_s: float | None, answer: FdAnswer) -> None:
-        """Ask the control thread what is answered with a value and a descriptor, which is the asker's from then on."""
-        brought: list[int] = []
-
-        def answered(value: Any, fault: dict[str, Any] | None) -> None:
-            answer(value, fault, brought.pop() if brought else None)
-
-        if self._peer is None or self._peer.closed:
-            self._requests.refuse("has no control pipe", answered)
-            return
-        number = self._requests.add(op, timeout_s, answered)
-        self._brings[number] = brought
-        self._peer.send([CONTROL, number, op, args])
 
     # -- ending -----------------------------------------------------------------------------------------------------
 
@@ -350,6 +267,3 @@ class ModuleProcess:
         reason: ExitReason = self._kill_reason or (error and error.reason) or ("error", "ForkFailed", message, "")
         fault = self._to_fault(error or OSError(message))
         self._on_end(self, Ending(reason, ready=False, ignored=False, fault=fault))
-
-    def _to_fault(self, error: Exception) -> dict[str, Any]:
-        return to_fault(error, id=self.id, incarnation=self.incarnation, codec=PLAIN)

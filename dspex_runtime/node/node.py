@@ -107,6 +107,8 @@ class Node:
             room=limits.raise_nofile()[0] // 4,  # one descriptor of a module is its pipe; clients need some, too
         )
         self.checkpointing = Checkpointing(self.loop, self.keeping, self.reports)
+        self.compiles: set[str] = set()  #: full ids of the modules that are being compiled (`compiling`)
+        self.event_store = EventStore(self.loop, self.keeping)
         self.registry.noted = self.keeping.noted
         self.registry.on_change += [self.broker.changed, self.waiters.changed, self._note, self.checkpointing.changed]
         self.registry.on_forgotten += [self._remove_logs, self.keeping.forget]
@@ -169,7 +171,7 @@ class Node:
         opened = self._boot_tree if waits else lambda: None
         self.keeping.open(str(self.state_dir), fresh=fresh, shared=spec.shared, on_opened=opened, on_failed=self._boot_failed)
         if not self._temporary_state:
-            self.reports.sink = EventStore(self.loop, self.keeping).take
+            self.reports.sink = self.event_store.take
         return waits
 
     def _open_directories(self, spec: RuntimeSpec) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dspex_runtime.core.keys import show
 from dspex_runtime.errors import CallTimeoutError, ConfigError, DspexError, NoProcessError, ProtocolError, UnserialisableError
@@ -19,6 +19,7 @@ from dspex_runtime.wire.messages import (
     CHANNEL,
     CONTROL,
     DOWN,
+    EVENT,
     FAULT,
     HELLO,
     PARAM,
@@ -33,6 +34,8 @@ from dspex_runtime.wire.messages import (
 if TYPE_CHECKING:
     from dspex_runtime.node.linking import Endpoint
     from dspex_runtime.node.node import Node
+
+MAX_TOLD_BYTES: Final = 2**20  # not yet read by a client: what is only told on the way is left out then
 
 
 class Asker(Protocol):
@@ -93,6 +96,11 @@ class Responder:
             self.session.peer.send([PARAM, self.request, info], (fd,))
         else:
             os.close(fd)
+
+    def tell(self, payload: dict[str, Any]) -> None:
+        """Tell a client that waits how it goes; one that does not read is left to wait."""
+        if not self.done and self.session.peer.backlog_bytes < MAX_TOLD_BYTES:
+            self.session.peer.send([EVENT, self.request, payload])
 
     def fail(self, error: BaseException) -> None:
         """Answer with an error."""

@@ -24,18 +24,15 @@ from msgpack import ExtType, unpackb
 
 from dspex_runtime.errors import ProtocolError, UnserialisableError
 from dspex_runtime.wire import ext
+from dspex_runtime.wire.bodies import MAX_DEPTH, TRUSTED_BYTES, check_complete, head, reason
 from dspex_runtime.wire.ext import Decode, Encode, Opaque
 from dspex_runtime.wire.paths import Culprit, locate, message_parts
 
 __all__ = ["MAX_DEPTH", "MAX_EXT_DEPTH", "Codec", "Opaque", "UndecodableError"]
 
-MAX_DEPTH: Final = 1024  # msgpack's own limit, in both directions (before its 1.2: 511 on packing)
 MAX_EXT_DEPTH: Final = 32
 _PACKER_BYTES: Final = 1024  # first buffer of a packer
 _KEEP_BYTES: Final = 65536  # a packer that grew beyond this is dropped, its buffer with it
-# A header may announce more items than bytes follow, and msgpack allocates for them, 1024 levels deep: 8 KB for a byte.
-# Bodies above this size are skipped through first, which allocates nothing and finds what is missing.
-_TRUSTED_BYTES: Final = 4096
 
 
 class UndecodableError(ProtocolError):
@@ -125,16 +122,16 @@ class Codec:
         Cost: 0.6 us for a small call.
         """
         try:
-            if len(body) > _TRUSTED_BYTES:
-                _check_complete(body)
+            if len(body) > TRUSTED_BYTES:
+                check_complete(body)
             message = unpackb(body, ext_hook=self._hook, strict_map_key=False, unicode_errors="surrogatepass")
         except UndecodableError as exc:
-            exc.kind, exc.request = _head(body)
+            exc.kind, exc.request = head(body)
             raise
         except ProtocolError:
             raise
         except Exception as exc:
-            raise ProtocolError(f"{len(body)} bytes are not a message: {_reason(exc)}") from exc
+            raise ProtocolError(f"{len(body)} bytes are not a message: {reason(exc)}") from exc
         if type(message) is not list or not message:
             raise ProtocolError(f"a message is a non-empty array; got {type(message).__name__} in {len(body)} bytes")
         return message
@@ -189,8 +186,8 @@ class Codec:
         return ext.CLOUDPICKLE, _pickle(value)
 
     def _unpack(self, data: bytes | memoryview, depth: int) -> Any:
-        if len(data) > _TRUSTED_BYTES:
-            _check_complete(data)
+        if len(data) > TRUSTED_BYTES:
+            check_complete(data)
         return unpackb(data, ext_hook=self._hooks[depth], strict_map_key=False, unicode_errors="surrogatepass")
 
     def _decode_ext(self, depth: int, code: int, data: bytes) -> Any:
@@ -203,7 +200,7 @@ class Codec:
         try:
             value = decode(payload)
         except Exception as exc:
-            raise UndecodableError(f"a value of ext type {code} cannot be rebuilt here: {_reason(exc)}") from exc
+            raise UndecodableError(f"a value of ext type {code} cannot be rebuilt here: {reason(exc)}") from exc
         return value if value is not NotImplemented else self._opaque(code, data, f"{payload!r:.200} is not found here")
 
     def _opaque(self, code: int, data: bytes, why: str) -> Opaque:
@@ -220,7 +217,7 @@ class Codec:
                 break
         kind, error = type(culprit.value), culprit.error
         return UnserialisableError(
-            f"cannot send {culprit.path or 'the message'}, a {kind.__module__}.{kind.__qualname__}: {_reason(error)}",
+            f"cannot send {culprit.path or 'the message'}, a {kind.__module__}.{kind.__qualname__}: {reason(error)}",
             path=culprit.path,
             hint=None if self.pickle else "send plain values (numbers, text, lists, dicts, arrays, enums, times)",
         )
@@ -259,31 +256,3 @@ def _unpickle(data: bytes) -> Any:
     import pickle
 
     return pickle.loads(data)
-
-
-def _check_complete(data: bytes | memoryview) -> None:
-    """Raise when a header announces more than follows; allocates nothing for what is announced."""
-    probe = msgpack.Unpacker(max_buffer_size=len(data))
-    probe.feed(data)
-    try:
-        probe.skip()
-    except msgpack.OutOfData:
-        raise ValueError("incomplete input") from None
-
-
-def _head(body: bytes | memoryview) -> tuple[int | None, int | None]:
-    """Return kind and request number of a message of which nothing else can be read."""
-    reader = msgpack.Unpacker(max_buffer_size=len(body))
-    reader.feed(body)
-    try:
-        size = reader.read_array_header()
-        kind, request = [reader.unpack() for _ in range(min(size, 2))]
-    except Exception:  # whatever is wrong with them, the caller has the error that matters
-        return None, None
-    return (kind if type(kind) is int else None), (request if type(request) is int else None)
-
-
-def _reason(exc: BaseException) -> str:
-    if isinstance(exc, msgpack.StackError) or (type(exc) is ValueError and str(exc).startswith("recursion limit")):
-        return f"lists and dicts are nested more than {MAX_DEPTH} deep"
-    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__

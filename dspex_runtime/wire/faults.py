@@ -6,7 +6,8 @@
      "dropped": [what could not be sent, ...], "notes": [str, ...],
      "class": bytes            the class itself (cloudpickle), when no name leads to it
      "dspex": str              instead of a class: one of dspex_runtime.errors, "state" holds its to_wire
-     "exceptions": [map, ...]  members of an exception group}
+     "exceptions": [map, ...]  members of an exception group
+     "record": bytes           what the failed call leaves for its caller, see RECORD}
 
 Everything but the packed values is plain text and numbers: the runtime, the CLI and logs read it without rebuilding
 anything. A value that cannot be unpacked at the caller costs that value, not the whole error.
@@ -23,13 +24,16 @@ from dspex_runtime import errors
 from dspex_runtime.errors import CallError, DspexError
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.ext import find_class
+from dspex_runtime.wire.rebuild import RECORD as RECORD
 from dspex_runtime.wire.rebuild import from_fault as from_fault
+from dspex_runtime.wire.rebuild import take_record as take_record
 
-__all__ = ["from_fault", "to_fault"]
+__all__ = ["RECORD", "from_fault", "take_record", "to_fault"]
 
 # A fault must always fit a frame, whatever is in the exception.
 _MAX_TEXT: Final = 65536  # characters of a message or traceback: the ends are kept
 _MAX_VALUE_BYTES: Final = 262144  # one packed argument or attribute
+_MAX_RECORD_BYTES: Final = 32 * 2**20  # with all the rest, it must fit a frame
 _MAX_BYTES: Final = 8 * 2**20  # all of them, and the texts of a group's members
 _MAX_VALUES: Final = 64  # arguments, and attributes
 _MAX_GROUP: Final = 50  # members of a group that travel
@@ -53,6 +57,9 @@ def to_fault(
     if retryable is None:
         retryable = incarnation is None and isinstance(exc, CallError) and exc.retryable
     fault = _basics(exc, id, incarnation, retryable, _MAX_TEXT)
+    record = take_record(exc)
+    if record is not None and len(record) <= _MAX_RECORD_BYTES:
+        fault["record"] = record
     try:
         return fault | _values(exc, fault, _Room(codec, _MAX_BYTES), _MAX_GROUP_DEPTH)
     except Exception as broken:  # a user's property, metaclass or __getattribute__; who and what is known already

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import FunctionType
+from functools import partial
+from types import CodeType, FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType
 from typing import Any, Final, TypeAlias
 
 from dspex_runtime.wire import messages as m
@@ -20,6 +21,7 @@ Check: TypeAlias = Callable[[Any], Exception | None]  # why this value cannot be
 _MAX_STEPS: Final = 100  # each of them packs what is left; what is deeper is told as it is there
 _MAX_PATH: Final = 200  # characters: begin and end are kept
 _MAX_TEXT: Final = 60  # characters of a key shown in a path
+_DESCRIPTORS: Final = (GetSetDescriptorType, MemberDescriptorType)  # of slots and the like; made anew with their class
 _SCALARS: Final = frozenset({int, float, bool, type(None)})  # always fine
 # The items of a message that hold values of users, by the names they know.
 _NAMES: Final[dict[int, dict[int, str]]] = {
@@ -109,15 +111,51 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
             for item in list(value):
                 yield f"{{{_short(item)}}}", item
         case FunctionType():
-            for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=False):
-                try:
-                    yield f".<closure {name}>", cell.cell_contents
-                except ValueError:  # a cell that is not filled yet
-                    continue
+            yield from _of_function(value)
+        case MethodType():
+            yield ".__self__", value.__self__
+            yield ".__func__", value.__func__
+        case partial():
+            yield ".func", value.func
+            yield ".args", value.args
+            yield ".keywords", value.keywords
         case type():
+            yield from _of_class(value)
             return
-    if not isinstance(value, type):
-        yield from _attributes(value)
+    yield from _attributes(value)
+    yield ".__class__", type(value)
+
+
+def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """Yield what travels with a function that goes by value."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        try:
+            yield f".<closure {name}>", cell.cell_contents
+        except ValueError:  # a cell that is not filled yet
+            continue
+    for name in dict.fromkeys(_names(function.__code__)):
+        if name in function.__globals__:
+            yield f".<global {name}>", function.__globals__[name]
+    yield ".__defaults__", function.__defaults__
+    yield ".__kwdefaults__", function.__kwdefaults__
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """Yield the names a function looks up, those of the functions inside it too."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _of_class(cls: type) -> Iterator[tuple[str, Any]]:
+    for name, item in list(vars(cls).items()):
+        if isinstance(item, staticmethod | classmethod):
+            yield f".{name}", item.__func__
+        elif isinstance(item, property):
+            yield f".{name}", item.fget
+        elif not isinstance(item, _DESCRIPTORS):
+            yield f".{name}", item
 
 
 def _attributes(value: Any) -> Iterator[tuple[str, Any]]:

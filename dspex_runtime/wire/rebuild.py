@@ -15,7 +15,10 @@ from dspex_runtime.errors import CallError, DspexError, ProtocolError, RemoteErr
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.ext import find_class
 
-__all__ = ["from_fault"]
+__all__ = ["RECORD", "from_fault", "take_record"]
+
+# The attribute of an exception under which the record of a failed call travels: bytes, see `take_record`.
+RECORD: Final = "_dspex_record"
 
 _AS_REMOTE: Final = (StopIteration, StopAsyncIteration)
 
@@ -32,6 +35,15 @@ def from_fault(fault: Any, *, codec: Codec | None = None) -> BaseException:
         return _from_fault(fault, codec or _default_codec())
     except Exception as exc:
         return ProtocolError(f"a peer sent an error that is none: {type(exc).__name__}: {exc}; got {fault!r:.200}")
+
+
+def take_record(error: BaseException) -> bytes | None:
+    """Take the record of a failed call off its exception; None where there is none. Never raises."""
+    try:
+        record = vars(error).pop(RECORD, None)
+    except Exception:  # a user's `__dict__`
+        return None
+    return record if isinstance(record, bytes) else None
 
 
 @cache
@@ -59,6 +71,8 @@ def _from_fault(fault: Any, codec: Codec) -> BaseException:
         remote.add_note(f"(could not be sent with it: {', '.join(dropped)})")
     for note in notes:
         (error or remote).add_note(note)
+    if "record" in fault:
+        vars(error or remote)[RECORD] = _expect(fault["record"], bytes)
     if error is None:
         return remote
     if isinstance(error, CallError):

@@ -150,6 +150,9 @@ class FakeRuntime(FakeCheckpoints):
         if follow:
             raise AssertionError("read past the last event: a real runtime would never answer")
 
+    def past_events(self, n: int = 1000) -> list[dict[str, Any]]:
+        return self.happened[-n:]
+
     def logs(self, id: str, n: int = 100, follow: bool = False) -> Iterator[str]:
         self.info(id)
         yield from self.log_lines.get(id, [])[-n:] if n else []

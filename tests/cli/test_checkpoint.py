@@ -27,13 +27,13 @@ def three(runtime: Any) -> Any:
 def test_create_says_the_number(dspex: Run, runtime: Any) -> None:
     assert dspex("checkpoint", "create", "qa").out == "saved qa as checkpoint 1  (2.0 KiB)\n"
     assert dspex("checkpoint", "create", "qa", "-o", "json").json == {
-        "id": "qa", "number": 2, "created_at": 86_400.0, "kind": "manual", "size": 2048, "version": "2.1.0",
+        "id": "qa", "number": 2, "created_at": 86_400.0, "kind": "manual", "size": 2048, "version": "2.1.0", "note": None,
     }  # fmt: skip
 
 
 def test_list_is_newest_first(dspex: Run, three: Any) -> None:
     lines = dspex("checkpoint", "list", "qa").out.splitlines()
-    assert lines[0].split() == ["NUMBER", "CREATED", "KIND", "SIZE", "VERSION"]
+    assert lines[0].split() == ["NUMBER", "CREATED", "KIND", "SIZE", "VERSION", "NOTE"]
     assert [line.split()[0] for line in lines[1:]] == ["3", "2", "1"]
     assert [info["number"] for info in dspex("checkpoint", "list", "qa", "-o", "json").json] == [3, 2, 1]
 

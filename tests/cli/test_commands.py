@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -316,6 +317,15 @@ def test_start_of_a_class_passes_constructor_arguments(
     assert runtime.asked == [("start", f"{tmp_path}/mod.py:Echo", {"id": "echo", "restart": "transient", "kwargs": {"k": 3}})]
 
 
+def test_start_with_a_saved_state_names_its_file(dspex: Run, runtime: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "qa.json").write_text("{}")
+    assert dspex("start", "pkg:Echo", "--load", "qa.json").code == 0
+    assert runtime.asked == [("start", "pkg:Echo", {"load": "qa.json"})]
+    assert dspex("start", "pkg:Echo", "--load", "absent.json").code == 2
+
+
 def test_start_of_an_id_brings_it_back(dspex: Run, runtime: Any) -> None:
     assert dspex("start", "old").out == "old is READY, pid 322\n"
     assert runtime.asked == [("start", "old", {})]
@@ -398,6 +408,13 @@ def test_events_print_what_is_kept_and_end(dspex: Run, runtime: Any) -> None:
     assert "reason=signal SIGSEGV" in lines[1]
     assert len(dspex("events", "--since", "1").out.splitlines()) == 1
     assert len(dspex("events", "-o", "json").out.splitlines()) == 3
+
+
+def test_past_events_are_those_that_are_stored(dspex: Run, runtime: Any) -> None:
+    runtime.happened = [{"seq": seq, "time": float(seq), "type": "stopping"} for seq in (7, 1, 2)]
+    assert len(dspex("events", "--past", "2").out.splitlines()) == 2
+    assert [json.loads(line)["seq"] for line in dspex("events", "--past", "9", "-o", "json").out.splitlines()] == [7, 1, 2]
+    assert dspex("events", "--past", "2", "-f").code == dspex("events", "--past", "2", "--since", "1").code == 2
 
 
 def test_events_of_a_runtime_where_nothing_happened_end_at_once(dspex: Run, runtime: Any) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -82,21 +83,38 @@ class Shell:
         return "tree.yaml"
 
 
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    (tmp_path / "counter.py").write_text(COUNTER)
+def _shell(folder: Path) -> Shell:
+    (folder / "counter.py").write_text(COUNTER)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("DSPEX_")}
-    return Shell(tmp_path, {**environ, "DSPEX_RUNTIME_DIR": str(tmp_path / "run"), "PYTHONUNBUFFERED": "1"})
+    return Shell(folder, {**environ, "DSPEX_RUNTIME_DIR": str(folder / "run"), "PYTHONUNBUFFERED": "1"})
 
 
-@pytest.fixture
-def running(shell: Shell) -> Iterator[Shell]:
-    """Return a shell with a tree in the background."""
+@contextmanager
+def _up(shell: Shell) -> Iterator[Shell]:
     up = shell("up", shell.tree(), "-d")
     assert up.returncode == 0, up.stderr
     yield shell
     down = shell("down")
     assert down.returncode == 0, down.stderr
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return _shell(tmp_path)
+
+
+@pytest.fixture
+def running(shell: Shell) -> Iterator[Shell]:
+    """Return a shell with a tree in the background."""
+    with _up(shell) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """Return a shell with a tree in the background that is there for all tests which only look at it."""
+    with _up(_shell(tmp_path_factory.mktemp("standing"))) as standing:
+        yield standing
 
 
 def _read_until(stream: IO[str] | None, text: str) -> str:
@@ -117,27 +135,27 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def test_look_at_a_running_tree(running: Shell) -> None:
-    assert [(child["id"], child["state"]) for child in running.json("ps")] == [
+def test_look_at_a_running_tree(standing: Shell) -> None:
+    assert [(child["id"], child["state"]) for child in standing.json("ps")] == [
         ("a", "READY"),
         ("group", "READY"),
         ("group/b", "READY"),
     ]
-    assert running.json("tree")["children"][1]["children"][0]["id"] == "group/b"
-    assert running("status").returncode == 0
-    assert running.json("info", "b")["id"] == "group/b", "a bare id is enough where it is unique"
-    assert running("logs", "a").stdout == "counting from 5\n"
-    assert "READY" in running("events").stdout
-    by_name = running.json("ps", "--runtime", "e2e")
-    by_socket = running.json("--socket", str(running.folder / "run" / "e2e.sock"), "ps")
+    assert standing.json("tree")["children"][1]["children"][0]["id"] == "group/b"
+    assert standing("status").returncode == 0
+    assert standing.json("info", "b")["id"] == "group/b", "a bare id is enough where it is unique"
+    assert standing("logs", "a").stdout == "counting from 5\n"
+    assert "READY" in standing("events").stdout
+    by_name = standing.json("ps", "--runtime", "e2e")
+    by_socket = standing.json("--socket", str(standing.folder / "run" / "e2e.sock"), "ps")
     assert [child["pid"] for child in by_name] == [child["pid"] for child in by_socket]
 
 
 @pytest.mark.parametrize("arguments", [("ps",), ("tree",), ("call", "a", "next"), ("logs", "a")], ids=lambda words: words[0])
-def test_a_command_that_talks_to_a_runtime_imports_nothing_heavy(running: Shell, arguments: tuple[str, ...]) -> None:
+def test_a_command_that_talks_to_a_runtime_imports_nothing_heavy(standing: Shell, arguments: tuple[str, ...]) -> None:
     code = "import sys; from dspex_cli.main import main; main(sys.argv[1:]); print('LOADED', *sys.modules)"
     command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, env=running.environ, capture_output=True, text=True, timeout=LIMIT_S, check=True)
+    done = subprocess.run(command, env=standing.environ, capture_output=True, text=True, timeout=LIMIT_S, check=True)
     loaded = done.stdout.partition("LOADED")[2].split()
     assert "dspex_runtime.client.runtime" in loaded
     assert not {"dspy", "asyncio", "pydantic", "numpy", "yaml", "rich", "multiprocess", "cloudpickle", "psutil"} & set(loaded)
@@ -175,21 +193,21 @@ def test_start_a_new_server_from_a_file(running: Shell) -> None:
     assert running("call", "extra", "next").stdout == "40\n"
 
 
-def test_a_start_that_fails_shows_the_childs_own_traceback(running: Shell) -> None:
-    started = running("start", "counter.py:Broken")
+def test_a_start_that_fails_shows_the_childs_own_traceback(standing: Shell) -> None:
+    started = standing("start", "counter.py:Broken")
     assert started.returncode == 1
     assert "cannot open the index" in started.stderr
     assert "in init" in started.stderr
 
 
-def test_an_unknown_id_lists_what_there_is(running: Shell) -> None:
-    outcome = running("info", "grup")
+def test_an_unknown_id_lists_what_there_is(standing: Shell) -> None:
+    outcome = standing("info", "grup")
     assert outcome.returncode == 3
     assert "group" in outcome.stderr
 
 
-def test_a_name_that_is_taken_is_refused(running: Shell) -> None:
-    second = running("up", "tree.yaml", "-d")
+def test_a_name_that_is_taken_is_refused(standing: Shell) -> None:
+    second = standing("up", "tree.yaml", "-d")
     assert second.returncode == 2
     assert "already running" in second.stderr
 
@@ -304,9 +322,9 @@ def test_down_from_elsewhere_ends_the_foreground_with_0(shell: Shell) -> None:
         ("dspex info --runtime nobody g", set()),
     ],
 )
-def test_completion_offers_the_ids_of_what_runs(running: Shell, words: str, offered: set[str]) -> None:
+def test_completion_offers_the_ids_of_what_runs(standing: Shell, words: str, offered: set[str]) -> None:
     environ = {"_DSPEX_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-    done = dataclasses.replace(running, environ=running.environ | environ)()
+    done = dataclasses.replace(standing, environ=standing.environ | environ)()
     assert {line.removeprefix("plain,") for line in done.stdout.split()} == offered
     assert done.stderr == ""
 

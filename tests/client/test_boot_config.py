@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -30,6 +32,26 @@ def test_arguments_go_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = config(tree, name="b", state_dir="state", preload=["json"])
     assert found["name"] == "b"
     assert found["runtime"] == {"preload": ["json"], "spares": 2, "state_dir": str(tmp_path / "state")}
+
+
+@pytest.mark.parametrize(
+    ("imported", "given", "preloaded"),
+    [
+        (True, {}, ["dspy"]),
+        (False, {}, None),
+        (True, {"preload": []}, []),
+        (True, {"tree": {"tree": {"children": []}}}, None),
+    ],
+    ids=["a client with dspy", "one without", "asked for nothing", "with a tree, which says what it needs"],
+)
+def test_an_empty_runtime_of_a_client_that_has_dspy_preloads_it(
+    monkeypatch: pytest.MonkeyPatch, imported: bool, given: dict[str, object], preloaded: object
+) -> None:
+    monkeypatch.delitem(sys.modules, "dspy", raising=False)
+    if imported:
+        monkeypatch.setitem(sys.modules, "dspy", ModuleType("dspy"))
+    runtime = config(**given).get("runtime") or {}
+    assert runtime.get("preload") == preloaded  # type: ignore[attr-defined]
 
 
 def test_files_in_a_tree_are_found_beside_the_yaml(tmp_path: Path) -> None:

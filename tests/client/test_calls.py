@@ -279,15 +279,18 @@ def test_no_time_at_all_fails_without_asking(runtime: Any, session: Any, module:
     assert qa.pipes == []
 
 
-def test_without_a_time_out_the_modules_own_holds(runtime: Any, session: Any, module: Any) -> None:
-    deadlines: list[Any] = []
+class Deadlines(list[Any]):
+    """A module that notes by when each answer is wanted."""
 
-    def note(pipe: Any) -> None:
+    def __call__(self, pipe: Any) -> None:
         while (message := pipe.next()) is not None:
-            deadlines.append(message[5])
+            self.append(message[5])
             pipe.say(REPLY, message[1], None)
 
-    runtime.start("qa", module(note, call_timeout_s=300.0))
+
+def test_without_a_time_out_the_modules_own_holds(runtime: Any, session: Any, module: Any) -> None:
+    deadlines = Deadlines()
+    runtime.start("qa", module(deadlines, call_timeout_s=300.0))
     before = monotonic()
     ModuleRef(session, "qa").call("ask")
     ModuleRef(session, "qa").call("ask")
@@ -456,14 +459,8 @@ def test_2_2_a_call_reads_its_own_answer_and_nothing_else_however_much_its_calle
 def test_2_2_a_call_of_a_server_waits_five_seconds_unless_told_otherwise_and_for_ever_if_told_so(
     runtime: Any, session: Any, module: Any
 ) -> None:
-    deadlines: list[Any] = []
-
-    def note(pipe: Any) -> None:
-        while (message := pipe.next()) is not None:
-            deadlines.append(message[5])
-            pipe.say(REPLY, message[1], None)
-
-    runtime.start("qa", module(note, call_timeout_s=300.0))
+    deadlines = Deadlines()
+    runtime.start("qa", module(deadlines, call_timeout_s=300.0))
     before = monotonic()
     ServerRef(session, "qa").call("ask")
     ServerRef(session, "qa").call("ask", timeout=None)

@@ -1,62 +1,30 @@
-"""Changes of parameters as iterators and callbacks: in order, the latest for who is slow, and an end that is an end."""
+"""Changes of parameters for threads: in order, the latest for who is slow, and an end that is an end."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
 import queue
 import threading
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from dspex_runtime.client.async_params import AsyncParams
-from dspex_runtime.client.param_watch import KEEP, AsyncWatch, Subscribed, Watch
+from dspex_runtime.client.param_watch import KEEP, Subscribed, Watch
 from dspex_runtime.client.params import Params
 from dspex_runtime.client.session import Session
 from dspex_runtime.errors import ConfigError, NoProcessError, ParameterNotFoundError, RuntimeUnreachableError
-from dspex_runtime.params import values
-from dspex_runtime.params.table import Table
 from dspex_runtime.types import Change
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.faults import to_fault
-from dspex_runtime.wire.messages import BYE, CANCEL, EVENT, FAULT, SUBSCRIBE
-from helpers.descriptor import Descriptor
-from helpers.param_tables import CODEC, Tables, tables
+from dspex_runtime.wire.messages import CANCEL, FAULT
+from helpers.param_tables import Tables, tables
+from helpers.subscription import Told, attach
 from helpers.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from client.conftest import FakeRuntime
-
-
-class Told:
-    """The runtime's side of one subscription, which begins at once."""
-
-    def __init__(self, runtime: FakeRuntime) -> None:
-        self.runtime = runtime
-        self.asked: list[tuple[str, dict[str, Any]]] = []
-        self.number = 0
-        runtime.on_subscribe = self._subscribe
-
-    def _subscribe(self, number: int, topic: str, args: dict[str, Any]) -> list[list[Any]]:
-        self.number = number
-        self.asked.append((topic, args))
-        return [[EVENT, number, {"type": "subscribed"}]]
-
-    def push(self, payload: dict[str, Any]) -> None:
-        self.runtime.push(EVENT, self.number, payload)
-
-    def change(self, version: int, value: Any = ..., *, name: str = "k", id: str = "qa", skipped: int = 0) -> None:
-        """Tell of a version; its value is ten times the version unless said otherwise, None is to be read from the table."""
-        data = None if value is None else bytes(values.encode(CODEC, version * 10 if value is ... else value))
-        facts = {"id": id, "name": name, "version": version, "when": float(version), "who": "me", "value": data}
-        self.push({"type": "changed", **facts, "skipped": skipped})
-
-    def end(self) -> None:
-        self.runtime.push(BYE, self.number, "stopped")
 
 
 @pytest.fixture
@@ -74,12 +42,6 @@ def watch(session: Session, told: Told) -> Iterator[Watch]:
 def made() -> Iterator[Tables]:
     with tables() as made:
         yield made
-
-
-def attach(runtime: FakeRuntime, made: Tables) -> Table:
-    table = made.new()
-    runtime.handlers["param_table"] = lambda args: Descriptor(os.dup(table.fd), {})
-    return table
 
 
 def arrived(watch: Watch, name: str) -> None:
@@ -285,71 +247,4 @@ def test_the_end_of_the_connection_ends_it(
 def test_a_callback_is_a_function(session: Session, told: Told, runtime: FakeRuntime) -> None:
     with pytest.raises(ConfigError, match="is a function of one change; got 5"):
         Subscribed(Watch(session, "*"), 5)  # type: ignore[arg-type]
-    runtime.heard(lambda message: message == [CANCEL, told.number])
-
-
-# -- for tasks
-
-
-def test_tasks_iterate_over_changes(session: Session, told: Told) -> None:
-    async def main() -> list[int]:
-        async with AsyncWatch(session, "*", "qa") as watch:
-            for version in (1, 2, 3):
-                told.change(version)
-            told.end()
-            return [change.version async for change in watch]
-
-    assert asyncio.run(main()) == [1, 2, 3]
-
-
-def test_tasks_begin_at_once_with_await_else_with_the_first_change(session: Session, told: Told) -> None:
-    async def main() -> None:
-        watch = await AsyncWatch(session, "*", "qa")
-        told.change(1)
-        assert (await anext(watch)).version == 1
-        other = AsyncWatch(session, "*", "qa")
-        await asyncio.to_thread(told.runtime.heard, lambda m: m[0] == SUBSCRIBE and m[1] != told.number)
-        told.change(2)
-        assert (await anext(other)).version == 2
-        await watch.aclose()
-        await other.aclose()
-        assert [change async for change in watch] == []
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("is_async", [False, True])
-def test_tasks_have_callbacks_too(session: Session, told: Told, runtime: FakeRuntime, made: Tables, is_async: bool) -> None:
-    made.put(attach(runtime, made), "k", 1)
-
-    async def main() -> list[int]:
-        got: asyncio.Queue[int] = asyncio.Queue()
-
-        async def acallback(change: Change) -> None:
-            await got.put(change.version)
-
-        def callback(change: Change) -> None:
-            got.put_nowait(change.version)
-
-        async with await AsyncParams(session, "qa").subscribe("k", acallback if is_async else callback) as handle:
-            told.change(1)
-            told.change(2)
-            seen = [await asyncio.wait_for(got.get(), PATIENCE_S) for _ in range(2)]
-            assert handle.active
-        assert not handle.active
-        return seen
-
-    assert asyncio.run(main()) == [1, 2]
-
-
-def test_a_name_that_is_not_there_is_told_to_tasks_as_well(
-    session: Session, told: Told, runtime: FakeRuntime, made: Tables
-) -> None:
-    made.put(attach(runtime, made), "temperature", 0.2)
-
-    async def main() -> None:
-        with pytest.raises(ParameterNotFoundError):
-            await AsyncParams(session, "qa").watch("temperatur")
-
-    asyncio.run(main())
     runtime.heard(lambda message: message == [CANCEL, told.number])

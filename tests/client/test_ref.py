@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import pickle
 from pathlib import Path
@@ -63,6 +64,25 @@ def test_names_of_arguments_belong_to_the_module(runtime: Any, session: Any, mod
     runtime.start("qa", module(serve))
     ModuleRef(session, "qa").call(question="q", method="m", self="s")
     assert seen == [["__call__", [], {"question": "q", "method": "m", "self": "s"}]]
+
+
+def test_predictors_and_modes_of_a_module_are_calls_of_both_kinds_of_reference(runtime: Any, session: Any, module: Any) -> None:
+    seen: list[Any] = []
+
+    def serve(pipe: Any) -> None:
+        while (message := pipe.next()) is not None:
+            seen.append(message[2:5])
+            pipe.say(7, message[1], "done")
+
+    async def awaited() -> Any:
+        there = aio.ModuleRef(session, "qa")
+        return await there.predict("answer", name="n"), await there.train(), await there.eval()
+
+    runtime.start("qa", module(serve))
+    here = ModuleRef(session, "qa")
+    assert (here.predict("answer", name="n"), here.train(), here.eval()) == ("done", None, None)  # type: ignore[func-returns-value]
+    assert asyncio.run(awaited()) == ("done", None, None)
+    assert seen == [["$predict", ["answer"], {"name": "n"}], ["train", [], {}], ["eval", [], {}]] * 2
 
 
 SYS = {

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import pickle
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,17 +105,29 @@ def test_what_cannot_be_hosted_is_refused_with_what_can(target: Any) -> None:
         described(target)
 
 
-def test_what_cannot_be_pickled_is_refused() -> None:
-    import threading
-
+def test_an_instance_with_a_lock_gets_a_new_one_and_one_with_a_connection_is_refused() -> None:
     class Held:
-        def __init__(self) -> None:
-            self.lock = threading.Lock()
+        def __init__(self, held: Any) -> None:
+            self.held = held
 
         def forward(self) -> None: ...
 
-    with pytest.raises(UnserialisableError, match="lock"):
-        described(Held())
+    assert pickle.loads(described(Held(threading.Lock()))["pickled"]).held.acquire(blocking=False)
+    with socket.socket() as connection, pytest.raises(UnserialisableError, match=r"Held\.held, a socket\.socket, cannot be sent"):
+        described(Held(connection))
+
+
+def test_a_saved_state_is_found_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "qa.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    for load in ("qa.json", Path("qa.json")):
+        assert child_spec("p:N", id="n", args=(), kwargs={}, keys={"load": load})["load"] == str(tmp_path / "qa.json")
+        assert prepared({"id": "n", "module": "p:N", "load": load})["load"] == str(tmp_path / "qa.json")
+    with pytest.raises(ConfigError, match=r"load: found 'absent\.json', but there is no file"):
+        child_spec("p:N", id="n", args=(), kwargs={}, keys={"load": "absent.json"})
+    assert not is_known_id("qa.json")
+    with pytest.raises(ConfigError, match=r'a saved state is no program: .* write load: "qa\.json" beside it'):
+        described("qa.json")
 
 
 NAMES = [

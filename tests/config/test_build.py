@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -205,3 +206,11 @@ def test_1_1_defaults_of_flags_and_specs() -> None:
     assert (worker.start_timeout_s, group.start_timeout_s) == (30.0, None)
     assert worker.launch is not None
     assert worker.launch.trap_exit
+
+
+def test_a_saved_state_is_found_from_the_configurations_folder(tmp_path: Path) -> None:
+    (tmp_path / "qa.json").write_text("{}")
+    spec = parse_child({"id": "a", "module": "p:M", "load": "qa.json"}, spec=RuntimeSpec(base_dir=str(tmp_path)))
+    assert spec.launch is not None
+    assert spec.launch.load == as_dict(spec)["load"] == from_map(to_map(spec.launch)).load == f"{tmp_path}/qa.json"
+    assert "load" not in as_dict(child())

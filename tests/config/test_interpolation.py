@@ -4,7 +4,7 @@ import pytest
 
 from dspex_runtime.config.interpolation import interpolate
 
-ENVIRON = {"HOST": "db", "EMPTY": "", "BYTES": "a\udc80"}
+ENVIRON = {"BROKEN": "a\nb\r\n\n", "HOST": "db", "EMPTY": "", "BYTES": "a\udc80"}
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,7 @@ ENVIRON = {"HOST": "db", "EMPTY": "", "BYTES": "a\udc80"}
     [
         ("plain", "plain", False),
         ("${HOST}", "db", True),
+        ("x${BROKEN}x", "xa\nbx", True),
         ("http://${HOST}:1/${HOST}", "http://db:1/db", True),
         ("${EMPTY}", "", True),
         ("${EMPTY:-x}", "x", True),

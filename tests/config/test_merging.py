@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dspex_runtime.config.merging import Inherited, effective, merge_lm, merge_shutdown
+from dspex_runtime.config.merging import Inherited, effective, merge_dspy, merge_lm, merge_shutdown
 
 LMS = [
     # inherited, own, result
@@ -39,6 +39,23 @@ def test_a_childs_lm_adds_to_the_runtimes_or_replaces_it(inherited: Any, own: An
 )
 def test_shutdown_merges_as_a_map(inherited: Any, own: Any, result: Any) -> None:
     assert merge_shutdown(inherited, own) == result
+
+
+@pytest.mark.parametrize(
+    ("inherited", "own", "result"),
+    [
+        ({}, {"num_threads": 1}, {"num_threads": 1}),
+        ({"num_threads": 1, "max_errors": 2}, {"num_threads": 3}, {"num_threads": 3, "max_errors": 2}),
+        ({"callbacks": ["p:A"]}, {"callbacks": ["p:B"]}, {"callbacks": ["p:B"]}),
+        ({"cache": {"dir": "/c", "memory": False}}, {"cache": {"memory": True}}, {"cache": {"dir": "/c", "memory": True}}),
+        ({"cache": {"dir": "/c"}}, {"cache": False}, {"cache": False}),
+        ({"cache": False}, {"cache": {"dir": "/c"}}, {"cache": {"dir": "/c"}}),
+    ],
+)
+def test_settings_of_dspy_merge_key_by_key(inherited: Any, own: Any, result: Any) -> None:
+    assert merge_dspy(inherited, own) == result
+    assert effective({"dspy": own}, "module", Inherited(dspy=inherited))["dspy"] == result
+    assert effective({"dspy": own}, "module", Inherited(defaults={"dspy": inherited}))["dspy"] == result
 
 
 def test_defaults_reach_each_kind_as_far_as_they_concern_it() -> None:

@@ -65,7 +65,7 @@ TEN_PROBLEMS = [
         "you mean 'permanent'?"
     ),
     (
-        "qa.yaml:15:7: tree.children[2].modul: found the unknown key 'modul'; allowed: id, module, server, supervisor, "
+        "qa.yaml:15:7: tree.children[2].modul: found the unknown key 'modul'; allowed: id, module, load, server, supervisor, "
         "args, restart, backoff, shutdown, "
         "start_timeout, limits, liveness, readiness, trap_exit, env, concurrency, lm, dspy, checkpoint, durability, "
         "version, metadata, register, params, replicas, significant; did you mean 'module'?"

@@ -24,6 +24,19 @@ MISTAKES = {
         child("supervisor: {}, durability: fsync"),
         "durability: found on a supervisor; allowed: on a module and server only",
     ),
+    "saved state of a server": (child("server: 'p:C', load: qa.json"), "load: found on a server; allowed: on a module only"),
+    "saved state that is not there": (
+        child("module: 'p:M', load: qa.json"),
+        "load: found 'qa.json', but there is no file ",
+    ),
+    "saved state in a pickle": (
+        child("module: 'p:M', load: qa.pkl"),
+        "load: found 'qa.pkl' (text); allowed: text (a .json that module.save(...) wrote)",
+    ),
+    "saved state for a program": (
+        child("module: qa.json"),
+        'a saved state is no program: name the class here, and write load: "qa.json" beside it',
+    ),
     "params of a supervisor": (child("supervisor: {}, params: {x: 1}"), "params: found on a supervisor"),
     "checkpoint without a period": (child("server: 'p:C', checkpoint: {every: 0s}"), "checkpoint.every: found '0s'"),
     "unknown durability": (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dspex_runtime.config.targets import Target, resolve_target
+from dspex_runtime.config.targets import Target, resolve_state, resolve_target
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,11 @@ def test_files_and_directories_become_absolute_and_the_first_folder_wins(tmp_pat
     assert resolve_target("saved/", folders) == f"{tmp_path}/two/saved"
     assert resolve_target(f"{tmp_path}/two/m.py:C", folders) == f"{tmp_path}/two/m.py:C"
     assert resolve_target("pkg.mod:C", folders) == "pkg.mod:C"
+
+
+def test_a_saved_state_becomes_absolute_and_must_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "qa.json").write_text("{}")
+    assert resolve_state("qa.json", ["/nowhere", str(tmp_path)]) == f"{tmp_path}/qa.json"
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(ValueError, match=r"there is no file .*folder\.json; allowed: a \.json that module\.save"):
+        resolve_state("folder.json", [str(tmp_path)])

@@ -18,12 +18,13 @@ from dspex_runtime.core.child_spec import ChildSpec, LaunchSpec, Shutdown, Super
 from dspex_runtime.errors import DspexError
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.node import executor, naming
+from dspex_runtime.node.control_pipe import FdAnswer
 from dspex_runtime.node.control_requests import Answer
 from dspex_runtime.node.ending import Ending
 from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.launcher import Launcher
 from dspex_runtime.node.linking import ProcessId
-from dspex_runtime.node.module_process import FdAnswer, Keeper, ModuleProcess
+from dspex_runtime.node.module_process import Keeper, ModuleProcess
 from dspex_runtime.node.naming import Naming
 from dspex_runtime.node.registry import Record, Registry
 from dspex_runtime.node.relations import Relations
@@ -112,6 +113,8 @@ class FakeProcess:
         self.facts: dict[str, Any] = {}  #: of its assignment
         self.kept: list[tuple[dict[str, Any], int]] = []  #: what of earlier incarnations it was given: info, descriptors
         self.fd_requests: list[tuple[str, dict[str, Any], FdAnswer]] = []
+        self.brought: list[bytes] = []  #: what was in the descriptors that came with those
+        self.on_progress: Callable[[dict[str, Any]], None] | None = None
         self.illegal_messages: list[Message] = []
         self._requests_made = 0
         self._was_ready = False
@@ -180,7 +183,10 @@ class FakeProcess:
             return
         self.requests.append((op, args, timeout_s, answer))
 
-    def request_fd(self, op: str, args: dict[str, Any], timeout_s: float | None, answer: FdAnswer) -> None:
+    def request_fd(self, op: str, args: dict[str, Any], timeout_s: float | None, answer: FdAnswer, fds: Sequence[int] = ()) -> None:
+        self.brought += [os.pread(fd, 100, 0) for fd in fds]
+        for fd in fds:
+            os.close(fd)
         self.fd_requests.append((op, args, answer))
 
     def give_kept(self, info: dict[str, Any], fds: list[int]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -14,8 +15,9 @@ from dspex_runtime.host.loop_control import ControlledLoop
 from dspex_runtime.params import values
 from dspex_runtime.params.view import Entry
 from dspex_runtime.types import Change
+from helpers.leaks import Threads
 from helpers.param_tables import CODEC
-from helpers.waiting import PATIENCE_S
+from helpers.waiting import PATIENCE_S, wait_until
 
 
 class Loop:
@@ -57,9 +59,11 @@ def loop() -> Loop:
 
 
 @pytest.fixture
-def mail(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> ChangeMail:
+def mail(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChangeMail]:
     monkeypatch.setattr(change_mail, "OthersTable", Table)
-    return ChangeMail(cast(ControlledLoop, loop), CODEC)
+    mail = ChangeMail(cast(ControlledLoop, loop), CODEC)
+    yield mail
+    mail.close()
 
 
 def came(version: int, value: Any = ..., *, name: str = "k") -> dict[str, Any]:
@@ -132,3 +136,23 @@ def test_what_is_not_wanted_any_more_is_dropped_before_it_is_in_the_mailbox(mail
     mail.came(came(1, name="other"))
     rest = [loop.next() for _ in range(IN_MAILBOX + 1)]
     assert rest[-1].name == "other"
+
+
+def test_one_that_is_closed_delivers_nothing_more_and_ends_its_thread(mail: ChangeMail, loop: Loop) -> None:
+    before = Threads.take()
+    mail.came(came(1))
+    assert loop.next().version == 1
+    mail.close()
+    assert before.leaks_since(deadline=time.monotonic() + PATIENCE_S) == []
+    mail.came(came(2))
+    assert (loop.mailbox.qsize(), before.leaks_since(deadline=0)) == (0, [])
+
+
+def test_one_whose_mailbox_is_full_is_closed_all_the_same(mail: ChangeMail, loop: Loop) -> None:
+    before = Threads.take()
+    for version in range(1, IN_MAILBOX + 2):
+        mail.came(came(version))
+    wait_until(lambda: loop.full, what="it to find the mailbox full")
+    mail.close()
+    assert before.leaks_since(deadline=time.monotonic() + PATIENCE_S) == []
+    assert loop.mailbox.qsize() == IN_MAILBOX

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dspex_runtime.errors import CheckpointError, ConstraintViolationError
-from dspex_runtime.host.checkpoint_image import give_back, take
+from dspex_runtime.host.checkpoint_image import REST, give_back, pinned, take
 from dspex_runtime.host.hosted import NO_STATE
 from dspex_runtime.params.image import Image
 from dspex_runtime.wire.codec import Codec
@@ -27,17 +27,15 @@ class Owner:
     def image(self) -> dict[str, Any]:
         return {"k": self.k}
 
-    def restore(self, parameters: Any, *, who: str) -> list[Any]:
+    def restore(self, parameters: Any, *, who: str, facts: dict[str, Any]) -> list[Any]:
         if parameters["k"] > 9:
             raise ConstraintViolationError("too large", name="k")
+        self.kept = facts
         changed, self.k = self.k != parameters["k"], parameters["k"]
         return [SimpleNamespace(name="k", version=5)] if changed else []
 
     def facts(self) -> dict[str, Any]:
         return dict(self.kept)
-
-    def set_facts(self, facts: dict[str, Any]) -> None:
-        self.kept = facts
 
 
 class Host:
@@ -91,7 +89,38 @@ def test_everything_that_is_taken_is_given_back(owner: Any, host: Any) -> None:
     owner.k, host.state, host.mode, host.rest = 2, "later", "train", {}
     assert give_back(image, host, owner, CODEC, who="me") == {"k": 5}
     assert host.all(owner) == before
-    assert owner.kept == {"mode": "eval", "other": 1}
+    assert owner.kept == {"mode": "eval", "other": 1, "edits": 1}
+
+
+@pytest.mark.parametrize(
+    ("kept", "now", "wanted", "pinned_is"),
+    [
+        ({}, {"compiled": [], "config": {"p": {}}}, {}, None),
+        ({}, {"compiled": [], "config": {"p": {}}}, {"compiled": [], "config": {"p": {}}}, None),
+        ({}, {"compiled": []}, {"compiled": [""]}, {"compiled": [""]}),
+        ({"compiled": [""]}, {"compiled": []}, {"compiled": []}, {"compiled": []}),
+        ({}, {"config": {"p": {"n": 1}, "q": {}}}, {"config": {"p": {"n": 2}, "q": {}}}, {"config": {"p": {"n": 2}}}),
+        (
+            {"config": {"q": {"n": 3}}},
+            {"config": {"p": {}}},
+            {"config": {"p": {"n": 2}}},
+            {"config": {"q": {"n": 3}, "p": {"n": 2}}},
+        ),
+        ({"compiled": [""]}, {"frozen": {}}, {"frozen": {"f": {"demos": []}}}, {"compiled": [""], "frozen": {"f": {"demos": []}}}),
+    ],
+)
+def test_only_what_a_rest_changes_is_kept_for_the_next_incarnation(
+    host: Any, kept: Any, now: Any, wanted: Any, pinned_is: Any
+) -> None:
+    host.rest = now
+    assert pinned({REST: kept} if kept else {}, host, wanted) == ({} if pinned_is is None else {REST: pinned_is})
+
+
+def test_a_note_is_one_checkpoints_and_not_the_modules(owner: Any, host: Any) -> None:
+    image = take("compiled", ASSIGNMENT, host, owner, CODEC, {}, {"note": "best", "compile": {"score": 1.0}})
+    assert image.facts == {"mode": "eval", "other": 1, "note": "best", "compile": {"score": 1.0}}
+    give_back(image, host, owner, CODEC, who="me")
+    assert not owner.kept.keys() & {"note", "compile"}
 
 
 def test_a_state_of_none_is_a_state_and_no_state_is_none(owner: Any, host: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -49,11 +48,6 @@ class Inbox(Desk):
         return dx.NoReply([*state, request])
 
     handle_info = handle_cast
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Gate:
-    return Gate(tmp_path / "gate")
 
 
 def held(process: HostedProcess, gate: Gate) -> Client:

@@ -70,14 +70,19 @@ class Story:
     def answer_owed(self, request: Any, value: Any) -> None:
         self.happened.append(("owed", request, value))
 
+    def end_writes(self) -> None:
+        self.happened.append("writes")
+
     def fault(self, exc: BaseException) -> dict[str, Any]:
         return {"type": type(exc).__name__, "message": str(exc), "traceback": "where"}
 
 
-def test_terminate_then_the_owed_reply_then_what_is_given_back_then_atexit_and_bye_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminate_the_owed_reply_what_is_given_back_begun_writes_atexit_and_bye_last(monkeypatch: pytest.MonkeyPatch) -> None:
     story = Story(monkeypatch)
     assert story.ending.finish("normal", ("request", 42)) == 0  # type: ignore[arg-type]
-    assert story.happened == [("terminate", "normal"), ("owed", "request", 42), ("stop", "normal"), "atexit", [m.BYE, 0, "normal"]]
+    assert story.happened == [
+        ("terminate", "normal"), ("owed", "request", 42), ("stop", "normal"), "writes", "atexit", [m.BYE, 0, "normal"],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("exc", [OSError("cannot clean up"), SystemExit(0)])
@@ -86,11 +91,11 @@ def test_a_terminate_that_raises_changes_the_reason_and_nothing_else(monkeypatch
     assert story.ending.finish("shutdown", ("request", 42)) == 1  # type: ignore[arg-type]
     reason = ("error", type(exc).__name__, str(exc), "where")
     assert [what for what in story.happened[1:] if what[0] != m.EVENT] == [
-        ("owed", "request", 42), ("stop", reason), "atexit", [m.BYE, 0, reason],
+        ("owed", "request", 42), ("stop", reason), "writes", "atexit", [m.BYE, 0, reason],
     ]  # fmt: skip
 
 
-def test_without_trapped_exits_the_users_code_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_trapped_exits_the_users_code_does_not_run_and_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     story = Story(monkeypatch)
     story.ending.finish("shutdown", run_terminate=False)
     assert story.happened == [("stop", "shutdown"), [m.BYE, 0, "shutdown"]]

@@ -37,7 +37,7 @@ class Owner:
     def set_facts(self, facts: Any) -> None:
         pass
 
-    def restore(self, parameters: Any, *, who: str) -> list[Any]:
+    def restore(self, parameters: Any, *, who: str, facts: Any) -> list[Any]:
         self.restored.append((parameters, who))
         return [SimpleNamespace(name="k", version=8)]
 
@@ -97,7 +97,13 @@ class Desk:
         self.published = 0
         self.running: dict[Any, int] = {}
         self.lock = threading.Lock()
-        self.tally = SimpleNamespace(metrics=SimpleNamespace(totals=lambda: {"calls": 4}), running=self.running)
+        self.calls: list[str] = []
+        self.tally = SimpleNamespace(
+            metrics=SimpleNamespace(totals=lambda: {"calls": 4}),
+            running=self.running,
+            begin=lambda call: self.calls.append(f"begin {call.method}"),
+            end=lambda call, _error: self.calls.append(f"end {call.method}"),
+        )
         self.parameters = SimpleNamespace(
             owner=self.owner, codec=CODEC, changes=SimpleNamespace(watch=self.watched.append), after_call=self._publish
         )
@@ -238,5 +244,30 @@ def test_a_broken_checkpoint_changes_nothing(desk: Desk) -> None:
     assert not is_open(fd)
 
 
+def test_a_compile_is_a_call_of_its_process_and_of_a_program_only(desk: Desk) -> None:
+    snapshot = file_of(image.encode(Image("sup/qa", "compile", 1.0, None, 1, {"k": 1})))
+    job = file_of(b"a job")
+    desk.brought = [snapshot, job]
+    host = Host(serial=True)
+    desk.keeping(host).serve(5, "compile", {"id": "sup/other"})
+    ((moment, function),) = desk.later
+    assert (moment, desk.calls) == ("main", [])
+    function()
+    ((kind, id, fault),) = desk.heard
+    assert (kind, id, fault["type"]) == (m.FAULT, 5, "CompileError")
+    assert fault["message"] == "'sup/other' is no dspy program: a GenServer has nothing to compile"
+    assert desk.owner.restored == [({"k": 1}, "compile of sup/other")]
+    assert desk.calls == ["begin compile", "end compile"]
+    assert not is_open(snapshot)
+    assert not is_open(job)
+
+
+def test_a_snapshot_that_does_not_fit_is_said(desk: Desk) -> None:
+    desk.brought = [file_of(b"broken"), file_of(b"a job")]
+    desk.keeping(Host(serial=True)).serve(5, "compile", {"id": "sup/other"})
+    desk.later[0][1]()
+    assert desk.heard[0][2]["message"].startswith("a process with the state of 'sup/other' could not be made: CheckpointError")
+
+
 def test_every_operation_is_listed() -> None:
-    assert {KEPT, KEPT_PART, "checkpoint", "restore", "hand_over", "watched"} == KEEPING_OPS
+    assert {KEPT, KEPT_PART, "checkpoint", "restore", "hand_over", "watched", "compile"} == KEEPING_OPS

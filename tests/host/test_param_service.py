@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from dspex_runtime.errors import ConstraintViolationError, ParameterNotFoundError
+from dspex_runtime.host import param_service
 from dspex_runtime.host.hosted import NO_REPLY
 from dspex_runtime.host.mailbox import Request
-from dspex_runtime.host.param_service import METHODS, ParamService
+from dspex_runtime.host.param_service import EDIT, METHODS, MIRROR, ParamService
 from dspex_runtime.params.spec import ParameterSpec, ParameterType
 from dspex_runtime.types import Change, Durability
 from dspex_runtime.wire import messages as m
-from helpers.waiting import wait_until
+from helpers.leaks import Threads
+from helpers.waiting import PATIENCE_S, wait_until
 
 SPECS = {
     "plain": ParameterSpec(ParameterType.FLOAT),
@@ -103,8 +107,10 @@ def calls() -> Calls:
 
 
 @pytest.fixture
-def service(owner: Any, calls: Any) -> ParamService:
-    return ParamService("sup/qa", owner, Durability.JOURNAL, calls)
+def service(owner: Any, calls: Any) -> Iterator[ParamService]:
+    service = ParamService("sup/qa", owner, Durability.JOURNAL, calls)
+    yield service
+    service.close()
 
 
 def request(client: Any, method: str, *args: Any, id: int = 1) -> Request:
@@ -146,7 +152,31 @@ def test_a_modules_own_durability_counts_where_a_parameter_has_none(owner: Any, 
     service = ParamService("sup/qa", owner, Durability.FSYNC, calls)
     service.serve(request(client, "$set", "plain", 1))
     wait_until(lambda: client.heard, what="the answer")
+    service.close()
     assert owner.threads == ["dspex-params"]
+
+
+def test_what_the_writer_was_given_is_made_and_answered_when_the_service_is_closed(
+    service: ParamService, owner: Owner, client: Client
+) -> None:
+    before = Threads.take()
+    for n in range(5):
+        service.serve(request(client, "$set", "safe", n, id=n + 1))
+    service.close()
+    assert len(owner.done) == len(client.heard) == 5
+    assert before.leaks_since(deadline=time.monotonic() + PATIENCE_S) == []
+
+
+def test_a_write_that_does_not_come_to_an_end_holds_the_close_up_no_longer_than_its_bound(
+    service: ParamService, owner: Owner, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(param_service, "CLOSE_S", 0.01)
+    disk = threading.Event()
+    monkeypatch.setattr(owner, "set", lambda *args, **keys: disk.wait())
+    service.serve(request(client, "$set", "safe", 1))
+    service.close()
+    assert client.heard == []
+    disk.set()
 
 
 QUEUED = [
@@ -202,10 +232,33 @@ def test_a_refused_value_says_whose_parameter_it_was(service: ParamService, owne
     assert client.heard == [[m.FAULT, 1, {"type": "ConstraintViolationError", "id": "sup/qa"}]]
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+def test_a_program_is_shown_by_the_writer_and_edited_in_the_queue(calls: Any, owner: Owner, client: Client) -> None:
+    told: list[Any] = []
+    service = ParamService("sup/qa", owner, Durability.JOURNAL, calls, lambda *args, **kwargs: told.append((args, kwargs)))  # type: ignore[arg-type]
+    asked = request(client, MIRROR)
+    asked.kwargs = {"by_value": True}
+    assert service.serve(asked)
+    service.close()
+    wait_until(lambda: bool(told))
+    edit = request(client, EDIT, {"parts": {}})
+    assert not service.serve(edit)
+    service.entry(EDIT).function(edit)
+    assert told == [((False, owner, "client#7"), {"by_value": True}), ((True, owner, "client#7", {"parts": {}}), {})]
+
+
+@pytest.mark.parametrize("method", [MIRROR, EDIT])
+def test_a_server_has_no_mirror(calls: Any, client: Client, method: str) -> None:
+    service = ParamService("sup/qa", None, Durability.JOURNAL, calls)
+    assert service.serve(request(client, method))
+    ((kind, _, answer),) = client.heard
+    assert (kind, answer["type"]) == (m.FAULT, "UnknownMethodError")
+
+
+@pytest.mark.parametrize("method", sorted(METHODS - {MIRROR, EDIT}))
 def test_a_module_without_parameters_says_so(calls: Any, client: Client, method: str) -> None:
     service = ParamService("sup/qa", None, Durability.JOURNAL, calls)
     assert service.serve(request(client, method, "plain", 1))
+    service.close()
     assert client.heard == [[m.FAULT, 1, {"type": "ParameterNotFoundError", "id": "sup/qa"}]]
 
 

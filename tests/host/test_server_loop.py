@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,11 +52,6 @@ class Counter(dx.GenServer):
 
     def terminate(self, reason: Any, state: Any) -> None:
         print("terminated", reason if isinstance(reason, str) else reason[:3], state)
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Gate:
-    return Gate(tmp_path / "gate")
 
 
 def held(process: HostedProcess, gate: Gate) -> Client:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,11 +40,6 @@ class Adder(dx.GenServer):
 
     def format_status(self, status: dict[str, Any]) -> dict[str, Any]:
         return {**status, "state": f"about {status['state']}"}
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Gate:
-    return Gate(tmp_path / "gate")
 
 
 def held(process: HostedProcess, gate: Gate) -> Client:

@@ -1,10 +1,12 @@
-"""get_x, set_x, x_type, x_opts."""
+"""get_x, set_x, x_type, x_opts; predict_x, x_signature."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import dspy
 import pytest
+from dspy.utils import DummyLM
 
 import dspex_runtime as dx
 
@@ -44,3 +46,44 @@ def test_one_of_the_users_own_stays() -> None:
 def test_they_look_like_methods_of_the_class() -> None:
     assert Tuned.get_rate.__qualname__ == "Tuned.get_rate"
     assert Tuned.set_rate.__doc__ == "Set the parameter rate: checked, versioned, for everybody."
+
+
+class Part(dx.Module):
+    def __init__(self, k: int = 1) -> None:
+        self.k = k
+
+
+class Declared(dx.Module):
+    answer = dx.predictor("question -> answer", n=1)
+    part = dx.sub_module(Part, inline=True, k=2)
+    judge = dx.predictor("answer -> score")
+
+    def predict_judge(self) -> str:
+        return "mine"
+
+
+def test_a_predictor_is_called_by_its_accessor() -> None:
+    with dspy.context(lm=DummyLM([{"answer": "42"}])):
+        assert Declared().predict_answer(question="what?").answer == "42"
+    assert Declared().predict_judge() == "mine"
+
+
+def test_signature_and_options_of_a_predictor_are_known_without_an_instance() -> None:
+    assert issubclass(Declared.answer_signature(), dspy.Signature)
+    assert list(Declared.answer_signature().fields) == ["question", "answer"]
+    assert Declared.answer_opts() == {"kind": "predict", "n": 1}
+
+
+def test_a_sub_module_has_a_getter_a_type_and_options() -> None:
+    module = Declared()
+    assert module.get_part() is module.part
+    assert Declared.part_type() == f"{__name__}:Part"
+    assert Declared.part_opts() == {"inline": True, "k": 2}
+
+
+def test_what_a_subclass_overrides_otherwise_has_no_signature_any_more() -> None:
+    class Special(Declared):
+        answer = None
+
+    with pytest.raises(AttributeError, match=r"Special\.answer is no dx\.predictor any more"):
+        Special.answer_signature()

@@ -186,6 +186,23 @@ def an_awaited_call(base: Any) -> Any:
 
 
 @observed
+def programs_made_async_and_streaming(base: Any) -> Any:
+    class Said(dspy.streaming.StatusMessageProvider):  # type: ignore[misc]
+        def module_start_status_message(self, instance: Any, inputs: Any) -> str:
+            return f"{type(instance).__name__} begins"
+
+    async def run() -> Any:
+        hops = programs(base)[0]
+        with dspy.context(lm=lm()):
+            awaited = await dspy.asyncify(hops())(question="?")
+            stream = dspy.streamify(hops(), status_message_provider=Said())
+            items = [item async for item in stream(question="?")]
+        return awaited.answer, [getattr(item, "message", None) or item.answer for item in items]
+
+    return asyncio.run(run())
+
+
+@observed
 def calls_that_fail(base: Any) -> Any:
     class Failing(base):  # type: ignore[misc]
         def forward(self) -> None:

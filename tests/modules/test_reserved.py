@@ -5,7 +5,7 @@ from __future__ import annotations
 import dspy
 import pytest
 
-from dspex_runtime.modules.reserved import accessor_names, refusal
+from dspex_runtime.modules.reserved import Declared, accessor_names, refusal
 
 
 @pytest.mark.parametrize("name", ["temperature", "k", "style", "_private", "prompt", "learning_rate", "threshold"])
@@ -41,3 +41,11 @@ def test_an_accessor_that_would_be_another_parameter_is_taken() -> None:
 
 def test_the_accessors_are_those_of_the_original_design() -> None:
     assert accessor_names("k") == ("get_k", "set_k", "k_type", "k_opts")
+    assert accessor_names("k", Declared.PREDICTOR) == ("predict_k", "k_signature", "k_opts")
+    assert accessor_names("k", Declared.SUB_MODULE) == ("get_k", "k_type", "k_opts")
+
+
+def test_a_name_is_judged_by_the_accessors_it_would_get() -> None:
+    assert refusal("lm_", {"lm_"}, Declared.PREDICTOR) is None
+    assert refusal("x", {"x", "set_x"}, Declared.PREDICTOR) is None
+    assert refusal("x", {"x", "predict_x"}, Declared.PREDICTOR) == "its accessor 'predict_x' is declared too"

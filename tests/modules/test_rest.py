@@ -30,6 +30,8 @@ class Program(dspy.Module):  # type: ignore[misc]
         self.corpus = ["passage"] * (rest.MOST_ITEMS + 1)
         self.text = "x" * (rest.MOST_CHARACTERS + 1)
         self.tool = print
+        self.access_token = "sk-its-own"
+        self.options = {"client": {"api_key": "sk-its-own"}}
 
     @property
     def doubled(self) -> int:
@@ -53,6 +55,14 @@ def test_flags_config_frozen_predictors_and_attributes_come_back() -> None:
     assert program.part._compiled
     assert not program._compiled
     assert program.part.p.demos == [{"a": 1, "b": 2}]
+
+
+def test_a_config_loses_what_it_did_not_have_but_for_what_is_never_saved() -> None:
+    program = Program()
+    saved = rest.collect(program, (), attributes=True)
+    program.answer.config.update(temperature=0.9, api_key="sk", client=print)
+    rest.put_back(program, saved)
+    assert program.answer.config == {"n": 1, "api_key": "sk", "client": print}
 
 
 def test_it_is_plain_data() -> None:

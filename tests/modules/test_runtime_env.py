@@ -12,9 +12,16 @@ import dspy
 import pytest
 from dspy.clients.base_lm import GLOBAL_HISTORY
 from dspy.utils import DummyLM
+from dspy.utils.callback import BaseCallback
 
-from dspex_runtime.errors import StartError
-from dspex_runtime.modules.runtime_env import MAX_HISTORY, MAX_TRACE, make_lm, prepare
+from dspex_runtime.config.dspy_schema import DSPY
+from dspex_runtime.modules.lm_cache import LazyCache
+from dspex_runtime.modules.runtime_env import MAX_HISTORY, MAX_TRACE, prepare
+
+# Of one running call: where it came from, where its events go.
+CALLS_OWN = {
+    *("lm", "branch_idx", "trace", "send_stream", "usage_tracker", "caller_predict", "caller_modules", "stream_listeners"),
+}
 
 settings_module: Any = importlib.import_module("dspy.dsp.utils.settings")
 
@@ -100,89 +107,38 @@ def test_the_spec_has_the_last_word_over_what_the_users_file_configured() -> Non
     assert dspy.Predict("question -> answer")(question="q").answer == "the spec's"
 
 
-def test_an_lm_by_model_takes_the_options_that_say_something() -> None:
-    lm = make_lm(
-        {"model": "openai/some-model", "temperature": 0.0, "max_tokens": 99, "api_base": "", "api_key": None, "cache": False}
-    )
-    assert type(lm) is dspy.LM
-    assert (lm.model, lm.cache, lm.kwargs["temperature"], lm.kwargs["max_tokens"]) == ("openai/some-model", False, 0.0, 99)
-    assert "api_base" not in lm.kwargs
-    assert "api_key" not in lm.kwargs
+def test_every_setting_of_the_schema_is_one_of_dspys() -> None:
+    theirs = settings_module.DEFAULT_CONFIG.keys()
+    ours = {key.name for key in DSPY.keys} - {"cache"}  # dspy.configure_cache
+    assert ours <= theirs
+    assert theirs - ours == CALLS_OWN
 
 
-OWN_LM = """
-import dspy
-from dspy.utils import DummyLM
-
-class Fixed(DummyLM):
-    def __init__(self, answer="42", times=1):
-        super().__init__([{"answer": answer}] * times)
-        self.made_with = answer, times
-
-READY = Fixed("ready")
-
-class Outer:
-    class Inner(Fixed):
-        pass
-"""
-
-LMS = {
-    "no arguments": ({}, "Fixed", ("42", 1)),
-    "a map": ({"args": {"answer": "a", "times": 2}}, "Fixed", ("a", 2)),
-    "a list": ({"args": ["b"]}, "Fixed", ("b", 1)),
-    "none": ({"args": None}, "Fixed", ("42", 1)),
-    "an instance": ({}, "READY", ("ready", 1)),
-    "a dotted name": ({}, "Outer.Inner", ("42", 1)),
-}
+def test_scalar_settings_are_configured_as_they_are() -> None:
+    said = {"num_threads": 3, "disable_history": True, "max_errors": 4, "provide_traceback": True, "track_usage": True}
+    prepare(None, said)
+    assert {name: dspy.settings[name] for name in said} == said
 
 
-@pytest.fixture
-def own_lm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    import sys
-
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    path = tmp_path / "runtime_env_own_lm.py"
-    path.write_text(OWN_LM)
-    yield str(path)
-    sys.modules.pop("runtime_env_own_lm", None)
-
-
-@pytest.mark.parametrize(("options", "name", "made_with"), LMS.values(), ids=LMS.keys())
-def test_an_lm_by_class_is_built_with_its_arguments(own_lm: str, options: dict[str, Any], name: str, made_with: Any) -> None:
-    assert make_lm({"class": f"{own_lm}:{name}", **options}).made_with == made_with
+def test_objects_are_made_and_the_rest_stays() -> None:
+    dspy.configure(adapter=dspy.JSONAdapter())
+    prepare(None, {"adapter": {"class": "dspy:ChatAdapter", "args": {"use_json_adapter_fallback": False}}, "rm": "dspy:ColBERTv2"})
+    assert (type(dspy.settings.adapter), type(dspy.settings.rm)) == (dspy.ChatAdapter, dspy.ColBERTv2)
+    assert not dspy.settings.adapter.use_json_adapter_fallback
+    prepare(None, {"interpreter_factory": "dspy:PythonInterpreter"})
+    assert dspy.settings.interpreter_factory is dspy.PythonInterpreter
+    assert type(dspy.settings.adapter) is dspy.ChatAdapter
 
 
-BAD_LMS = {
-    "nothing": ({}, r"a model or a class, got the keys \[\]"),
-    "no model": ({"temperature": 1}, r"a model or a class, got the keys \['temperature'\]"),
-    "a model that is no text": ({"model": 4}, "a model or a class"),
-    "no such class": ({"class": "dspy.utils:NoLM"}, "has no 'NoLM'"),
-    "no such class of dspy": ({"class": "NoLM"}, "'dspy' has no 'NoLM'"),
-    "wrong arguments": (
-        {"class": "dspy.utils:DummyLM", "args": {"colour": 1}},
-        "lm.class: dspy.utils:DummyLM cannot be built with",
-    ),
-}
+def test_callbacks_replace_those_of_the_users_file_and_no_cache_is_touched() -> None:
+    dspy.configure(callbacks=["the file's"])
+    prepare(None, {"callbacks": ["dspy.utils.callback:BaseCallback"]})
+    assert [type(callback) for callback in dspy.settings.callbacks] == [BaseCallback]
+    assert "cache" not in vars(dspy) or not isinstance(dspy.cache, LazyCache)
 
 
-@pytest.mark.parametrize(("spec", "words"), BAD_LMS.values(), ids=BAD_LMS.keys())
-def test_an_lm_that_cannot_be_made_is_a_failed_start_that_says_why(spec: dict[str, Any], words: str) -> None:
-    with pytest.raises(StartError, match=words):
-        prepare(spec, None)
-
-
-@pytest.mark.parametrize("name", ["JSONAdapter", "dspy:JSONAdapter", "dspy.adapters:JSONAdapter"])
-def test_an_adapter_may_be_named(name: str) -> None:
-    prepare(None, {"adapter": name})
-    assert type(dspy.settings.adapter) is dspy.JSONAdapter
-
-
-def test_an_adapter_may_be_an_object() -> None:
-    adapter = dspy.ChatAdapter()
-    prepare(None, {"adapter": adapter})
-    assert dspy.settings.adapter is adapter
-
-
-def test_an_adapter_that_does_not_exist_is_a_failed_start() -> None:
-    with pytest.raises(StartError, match="has no 'MorseAdapter'"):
-        prepare(None, {"adapter": "MorseAdapter"})
+def test_a_cache_of_the_spec_is_put_in_place_unopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dspy, "cache", None, raising=False)
+    prepare(None, {"cache": {"dir": str(tmp_path / "answers")}})
+    assert isinstance(dspy.cache, LazyCache)
+    assert not (tmp_path / "answers").exists()

@@ -46,8 +46,8 @@ def ended(rt: dx.Runtime, id: str, how: str = "kill") -> Any:
 class TestChildren:
     """Started without an id, each with a spec of its own; gone when they end for good."""
 
-    def test_1_11_ids_are_made_for_children_that_have_none_or_one_that_is_taken(self, runtime: Start) -> None:
-        rt = runtime(POOL)
+    def test_1_11_ids_are_made_for_children_that_have_none_or_one_that_is_taken(self, shared: Start) -> None:
+        rt = shared(POOL)
         first = rt.start(f"{PROGRAMS}:Counter", supervisor="pool")
         second = rt.start(f"{PROGRAMS}:Counter", supervisor="pool")
         third = rt.start_child("pool", {"server": f"{PROGRAMS}:Bad"})
@@ -58,16 +58,16 @@ class TestChildren:
         assert rt.count_children("pool") == {"specs": 5, "active": 5, "supervisors": 0, "workers": 5}
         assert rt.which_child("pool", "counter#1") == ("counter#1", rt.info("counter#1").pid, "worker")
 
-    def test_1_11_a_crash_restarts_the_child_under_its_id_with_its_arguments(self, runtime: Start) -> None:
-        rt = runtime(POOL)
+    def test_1_11_a_crash_restarts_the_child_under_its_id_with_its_arguments(self, shared: Start) -> None:
+        rt = shared(POOL)
         child = rt.start(f"{PROGRAMS}:Counter", supervisor="pool", start=7, backoff="none")
         assert ended(rt, child.id) == "killed"
         assert child.call(1, timeout=20) == 8
         assert rt.info(child.id).restarts == 1
 
     @pytest.mark.parametrize(("restart", "how"), [("transient", "stop"), ("temporary", "stop"), ("temporary", "kill")])
-    def test_1_11_a_child_that_ends_for_good_is_forgotten(self, runtime: Start, restart: str, how: str) -> None:
-        rt = runtime(POOL)
+    def test_1_11_a_child_that_ends_for_good_is_forgotten(self, shared: Start, restart: str, how: str) -> None:
+        rt = shared(POOL)
         child = rt.start(f"{PROGRAMS}:Counter", supervisor="pool", restart=restart)
         ended(rt, child.id, how)
         with pytest.raises(dx.NoProcessError, match="no such id"):
@@ -75,8 +75,8 @@ class TestChildren:
         assert rt.which_children("pool") == []
         assert Path(rt.log_path(child.id)).exists()  # why it ended can still be read
 
-    def test_1_11_stop_delete_and_terminate_child_forget_and_restart_does_not(self, runtime: Start) -> None:
-        rt = runtime(POOL)
+    def test_1_11_stop_delete_and_terminate_child_forget_and_restart_does_not(self, shared: Start) -> None:
+        rt = shared(POOL)
         for id in "abcd":
             rt.start_child("pool", server(id, "Counter"))
         rt.stop("a")
@@ -86,8 +86,8 @@ class TestChildren:
         assert ids(rt, "pool") == ["d"]
         assert rt.info("d").incarnation == 2
 
-    def test_1_11_max_children_is_an_error_with_its_atom(self, runtime: Start) -> None:
-        rt = runtime()
+    def test_1_11_max_children_is_an_error_with_its_atom(self, shared: Start) -> None:
+        rt = shared()
         rt.start_supervisor("pool", dynamic=True, max_children=2)
         for _ in range(2):
             rt.start(f"{PROGRAMS}:Counter", supervisor="pool")
@@ -98,8 +98,8 @@ class TestChildren:
         assert about is not None
         assert (about["dynamic"], about["children"], about["max_children"]) == (True, 2, 2)
 
-    def test_1_11_extra_arguments_come_before_a_childs_own(self, runtime: Start) -> None:
-        rt = runtime()
+    def test_1_11_extra_arguments_come_before_a_childs_own(self, shared: Start) -> None:
+        rt = shared()
         rt.start_supervisor("pool", dynamic=True, extra_arguments=["x", {"k": 1}])
         plain = rt.start(f"{PROGRAMS}:Told", "y", supervisor="pool")
         named = rt.start_child("pool", {"server": f"{PROGRAMS}:Told", "args": {"z": 1}})
@@ -108,15 +108,15 @@ class TestChildren:
         assert named.call("?") == [["x", {"k": 1}], {"z": 1}]
         assert by_value.call("?") == ["('x', {'k': 1}, 2j)", "{'z': {3}}"]
 
-    def test_1_11_a_child_that_ignores_leaves_nothing(self, runtime: Start) -> None:
-        rt = runtime(POOL)
+    def test_1_11_a_child_that_ignores_leaves_nothing(self, shared: Start) -> None:
+        rt = shared(POOL)
         assert rt.start(f"{PROGRAMS}:Ignores", supervisor="pool") == "undefined"
         with pytest.raises(dx.StartError, match="the index is missing"):
             rt.start(f"{PROGRAMS}:RaisesInInit", supervisor="pool")
         assert rt.count_children("pool")["specs"] == 0
 
-    def test_1_1_bad_combinations_are_refused_before_anything_starts(self, runtime: Start) -> None:
-        rt = runtime(POOL)
+    def test_1_1_bad_combinations_are_refused_before_anything_starts(self, shared: Start) -> None:
+        rt = shared(POOL)
         with pytest.raises(dx.ConfigError, match="found any_significant with dynamic: true"):
             rt.start_supervisor("p", dynamic=True, auto_shutdown="any_significant")
         with pytest.raises(dx.ConfigError, match="found without dynamic: true"):
@@ -132,9 +132,9 @@ class TestChildren:
 class TestEscalation:
     """otp-semantics §1.5: giving up, and what comes back."""
 
-    def test_1_5_a_supervisor_that_starts_anew_has_its_static_children_only(self, runtime: Start) -> None:
+    def test_1_5_a_supervisor_that_starts_anew_has_its_static_children_only(self, shared: Start) -> None:
         group = {"id": "g", "supervisor": {"children": [server("a", "Counter"), server("b", "Counter")]}}
-        rt = runtime(group, POOL)
+        rt = shared(group, POOL)
         rt.start_child("g", server("added", "Counter"))
         rt.terminate_child("g", "a")
         rt.delete_child("g", "a")
@@ -147,10 +147,10 @@ class TestEscalation:
                 rt.info(id)
 
     @pytest.mark.parametrize(("restart", "state"), [("permanent", "READY"), ("transient", "FAILED"), ("temporary", None)])
-    def test_1_5_what_becomes_of_a_supervisor_that_gave_up(self, runtime: Start, restart: str, state: str | None) -> None:
+    def test_1_5_what_becomes_of_a_supervisor_that_gave_up(self, shared: Start, restart: str, state: str | None) -> None:
         children = [server("x", "Counter"), server("y", "Counter")]
         group = {"id": "g", "restart": restart, "supervisor": {"max_restarts": 0, "children": children}}
-        rt = runtime(group, server("z", "Counter"))
+        rt = shared(group, server("z", "Counter"))
         watched = rt.monitor("g")
         ended(rt, "g/x")
         notice = watched.wait(20)
@@ -178,8 +178,8 @@ class TestEscalation:
 class TestTermination:
     """otp-semantics §1.8: a static supervisor stops its children one by one, a dynamic one all at once."""
 
-    def test_1_8_children_of_a_dynamic_supervisor_are_stopped_together(self, runtime: Start, tmp_path: Path) -> None:
-        rt = runtime(POOL)
+    def test_1_8_children_of_a_dynamic_supervisor_are_stopped_together(self, shared: Start, tmp_path: Path) -> None:
+        rt = shared(POOL)
         folder = tmp_path / "stopping"
         folder.mkdir()
         number = 20
@@ -190,8 +190,8 @@ class TestTermination:
         rt.stop("pool")  # ends only if each of them was asked to before any of them has ended
         assert {notice.reason for notice in (down.wait(20) for down in downs) if notice} == {"shutdown"}
 
-    def test_1_8_each_child_of_a_dynamic_supervisor_has_its_own_shutdown(self, runtime: Start) -> None:
-        rt = runtime(POOL)
+    def test_1_8_each_child_of_a_dynamic_supervisor_has_its_own_shutdown(self, shared: Start) -> None:
+        rt = shared(POOL)
         rt.start_child("pool", server("polite", "Counter"))
         rt.start_child("pool", server("stubborn", "StubbornTerminate", shutdown={"drain": 0, "timeout": "300ms"}))
         rt.start_child("pool", server("brutal", "StubbornTerminate", shutdown="brutal_kill"))
@@ -203,9 +203,9 @@ class TestTermination:
         }  # fmt: skip
         assert rt.info("pool").last_exit == "shutdown"
 
-    def test_1_8_a_child_that_must_be_killed_is_reported_and_the_stop_succeeds(self, runtime: Start) -> None:
+    def test_1_8_a_child_that_must_be_killed_is_reported_and_the_stop_succeeds(self, shared: Start) -> None:
         children = [server("a", "Counter"), server("stubborn", "StubbornTerminate", shutdown={"drain": 0, "timeout": "300ms"})]
-        rt = runtime({"id": "g", "supervisor": {"children": children}})
+        rt = shared({"id": "g", "supervisor": {"children": children}})
         events = rt.events()
         rt.stop("g")
         assert rt.info("g").last_exit == "shutdown"
@@ -250,8 +250,8 @@ class TestOthersGoOn:
         assert rt.server("g/behind").call(1) == 1
 
     @pytest.mark.parametrize("gate", ["start", "stop"])
-    def test_1_11_a_slow_child_of_a_dynamic_supervisor_delays_no_sibling(self, runtime: Start, tmp_path: Path, gate: str) -> None:
-        rt = runtime(POOL)
+    def test_1_11_a_slow_child_of_a_dynamic_supervisor_delays_no_sibling(self, shared: Start, tmp_path: Path, gate: str) -> None:
+        rt = shared(POOL)
         gated = server("gated", "Gated", args={"folder": str(tmp_path), "name": "gated", "gates": gate}, shutdown="infinity")
         if gate == "stop":
             rt.start_child("pool", gated)
@@ -280,8 +280,8 @@ class TestAutoShutdown:
         return {"id": "g", "restart": "transient", "supervisor": {"auto_shutdown": auto_shutdown, "children": children}, **keys}
 
     @pytest.mark.parametrize(("id", "how"), [("g/a", "stop"), ("g/b", "stop"), ("g/b", "kill")])
-    def test_1_9_any_significant(self, runtime: Start, id: str, how: str) -> None:
-        rt = runtime(self.group("any_significant"), server("x", "Counter"))
+    def test_1_9_any_significant(self, shared: Start, id: str, how: str) -> None:
+        rt = shared(self.group("any_significant"), server("x", "Counter"))
         events = rt.events()
         ended(rt, id, how)
         event = next(event for event in events if event["type"] == "auto_shutdown")
@@ -292,8 +292,8 @@ class TestAutoShutdown:
         rt.start("g")
         assert rt.server("g/c").call(1) == 1
 
-    def test_1_9_all_significant_counts_one_that_was_terminated_as_gone(self, runtime: Start) -> None:
-        rt = runtime(self.group("all_significant"))
+    def test_1_9_all_significant_counts_one_that_was_terminated_as_gone(self, shared: Start) -> None:
+        rt = shared(self.group("all_significant"))
         rt.terminate_child("g", "a")
         assert rt.info("g").state == "READY"
         ended(rt, "g/b")

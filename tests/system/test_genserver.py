@@ -51,8 +51,8 @@ def events_of(rt: dx.Runtime, *types: str) -> list[dict[str, Any]]:
 # -- §2.1 start
 
 
-def test_after_a_failed_start_process_name_and_resources_are_gone_when_the_call_returns(runtime: Start, tmp_path: Path) -> None:
-    rt = runtime()
+def test_after_a_failed_start_process_name_and_resources_are_gone_when_the_call_returns(shared: Start, tmp_path: Path) -> None:
+    rt = shared()
     path = tmp_path / "it"
     with pytest.raises(dx.StartError) as failed:
         rt.start(f"{PROGRAMS}:FailsOnce", str(path), id="x", backoff="none")
@@ -73,15 +73,15 @@ def test_a_quiet_failure_of_init_gives_its_reason_and_reports_no_crash(runtime: 
     assert events_of(rt, "crash_report") == []
 
 
-def test_what_init_sends_to_itself_comes_after_it_in_order_and_after_its_continue(runtime: Start) -> None:
-    rt = runtime(server("x", "ToItself"))
+def test_what_init_sends_to_itself_comes_after_it_in_order_and_after_its_continue(shared: Start) -> None:
+    rt = shared(server("x", "ToItself"))
     x = rt.server("x")
     wait_until(lambda: {"request", "later"} <= set(x.get_state()))
     assert [message for message in x.get_state() if message not in ("request", "later")] == ["continue", "first", "second", "third"]
 
 
-def test_what_a_callback_sends_to_itself_comes_after_it_in_order(runtime: Start) -> None:
-    rt = runtime(server("x", "ToItself"))
+def test_what_a_callback_sends_to_itself_comes_after_it_in_order(shared: Start) -> None:
+    rt = shared(server("x", "ToItself"))
     x = rt.server("x")
     wait_until(lambda: {"request", "later"} <= set(x.get_state()))
     assert x.call("send") == "sent"
@@ -99,8 +99,8 @@ def test_calling_oneself_is_detected_at_once(runtime: Start, what: str) -> None:
 
 
 @pytest.mark.parametrize("reason", ["normal", "shutdown", ("shutdown", "x"), ("error", "Own", "reason", "")])
-def test_a_caller_whose_server_stops_before_it_replies_gets_the_reason(runtime: Start, reason: Any) -> None:
-    rt = runtime(server("x", restart="temporary"))
+def test_a_caller_whose_server_stops_before_it_replies_gets_the_reason(shared: Start, reason: Any) -> None:
+    rt = shared(server("x", restart="temporary"))
     with pytest.raises(dx.ProcessDownError) as down:
         rt.server("x").call(["stop", reason])
     assert down.value.reason == reason
@@ -109,17 +109,17 @@ def test_a_caller_whose_server_stops_before_it_replies_gets_the_reason(runtime: 
 # -- §2.3 callback returns
 
 
-def test_a_deferred_reply_may_be_given_by_another_server_and_exactly_one_wins(runtime: Start, pool: ThreadPoolExecutor) -> None:
-    rt = runtime(server("front"), server("back"))
+def test_a_deferred_reply_may_be_given_by_another_server_and_exactly_one_wins(shared: Start, pool: ThreadPoolExecutor) -> None:
+    rt = shared(server("front"), server("back"))
     assert rt.server("front").call(["to", "back"], timeout=20) == "from back"
     (from_,) = rt.server("back").call("open")
     assert dx.reply(from_, "too late") is False
 
 
 def test_a_deferred_reply_may_be_given_by_a_client_while_the_server_is_busy_and_suspended(
-    runtime: Start, pool: ThreadPoolExecutor, tmp_path: Path
+    shared: Start, pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
-    rt = runtime(server("x"))
+    rt = shared(server("x"))
     x, gate = rt.server("x"), tmp_path / "gate"
     first, second = pool.submit(x.call, "later", 20), pool.submit(x.call, "later", 20)
     wait_until(lambda: len(x.get_state()["open"]) == 2)
@@ -135,8 +135,8 @@ def test_a_deferred_reply_may_be_given_by_a_client_while_the_server_is_busy_and_
     assert dx.reply(ours[1], "again") is False
 
 
-def test_a_reply_to_a_client_that_is_gone_or_of_a_server_that_is_gone_is_dropped(runtime: Start, pool: ThreadPoolExecutor) -> None:
-    rt = runtime(server("x"))
+def test_a_reply_to_a_client_that_is_gone_or_of_a_server_that_is_gone_is_dropped(shared: Start, pool: ThreadPoolExecutor) -> None:
+    rt = shared(server("x"))
     x = rt.server("x")
     with pytest.raises(dx.CallTimeoutError):
         x.call("later", timeout=0.2)
@@ -152,8 +152,8 @@ def test_a_reply_to_a_client_that_is_gone_or_of_a_server_that_is_gone_is_dropped
     assert dx.reply(orphan, "too late") is False
 
 
-def test_terminate_runs_before_the_reply_of_a_stop(runtime: Start, tmp_path: Path) -> None:
-    rt = runtime(server("x", restart="temporary"))
+def test_terminate_runs_before_the_reply_of_a_stop(shared: Start, tmp_path: Path) -> None:
+    rt = shared(server("x", restart="temporary"))
     goodbye = tmp_path / "goodbye"
     assert rt.server("x").call(["reply and stop", str(goodbye)]) == "the reply"
     assert goodbye.exists()
@@ -163,9 +163,9 @@ def test_terminate_runs_before_the_reply_of_a_stop(runtime: Start, tmp_path: Pat
 
 
 def test_a_shutdown_is_behind_what_was_queued_and_terminate_sees_it(
-    runtime: Start, pool: ThreadPoolExecutor, tmp_path: Path
+    shared: Start, pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
-    rt = runtime(server("x"))
+    rt = shared(server("x"))
     x, gate = rt.server("x"), tmp_path / "gate"
     x.cast(["wait", str(gate)])
     wait_until(Path(f"{gate}.begun").exists)
@@ -178,8 +178,8 @@ def test_a_shutdown_is_behind_what_was_queued_and_terminate_sees_it(
     assert f"terminated shutdown after {[['wait', str(gate)], 0, 1, 2, 3, 4]}" in "\n".join(rt.logs("x"))
 
 
-def test_without_trapped_exits_a_shutdown_ends_at_once_without_terminate(runtime: Start, tmp_path: Path) -> None:
-    rt = runtime(server("x", trap_exit=False))
+def test_without_trapped_exits_a_shutdown_ends_at_once_without_terminate(shared: Start, tmp_path: Path) -> None:
+    rt = shared(server("x", trap_exit=False))
     rt.server("x").cast(["wait", str(tmp_path / "never")])
     wait_until((tmp_path / "never.begun").exists)
     rt.stop("x", timeout=20)
@@ -190,8 +190,8 @@ def test_without_trapped_exits_a_shutdown_ends_at_once_without_terminate(runtime
 # -- §2.5 stop
 
 
-def test_stop_works_on_a_suspended_server_and_runs_nothing_queued(runtime: Start) -> None:
-    rt = runtime(server("x", restart="temporary"))
+def test_stop_works_on_a_suspended_server_and_runs_nothing_queued(shared: Start) -> None:
+    rt = shared(server("x", restart="temporary"))
     x = rt.server("x")
     x.suspend()
     x.cast("never")
@@ -199,8 +199,8 @@ def test_stop_works_on_a_suspended_server_and_runs_nothing_queued(runtime: Start
     assert "terminated normal after []" in "\n".join(rt.logs("x"))
 
 
-def test_stop_of_what_does_not_run_is_noproc(runtime: Start) -> None:
-    rt = runtime(server("x", restart="temporary"), server("y", restart="transient"))
+def test_stop_of_what_does_not_run_is_noproc(shared: Start) -> None:
+    rt = shared(server("x", restart="temporary"), server("y", restart="transient"))
     y = rt.server("y")
     y.stop(timeout=20)
     for ref in (y, dx.ServerRef(rt.session, "nobody")):
@@ -208,8 +208,8 @@ def test_stop_of_what_does_not_run_is_noproc(runtime: Start) -> None:
             ref.stop(timeout=20)
 
 
-def test_stop_that_takes_too_long_is_a_time_out_and_goes_on(runtime: Start, tmp_path: Path) -> None:
-    rt = runtime(server("x", restart="transient"))
+def test_stop_that_takes_too_long_is_a_time_out_and_goes_on(shared: Start, tmp_path: Path) -> None:
+    rt = shared(server("x", restart="transient"))
     x, gate = rt.server("x"), tmp_path / "gate"
     x.cast(["wait", str(gate)])
     wait_until(Path(f"{gate}.begun").exists)
@@ -219,8 +219,8 @@ def test_stop_that_takes_too_long_is_a_time_out_and_goes_on(runtime: Start, tmp_
     rt.wait("x", state="exited", timeout=20)
 
 
-def test_stop_of_one_that_ends_for_another_reason_says_so(runtime: Start, pool: ThreadPoolExecutor, tmp_path: Path) -> None:
-    rt = runtime(server("x", restart="temporary"))
+def test_stop_of_one_that_ends_for_another_reason_says_so(shared: Start, pool: ThreadPoolExecutor, tmp_path: Path) -> None:
+    rt = shared(server("x", restart="temporary"))
     x = rt.server("x")
     x.cast(["wait", str(tmp_path / "never")])
     wait_until((tmp_path / "never.begun").exists)
@@ -250,8 +250,8 @@ def test_a_reason_that_is_not_for_code_to_give_is_refused_by_stop_and_an_error_w
 # -- §2.6 requests
 
 
-def test_multi_call_has_one_deadline_and_tells_who_did_not_answer(runtime: Start) -> None:
-    rt = runtime(server("a"), server("b"), server("silent"))
+def test_multi_call_has_one_deadline_and_tells_who_did_not_answer(shared: Start) -> None:
+    rt = shared(server("a"), server("b"), server("silent"))
     replies, bad = rt.multi_call(["a", "nobody", rt.server("b"), "a"], "pid", timeout=20)
     assert dict(replies) == {"a": rt.info("a").pid, "b": rt.info("b").pid}
     assert bad == ["nobody"]
@@ -270,8 +270,8 @@ def test_multi_call_has_one_deadline_and_tells_who_did_not_answer(runtime: Start
 # -- §2.10 sys
 
 
-def test_a_clients_own_casts_are_done_when_it_asks_for_the_state(runtime: Start, tmp_path: Path) -> None:
-    rt = runtime(server("x"))
+def test_a_clients_own_casts_are_done_when_it_asks_for_the_state(shared: Start, tmp_path: Path) -> None:
+    rt = shared(server("x"))
     x, gate = rt.server("x"), tmp_path / "gate"
     for n in range(200):
         x.cast(n)
@@ -287,8 +287,8 @@ def test_a_clients_own_casts_are_done_when_it_asks_for_the_state(runtime: Start,
     gate.touch()
 
 
-def test_calls_casts_infos_and_requests_of_one_sender_run_in_the_order_of_sending(runtime: Start) -> None:
-    rt = runtime()
+def test_calls_casts_infos_and_requests_of_one_sender_run_in_the_order_of_sending(shared: Start) -> None:
+    rt = shared()
     expected = [n for n in range(40) if n % 4 != 3]
     for n in range(25):
         notes = rt.start(f"{PROGRAMS}:Notes", id=f"n{n}", backoff="none")
@@ -306,8 +306,8 @@ def test_calls_casts_infos_and_requests_of_one_sender_run_in_the_order_of_sendin
         assert [request.wait(20) for request in requests] == [None] * 10
 
 
-def test_system_messages_do_not_overtake_a_request_of_the_same_client(runtime: Start) -> None:
-    rt = runtime()
+def test_system_messages_do_not_overtake_a_request_of_the_same_client(shared: Start) -> None:
+    rt = shared()
     for n in range(15):
         notes = rt.start(f"{PROGRAMS}:Notes", id=f"n{n}", restart="temporary", backoff="none")
         before = [notes.send_request(i) for i in range(3)]
@@ -322,8 +322,8 @@ def test_system_messages_do_not_overtake_a_request_of_the_same_client(runtime: S
         assert [request.wait(20) for request in before] == [None] * 5
 
 
-def test_requests_and_casts_of_one_task_run_in_the_order_of_sending(runtime: Start) -> None:
-    rt = runtime()
+def test_requests_and_casts_of_one_task_run_in_the_order_of_sending(shared: Start) -> None:
+    rt = shared()
 
     async def main() -> None:
         async with await dx.aio.connect(rt.socket) as aio:
@@ -341,8 +341,8 @@ def test_requests_and_casts_of_one_task_run_in_the_order_of_sending(runtime: Sta
     asyncio.run(main())
 
 
-def test_sys_debug_functions_over_the_runtime(runtime: Start, tmp_path: Path) -> None:
-    rt = runtime(server("x", args={"secret": "s3cret"}))
+def test_sys_debug_functions_over_the_runtime(shared: Start, tmp_path: Path) -> None:
+    rt = shared(server("x", args={"secret": "s3cret"}))
     x = rt.server("x")
     assert x.statistics("get") == "no_statistics"
     x.statistics(True)

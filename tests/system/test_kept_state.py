@@ -137,6 +137,15 @@ class TestRuntimeKilled:
         assert (it.params["target"], it.params.version("target"), it.call("get")) == (24.0, 5, 24.0)
         assert (info.restarts, info.last_exit, info.incarnation) == (1, "killed", 1)
 
+    def test_what_led_to_the_end_is_told_by_the_next_runtime(self, up: Up) -> None:
+        rt = up(thermostat())
+        kill_module(rt)
+        wait_until(lambda: rt.info("it").restarts == 1, what="its restart to be counted")
+        before = rt.past_events()
+        kill_runtime(rt)
+        assert up(thermostat()).past_events()[: len(before)] == before
+        assert "killed" in [event.get("reason") or event.get("last_exit") for event in before], before
+
     def test_calls_are_counted_on(self, up: Up) -> None:
         rt = up(thermostat())
         for _ in range(3):

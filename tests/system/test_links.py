@@ -116,8 +116,8 @@ class TestLinks:
         rt.kill("c")
         assert messages(rt, "a", 1) == [dx.Exit("c", 1, "killed")]
 
-    def test_unlink_with_flush_removes_an_exit_that_is_queued(self, runtime: Start) -> None:
-        rt = runtime(peer("a"), peer("b"))
+    def test_unlink_with_flush_removes_an_exit_that_is_queued(self, shared: Start) -> None:
+        rt = shared(peer("a"), peer("b"))
         assert ask(rt, "a", "own", "unlink_what_is_queued", "b") is False
         assert messages(rt, "a", 0) == []
 
@@ -168,8 +168,8 @@ class TestExitSignals:
         with pytest.raises(dx.ProcessDownError):
             call.wait(20)
 
-    def test_exit_to_nobody_is_no_error(self, runtime: Start) -> None:
-        rt = runtime(peer("a"))
+    def test_exit_to_nobody_is_no_error(self, shared: Start) -> None:
+        rt = shared(peer("a"))
         assert rt.exit("nobody", "kill") is None
         assert ask(rt, "a", "exit", "nobody") is None
 
@@ -178,9 +178,9 @@ class TestExitSignals:
         ask(rt, "a", "exit", "b", "because")
         assert messages(rt, "b", 1) == [dx.Exit("a", 1, ("error", "Exit", "because", ""))]
 
-    def test_a_supervisor_ignores_signals_but_kill_and_dies_with_all_that_is_below(self, runtime: Start) -> None:
+    def test_a_supervisor_ignores_signals_but_kill_and_dies_with_all_that_is_below(self, shared: Start) -> None:
         group = {"id": "g", "supervisor": {"strategy": "one_for_one", "children": [peer("x", restart="permanent")]}}
-        rt = runtime(peer("a"), group)
+        rt = shared(peer("a"), group)
         ask(rt, "a", "link", "g")
         ask(rt, "a", "link", "x")
         rt.exit("g", "shutdown")
@@ -216,8 +216,8 @@ class TestMonitors:
         rt.stop("g")
         assert messages(rt, "a", 1) == [dx.Down("g", 1, "shutdown", ref)]
 
-    def test_demonitor_is_idempotent_and_with_flush_removes_one_that_is_queued(self, runtime: Start) -> None:
-        rt = runtime(peer("a"), peer("b"), peer("c"))
+    def test_demonitor_is_idempotent_and_with_flush_removes_one_that_is_queued(self, shared: Start) -> None:
+        rt = shared(peer("a"), peer("b"), peer("c"))
         ref = ask(rt, "a", "monitor", "c")
         assert [ask(rt, "a", "demonitor", ref), ask(rt, "a", "demonitor", ref)] == [True, False]
         assert ask(rt, "a", "own", "flush_what_is_queued", "b") == [False, False]
@@ -257,8 +257,8 @@ class TestOrder:
         assert busy.wait(20) is None
         assert messages(rt, "b", 501) == [*range(500), dx.Down("a", 1, "killed", ref)]
 
-    def test_on_down_the_name_can_be_registered_again(self, runtime: Start) -> None:
-        rt = runtime(peer("a"), peer("b"))
+    def test_on_down_the_name_can_be_registered_again(self, shared: Start) -> None:
+        rt = shared(peer("a"), peer("b"))
         ask(rt, "a", "register", "key")
         ask(rt, "b", "monitor", "a")
         rt.kill("a")
@@ -279,14 +279,14 @@ class TestClients:
         assert first.wait(20) == second.wait(20) == dx.Down("a", 1, ("shutdown", 1))
         assert rt.link("a").wait(20) == dx.Down("a", 0, "noproc")  # temporary: it is forgotten
 
-    def test_a_client_that_closes_is_exit_normal(self, runtime: Start) -> None:
-        rt = runtime(peer("a"))
+    def test_a_client_that_closes_is_exit_normal(self, shared: Start) -> None:
+        rt = shared(peer("a"))
         with dx.connect(rt.socket) as other:
             other.link("a")
         assert messages(rt, "a", 1) == [dx.Exit(f"client#{os.getpid()}", 0, "normal")]
 
-    def test_leaving_a_links_block_unlinks(self, runtime: Start) -> None:
-        rt = runtime(peer("a"))
+    def test_leaving_a_links_block_unlinks(self, shared: Start) -> None:
+        rt = shared(peer("a"))
         with dx.connect(rt.socket) as other:
             with other.link("a"):
                 assert other.demonitor(other.link("a")) is True
@@ -294,15 +294,15 @@ class TestClients:
             assert other.unlink("a") is False
         assert messages(rt, "a", 0) == []
 
-    def test_unlink_of_a_client(self, runtime: Start) -> None:
-        rt = runtime(peer("a"))
+    def test_unlink_of_a_client(self, shared: Start) -> None:
+        rt = shared(peer("a"))
         with dx.connect(rt.socket) as other:
             other.link("a")
             assert [other.unlink("a"), other.unlink("a")] == [True, False]
         assert messages(rt, "a", 0) == []
 
-    def test_a_client_that_is_killed_releases_its_links_and_monitors(self, runtime: Start) -> None:
-        rt = runtime(peer("traps"), peer("dies", trap_exit=False, restart="transient"))
+    def test_a_client_that_is_killed_releases_its_links_and_monitors(self, shared: Start) -> None:
+        rt = shared(peer("traps"), peer("dies", trap_exit=False, restart="transient"))
         down = rt.monitor("dies")
         code = (
             "import dspex_runtime as dx, sys\n"
@@ -355,8 +355,8 @@ class TestOrderOfOneSender:
 
     ROUNDS = 15
 
-    def test_exit_is_behind_what_was_sent_before_and_before_what_was_sent_after(self, runtime: Start) -> None:
-        rt = runtime()
+    def test_exit_is_behind_what_was_sent_before_and_before_what_was_sent_after(self, shared: Start) -> None:
+        rt = shared()
         expected = [*range(10), "exit", *range(10, 15), "exit", 15]
         for n in range(self.ROUNDS):
             peer = rt.start(f"{PROGRAM}:Peer", id=f"p{n}", restart="temporary", backoff="none")
@@ -371,8 +371,8 @@ class TestOrderOfOneSender:
             assert ["exit" if isinstance(one, dx.Exit) else one for one in peer.get_state()] == expected
             assert [request.wait(20) for request in requests] == [None] * 5
 
-    def test_exit_of_a_server_is_in_order_too(self, runtime: Start) -> None:
-        rt = runtime(peer("a"), peer("b"))
+    def test_exit_of_a_server_is_in_order_too(self, shared: Start) -> None:
+        rt = shared(peer("a"), peer("b"))
         for n in range(self.ROUNDS):
             ask(rt, "a", "own", "send_around_exit", "b", 5)
             got = ["exit" if isinstance(one, dx.Exit) else one for one in messages(rt, "b", 16 * (n + 1))[-16:]]

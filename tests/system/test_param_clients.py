@@ -88,8 +88,8 @@ class Follower:
 # -- who is told what
 
 
-def test_versions_come_in_order_whoever_sets_them(runtime: Start) -> None:
-    rt = runtime(knobs())
+def test_versions_come_in_order_whoever_sets_them(shared: Start) -> None:
+    rt = shared(knobs())
     ref = rt.server("knobs")
     mine, everything = Collector(), Collector()
     with ref.params.subscribe("level", mine), rt.subscribe("*.level", everything):
@@ -108,8 +108,8 @@ def test_versions_come_in_order_whoever_sets_them(runtime: Start) -> None:
             assert is_complete(collector.until(401), 2, 401)
 
 
-def test_a_change_has_its_value_however_large(runtime: Start) -> None:
-    rt = runtime(knobs())
+def test_a_change_has_its_value_however_large(shared: Start) -> None:
+    rt = shared(knobs())
     ref, got = rt.server("knobs"), Collector()
     with rt.subscribe("knobs", got):
         for n, size in enumerate((10, 2000, 100_000), 2):
@@ -118,8 +118,8 @@ def test_a_change_has_its_value_however_large(runtime: Start) -> None:
             assert (change.id, change.name, change.version, len(change.value)) == ("knobs", "text", n, size)
 
 
-def test_subscriptions_survive_kills_of_the_module(runtime: Start) -> None:
-    rt = runtime(knobs())
+def test_subscriptions_survive_kills_of_the_module(shared: Start) -> None:
+    rt = shared(knobs())
     ref, got = rt.server("knobs"), Collector()
     with ref.params.subscribe("level", got):
         for _ in range(5):
@@ -133,8 +133,8 @@ def test_subscriptions_survive_kills_of_the_module(runtime: Start) -> None:
         assert is_complete(got.until(last + 1), 2, last + 1)
 
 
-def test_a_stopped_client_gets_the_latest_and_a_count_and_slows_nobody_down(runtime: Start) -> None:
-    rt = runtime(knobs())
+def test_a_stopped_client_gets_the_latest_and_a_count_and_slows_nobody_down(shared: Start) -> None:
+    rt = shared(knobs())
     ref, quick = rt.server("knobs"), Collector()
     slow = Follower(rt, "knobs.text")
     try:
@@ -151,8 +151,8 @@ def test_a_stopped_client_gets_the_latest_and_a_count_and_slows_nobody_down(runt
         slow.close()
 
 
-def test_a_client_that_is_killed_is_dropped(runtime: Start) -> None:
-    rt = runtime(knobs())
+def test_a_client_that_is_killed_is_dropped(shared: Start) -> None:
+    rt = shared(knobs())
     ref = rt.server("knobs")
     assert rt.pid is not None
     parent = psutil.Process(rt.pid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,8 @@ def killed(rt: dx.Runtime, id: str) -> None:
     wait_until(lambda: rt.info(id).incarnation > before.incarnation and rt.info(id).state == "READY", what="the next incarnation")
 
 
-def test_inside_and_outside_set_the_same_parameter(runtime: Start) -> None:
-    it = runtime(thermostat()).server("it")
+def test_inside_and_outside_set_the_same_parameter(shared: Start) -> None:
+    it = shared(thermostat()).server("it")
     assert it.params["target"] == 20.0
     it.params["target"] = 21.5
     assert it.call("get") == 21.5
@@ -46,8 +47,8 @@ def test_inside_and_outside_set_the_same_parameter(runtime: Start) -> None:
     assert (it.params["target"], it.params.version("target")) == (22.5, 3)
 
 
-def test_what_was_set_is_there_after_kill_9(runtime: Start) -> None:
-    rt = runtime(thermostat())
+def test_what_was_set_is_there_after_kill_9(shared: Start) -> None:
+    rt = shared(thermostat())
     it = rt.server("it")
     it.params["target"] = 21.5
     it.call(["set", "odd", 7])
@@ -57,8 +58,31 @@ def test_what_was_set_is_there_after_kill_9(runtime: Start) -> None:
     assert [line["version"] for line in it.params.history("target")][:2] == [3, 2]
 
 
-def test_a_reader_sees_the_next_incarnations_writes_without_asking_again(runtime: Start) -> None:
-    rt = runtime(thermostat())
+def test_a_write_that_waits_for_the_disk_is_answered_though_its_process_is_restarted(shared: Start) -> None:
+    # None of them is in doubt: one that had begun is answered by the old process, any other one is sent to the next.
+    rt = shared(answerer(durability="fsync"))
+    qa, before, restarted = rt.ref("qa"), rt.info("qa").incarnation, threading.Event()
+
+    def write() -> int:
+        writes = 0
+        while not restarted.is_set():
+            qa.params["temperature"] = 1.0
+            writes += 1
+        return writes
+
+    with ThreadPoolExecutor(8) as pool:
+        writers = [pool.submit(write) for _ in range(8)]
+        try:
+            wait_until(lambda: qa.params.version("temperature") > 8, what="writers at work")
+            rt.restart("qa")
+            wait_until(lambda: rt.info("qa").incarnation > before, what="the next incarnation")
+        finally:
+            restarted.set()
+    assert qa.params.version("temperature") == 1 + sum(writer.result() for writer in writers)
+
+
+def test_a_reader_sees_the_next_incarnations_writes_without_asking_again(shared: Start) -> None:
+    rt = shared(thermostat())
     it = rt.server("it")
     params = it.params
     assert params["target"] == 20.0
@@ -72,8 +96,8 @@ REFUSED = [("target", 31.0, "max"), ("target", "warm", "type"), ("odd", 4, "chec
 
 
 @pytest.mark.parametrize(("name", "value", "constraint"), REFUSED)
-def test_a_refused_value_changes_nothing_and_says_why(runtime: Start, name: str, value: Any, constraint: str) -> None:
-    rt = runtime(thermostat())
+def test_a_refused_value_changes_nothing_and_says_why(shared: Start, name: str, value: Any, constraint: str) -> None:
+    rt = shared(thermostat())
     it = rt.server("it")
     pid, before = rt.info("it").pid, it.params.version(name)
     with pytest.raises(dx.ConstraintViolationError) as refused:
@@ -84,8 +108,8 @@ def test_a_refused_value_changes_nothing_and_says_why(runtime: Start, name: str,
         it.params["tarket"] = 20.0
 
 
-def test_it_is_set_while_the_module_is_busy_and_while_it_is_suspended(runtime: Start, tmp_path: Path) -> None:
-    rt = runtime(thermostat(), answerer())
+def test_it_is_set_while_the_module_is_busy_and_while_it_is_suspended(shared: Start, tmp_path: Path) -> None:
+    rt = shared(thermostat(), answerer())
     it, qa, gate = rt.server("it"), rt.ref("qa"), tmp_path / "gate"
     with ThreadPoolExecutor(2) as pool:
         waiting = pool.submit(it.call, ["wait", str(gate)], timeout=30), pool.submit(qa.call, "wait", str(gate))
@@ -102,8 +126,8 @@ def test_it_is_set_while_the_module_is_busy_and_while_it_is_suspended(runtime: S
     assert it.call("get") == 26.0
 
 
-def test_a_large_array_is_a_view_that_outlives_its_successor_and_its_module(runtime: Start) -> None:
-    rt = runtime(thermostat())
+def test_a_large_array_is_a_view_that_outlives_its_successor_and_its_module(shared: Start) -> None:
+    rt = shared(thermostat())
     it, array = rt.server("it"), np.arange(131072.0)
     it.params["curve"] = array
     held = it.params["curve"]
@@ -115,8 +139,8 @@ def test_a_large_array_is_a_view_that_outlives_its_successor_and_its_module(runt
     assert np.array_equal(held, array)
 
 
-def test_gradients_count_one_by_one(runtime: Start) -> None:
-    it = runtime(thermostat()).server("it")
+def test_gradients_count_one_by_one(shared: Start) -> None:
+    it = shared(thermostat()).server("it")
     it.params.apply_gradient("weights", [1.0, 2.0])
     it.params.apply_gradient("weights", [1.0, 0.0])
     assert it.params["weights"].tolist() == [-1.0, -1.0]
@@ -124,8 +148,8 @@ def test_gradients_count_one_by_one(runtime: Start) -> None:
         it.params.apply_gradient("target", 1.0)
 
 
-def test_demos_set_outside_are_what_forward_uses(runtime: Start) -> None:
-    rt = runtime(answerer())
+def test_demos_set_outside_are_what_forward_uses(shared: Start) -> None:
+    rt = shared(answerer())
     qa, params = rt.module("qa"), rt.ref("qa").params
     state = params["answer"]
     assert state["demos"] == []
@@ -138,8 +162,8 @@ def test_demos_set_outside_are_what_forward_uses(runtime: Start) -> None:
 
 
 @pytest.mark.parametrize("method", ["learn", "fail_after_learning"])
-def test_what_a_call_does_to_a_predictor_is_published_when_it_ends(runtime: Start, method: str) -> None:
-    rt = runtime(answerer())
+def test_what_a_call_does_to_a_predictor_is_published_when_it_ends(shared: Start, method: str) -> None:
+    rt = shared(answerer())
     qa = rt.ref("qa")
     assert qa.params["answer"]["demos"] == []
     try:
@@ -152,16 +176,16 @@ def test_what_a_call_does_to_a_predictor_is_published_when_it_ends(runtime: Star
     assert (answer.demos[0]["answer"], answer.instructions) == ("four", "Say four.")
 
 
-def test_predictors_that_setup_makes_are_parameters_too(runtime: Start) -> None:
-    rt = runtime({"id": "late", "module": f"{PROGRAMS}:Late", "backoff": "none"})
+def test_predictors_that_setup_makes_are_parameters_too(shared: Start) -> None:
+    rt = shared({"id": "late", "module": f"{PROGRAMS}:Late", "backoff": "none"})
     params = rt.ref("late").params
     params["answer"] = {**params["answer"], "demos": [DEMO]}
     killed(rt, "late")
     assert rt.module("late")(question="x").demos == 1
 
 
-def test_the_configuration_gives_values_and_what_was_set_since_counts_more(runtime: Start) -> None:
-    rt = runtime(thermostat(params={"target": 18.0}))
+def test_the_configuration_gives_values_and_what_was_set_since_counts_more(shared: Start) -> None:
+    rt = shared(thermostat(params={"target": 18.0}))
     it = rt.server("it")
     assert it.call("get") == 18.0
     it.params["target"] = 19.0
@@ -171,8 +195,8 @@ def test_the_configuration_gives_values_and_what_was_set_since_counts_more(runti
     assert it.call("get") == 20.0
 
 
-def test_a_checkpoint_is_parameters_predictors_and_state_as_one(runtime: Start) -> None:
-    rt = runtime(answerer())
+def test_a_checkpoint_is_parameters_predictors_and_state_as_one(shared: Start) -> None:
+    rt = shared(answerer())
     qa = rt.ref("qa")
     qa.call("learn", "four")
     qa.params["temperature"] = 1.0
@@ -186,8 +210,8 @@ def test_a_checkpoint_is_parameters_predictors_and_state_as_one(runtime: Start) 
     assert qa.params["answer"]["signature"]["instructions"] == "Say four."
 
 
-def test_a_killed_module_comes_back_with_the_newest_writes_and_the_state_of_its_checkpoint(runtime: Start) -> None:
-    rt = runtime(thermostat())
+def test_a_killed_module_comes_back_with_the_newest_writes_and_the_state_of_its_checkpoint(shared: Start) -> None:
+    rt = shared(thermostat())
     it = rt.server("it")
     it.call("read")
     it.call("read")
@@ -198,8 +222,8 @@ def test_a_killed_module_comes_back_with_the_newest_writes_and_the_state_of_its_
     assert (it.call("get"), it.get_state()) == (21.0, 2)
 
 
-def test_mode_and_sums_are_kept_over_a_kill(runtime: Start) -> None:
-    rt = runtime(answerer())
+def test_mode_and_sums_are_kept_over_a_kill(shared: Start) -> None:
+    rt = shared(answerer())
     qa = rt.ref("qa")
     qa.call("train")
     for _ in range(3):

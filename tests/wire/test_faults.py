@@ -9,7 +9,7 @@ import pytest
 
 from dspex_runtime.errors import NoProcessError, OverloadedError, RemoteError, SupervisorError
 from dspex_runtime.wire.codec import Codec
-from dspex_runtime.wire.faults import to_fault
+from dspex_runtime.wire.faults import RECORD, from_fault, take_record, to_fault
 from dspex_runtime.wire.framing import frame
 
 FULL, PLAIN = Codec(pickle=True), Codec()
@@ -96,6 +96,16 @@ def test_an_exception_that_raises_when_looked_at_is_still_told() -> None:
     assert fault["type"].endswith("BrokenError")
     assert "RuntimeError" in fault["message"]
     assert fault["dropped"] == ["its arguments and attributes (RuntimeError)"]
+
+
+def test_the_record_of_a_failed_call_travels_beside_the_exception_and_is_no_part_of_it() -> None:
+    error = ValueError("bad")
+    vars(error)[RECORD] = b"record"
+    fault = fault_of(error)
+    assert (fault["record"], fault["state"], vars(error)) == (b"record", {}, {})
+    found = from_fault(fault)
+    assert (take_record(found), take_record(found)) == (b"record", None)
+    assert take_record(from_fault(fault | {"module": "nowhere"})) == b"record", "a RemoteError has it, too"
 
 
 def test_groups_nested_without_end_are_cut() -> None:

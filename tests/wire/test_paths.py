@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -40,6 +41,19 @@ def closure() -> Any:
     return lambda: lock
 
 
+def with_default(lock: Any) -> Any:
+    def function(held: Any = lock) -> None: ...
+
+    return function
+
+
+class Method:
+    def __init__(self, lock: Any) -> None:
+        self.lock = lock
+
+    def run(self) -> None: ...
+
+
 def path_of(value: Any, *, pickle: bool = True) -> str:
     with pytest.raises(UnserialisableError) as info:
         Codec(pickle=pickle).pack([m.CALL, 1, "ask", [value], {}, None, None, 0])
@@ -58,6 +72,9 @@ LOCK = threading.Lock()
         (Holder(deep={"k": [Holder(x=LOCK)]}), "args[0].deep['k'][0].x"),
         (Slotted(), "args[0].lock"),
         (closure(), "args[0].<closure lock>"),
+        (with_default(LOCK), "args[0].__defaults__[0]"),
+        (Method(LOCK).run, "args[0].__self__.lock"),
+        (partial(len, key=LOCK), "args[0].keywords['key']"),
         ({1: 2, ("k", Holder(x=LOCK)): 3}, "args[0].keys()[('k', Holder())][1].x"),
         ({BadRepr()}, "args[0]{<BadRepr>}"),
         (memoryview(b"abcd")[::2], "args[0]"),
@@ -109,3 +126,11 @@ def test_what_is_nested_very_deep_is_told_with_both_ends_of_its_path() -> None:
     assert caught.value.path.startswith("result[0][0]")
     assert "..." in caught.value.path
     assert len(caught.value.path) < 250
+
+
+def test_what_a_function_or_class_of_main_refers_to_is_found_too() -> None:
+    namespace: dict[str, Any] = {"__name__": "__main__", "LOCK": LOCK}
+    exec("def function():\n    return [lambda: LOCK]\nclass Cls:\n    lock = LOCK\n    def run(self): return LOCK\n", namespace)
+    assert path_of(namespace["function"]) == "args[0].<global LOCK>"
+    assert path_of(namespace["Cls"]) == "args[0].lock"
+    assert path_of(namespace["Cls"]()) == "args[0].__class__.lock"

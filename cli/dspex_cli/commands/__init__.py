@@ -23,6 +23,7 @@ TABLE: Final[dict[str, tuple[str, str]]] = {
     "rm": ("rm", "Stop children if they run, and forget them."),
     "param": ("param", "Read, set, list, roll back and watch parameters."),
     "checkpoint": ("checkpoint", "Save, list, compare and restore the state of modules."),
+    "compile": ("compile", "Optimise a module in a process of its own, while it serves on."),
     "logs": ("logs", "Print what modules wrote to stdout and stderr."),
     "events": ("events", "Print what happened in the tree."),
     "wait": ("wait", "Wait until children are in a state; exit 8 after the time-out."),

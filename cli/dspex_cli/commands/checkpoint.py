@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 NUMBER = click.IntRange(min=1)
-COLUMNS = ("NUMBER", "CREATED", "KIND", "SIZE", "VERSION")
+COLUMNS = ("NUMBER", "CREATED", "KIND", "SIZE", "VERSION", "NOTE")
 
 command_object = subgroup("checkpoint", "Save, list, compare and restore the state of modules.")
 
@@ -51,7 +51,7 @@ def list_all(settings: Settings, id: str) -> None:
     output = Output(settings)
     with link.runtime(settings) as runtime:
         found = runtime.checkpoints(id)
-    rows = [[info.number, when(info.created_at), info.kind, wording.size(info.size), info.version] for info in found]
+    rows = [[info.number, when(info.created_at), info.kind, wording.size(info.size), info.version, info.note] for info in found]
     output.result([_facts(info) for info in found], lambda: output.table(COLUMNS, rows, styled=None))
 
 
@@ -138,7 +138,7 @@ def import_file(settings: Settings, id: str, path: str) -> None:
 
 
 def _facts(info: dx.CheckpointInfo) -> dict[str, Any]:
-    return {key: getattr(info, key) for key in ("id", "number", "created_at", "kind", "size", "version")}
+    return {key: getattr(info, key) for key in ("id", "number", "created_at", "kind", "size", "version", "note")}
 
 
 def _show(output: Output, found: dict[str, Any]) -> None:

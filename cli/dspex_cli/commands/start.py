@@ -27,9 +27,18 @@ from dspex_cli.output import Output
 @click.option(
     "--restart", type=click.Choice(["permanent", "transient", "temporary"]), help="When it is started again after it ended."
 )
+@click.option(
+    "--load", metavar="FILE", type=click.Path(exists=True, dir_okay=False), help="Saved state (.json) that a module begins with."
+)
 @click.pass_obj
 def command_object(
-    settings: Settings, target: str, words: tuple[str, ...], name: str | None, supervisor: str | None, restart: str | None
+    settings: Settings,
+    target: str,
+    words: tuple[str, ...],
+    name: str | None,
+    supervisor: str | None,
+    restart: str | None,
+    load: str | None,
 ) -> None:
     """Start a new child from a class, or a stopped one by its id.
 
@@ -40,7 +49,9 @@ def command_object(
     output = Output(settings)
     arguments = assignments(words)
     options: dict[str, Any] = {
-        key: value for key, value in (("id", name), ("supervisor", supervisor), ("restart", restart)) if value is not None
+        key: value
+        for key, value in (("id", name), ("supervisor", supervisor), ("restart", restart), ("load", load))
+        if value is not None
     }
     with link.runtime(settings) as runtime:
         if is_target(target):

@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from dspex_runtime.node.operations import alarms, checkpoints, inspection, lifecycle, naming, params, signals, supervisor_api
+from dspex_runtime.node.operations import (
+    alarms,
+    checkpoints,
+    compile,
+    inspection,
+    lifecycle,
+    naming,
+    params,
+    signals,
+    supervisor_api,
+)
 from dspex_runtime.node.session import Responder
 
 if TYPE_CHECKING:
@@ -73,6 +83,7 @@ TABLE: Final[dict[str, Operation]] = {
     "restore": checkpoints.restore,
     "prune": checkpoints.prune,
     "past_events": checkpoints.past_events,
+    "compile": compile.compile_,
     "set_alarm": alarms.set_alarm,
     "clear_alarm": alarms.clear_alarm,
     "alarms": alarms.alarms,

@@ -20,6 +20,7 @@ TYPES: Final[dict[str, tuple[type, ...]]] = {
     "id": (str,),
     "ids": (list,),
     "incarnation": (int,),
+    "job": (bytes,),
     "keep": (int,),
     "kind": (str,),
     "metadata": (dict,),

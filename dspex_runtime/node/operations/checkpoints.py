@@ -144,7 +144,8 @@ def restore(node: Node, args: Args, responder: Responder) -> None:
 
 
 def past_events(node: Node, args: Args, responder: Responder) -> None:
-    """The last events that are stored, oldest first: of earlier runtimes of this state directory, too."""
+    """The last events, oldest first: of earlier runtimes of this state directory, too."""
+    node.event_store.flush()
     node.keeping.ask("past_events", {"n": args.get("n", 1000)}, _told(responder))
 
 

@@ -54,6 +54,8 @@ def as_dict(spec: ChildSpec) -> dict[str, Any]:
         data["liveness"] = {"grace": spec.launch.liveness.grace_s} if spec.launch.liveness else None
         if (readiness := spec.launch.readiness) is not None:
             data["readiness"] = {"call": readiness.call, "timeout": readiness.timeout_s}
+        if spec.launch.load is not None:
+            data["load"] = spec.launch.load
         data["params"] = dict(spec.launch.params)
         data["durability"] = spec.launch.durability.value
         data["checkpoint"] = _checkpoint(spec.launch.checkpoint)

@@ -68,6 +68,7 @@ ARGUMENTS: Final[dict[str, dict[str, Any]]] = {
     "param_subscribe": {"pattern": "a.k"},
     "param_unsubscribe": {"pattern": "a.k"},
     "checkpoint": {"id": "a", "kind": "manual"},
+    "compile": {"id": "a", "job": b"job", "timeout": 5.0},
     "checkpoints": {"id": "a"},
     "image": {"id": "a", "number": None},
     "export": {"id": "a", "number": 1},

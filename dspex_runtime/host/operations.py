@@ -1,0 +1,119 @@
+"""What the parent can ask of a module process, one operation after the other, as it comes over the control pipe.
+
+Runs on the control thread and never runs user code: what has to is put to the loop, and answered from there. Which thread stops
+what, and when, is `stopping`'s; what is kept is `keeping`'s; OTP's sys is `sys_functions`'.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from dspex_runtime.errors import CallError
+from dspex_runtime.exit_reason import is_exit_reason, own_reason
+from dspex_runtime.host.assignment import Assignment
+from dspex_runtime.host.hosted import Hosted
+from dspex_runtime.host.keeping import KEEPING_OPS, Desk, Keeping
+from dspex_runtime.host.logs import ProcessLog
+from dspex_runtime.host.mailbox import SIGNAL, Request
+from dspex_runtime.host.parameters import Parameters
+from dspex_runtime.host.parent import ParentPeer
+from dspex_runtime.host.stopping import Stopping
+from dspex_runtime.host.sys_functions import SYS_OPS, SysFunctions
+from dspex_runtime.wire import messages as m
+from dspex_runtime.wire.codec import Codec
+
+if TYPE_CHECKING:
+    from dspex_runtime.host.server_loop import ServerLoop
+
+__all__ = ["Operations"]
+
+
+class Operations:
+    """Serves one parent; `desk` is the pipe, and `parent` the same as a client of the loop."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        loop: ServerLoop,
+        hosted: Hosted,
+        stopping: Stopping,
+        assignment: Assignment,
+        codec: Codec,
+        logs: ProcessLog,
+        parameters: Parameters,
+        parent: ParentPeer,
+    ) -> None:
+        self._desk = desk
+        self._loop = loop
+        self._hosted = hosted
+        self._stopping = stopping
+        self._assignment = assignment
+        self._logs = logs
+        self._parameters = parameters
+        self._parent = parent
+        self._sys = SysFunctions(loop, hosted, self._identity(), codec)
+        self._keeping: Keeping | None = None
+
+    def serve(self, id: int, op: str, args: dict[str, Any]) -> None:
+        """Do what the parent asks, and answer it; what takes long is answered later, from another thread."""
+        loop, stopping = self._loop, self._stopping
+        match op:
+            case "stop":
+                if id:
+                    self._desk.reply([m.REPLY, id, None])
+                reason = args.get("reason", "shutdown")  # the parent's own, or what came through a link: "killed" too
+                stopping.stop(reason if is_exit_reason(reason) else own_reason(reason, "Stop"), args.get("drain_s"))
+            case "drain":
+                stopping.drain(id, args.get("timeout_s"))
+            case "call":
+                timeout_s = args.get("timeout_s")
+                deadline = None if timeout_s is None else time.monotonic() + timeout_s
+                loop.put(Request(self._parent, id, args["method"], args.get("args", []), args.get("kwargs", {}), deadline))
+            case "terminate":  # OTP sys:terminate: terminate() runs whether exits are trapped or not
+                self._desk.reply([m.REPLY, id, None])
+                stopping.begin(own_reason(args.get("reason", "normal"), "Stop"), None)
+            case "signal":  # answered when it is in the mailbox: what its sender sends from then on comes behind it
+                self._answer(id, lambda: loop.deliver(args["message"], SIGNAL))
+            case "check_log":
+                self._logs.check()
+            case _ if op in SYS_OPS:
+                self._sys.serve(op, args, lambda function: self._answer(id, function))
+            case _ if op in KEEPING_OPS:
+                self._serve_keeping(id, op, args)
+            case "ping" | "metrics" | "executions" | "statistics":
+                self._answer(id, lambda: self._figures(op, args))
+            case _:
+                self._desk.reply([m.FAULT, id, self._desk.fault(CallError(f"a module has no operation {op!r}"))])
+
+    def _answer(self, id: int, function: Callable[[], Any]) -> None:
+        """Answer with what function returns, or with the fault of what it raises; also of what cannot be sent."""
+        try:
+            self._desk.reply([m.REPLY, id, function()])
+        except Exception as exc:
+            self._desk.reply([m.FAULT, id, self._desk.fault(exc)])
+
+    def _serve_keeping(self, id: int, op: str, args: dict[str, Any]) -> None:
+        if self._keeping is None:
+            self._keeping = Keeping(self._loop, self._hosted, self._parameters, self._assignment, self._desk)
+        self._keeping.serve(id, op, args)
+
+    def _figures(self, op: str, args: dict[str, Any]) -> Any:
+        loop = self._loop
+        match op:
+            case "metrics":
+                with loop.lock:
+                    return loop.tally.metrics.summary()
+            case "executions":
+                with loop.lock:
+                    return loop.tally.metrics.executions(args.get("n", 20))
+            case "statistics":
+                self._logs.check()
+                return {**loop.counts(), "log": self._logs.counts()}
+            case _:
+                return self._identity()
+
+    def _identity(self) -> dict[str, Any]:
+        return {"id": self._assignment.id, "incarnation": self._assignment.incarnation, "pid": os.getpid()}

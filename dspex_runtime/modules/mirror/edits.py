@@ -1,0 +1,137 @@
+"""What a client changed in its mirror, put into the program itself. Host side, on a call thread.
+
+An edit is {"parts": {name: {"expect": version | None, "attributes": {name: node}}}, "cells": {name: {"expect", "attributes"}},
+"flags": {name: bool}, "replaced": {name: {"expect": {name: version}, "pickle": bytes}}}. All of it is read before anything is
+changed; versions are checked, and new ones published together, by the owner of the table.
+"""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import dspy
+from dspy.utils import magicattr
+
+from dspex_runtime.errors import ParameterNotFoundError
+from dspex_runtime.modules.cells import DspyCell
+from dspex_runtime.modules.mirror import lms as mirror_lms
+from dspex_runtime.modules.mirror.image import take
+from dspex_runtime.modules.mirror.values import unpack
+from dspex_runtime.modules.parts import ROOT, named_parts, parameter_name
+from dspex_runtime.modules.relay import pickles as relay_pickles
+
+if TYPE_CHECKING:
+    from dspex_runtime.modules.module_parameters import ModuleParameters
+    from dspex_runtime.modules.predictors import PredictorHolder
+    from dspex_runtime.params.owner import Owner
+
+
+def shown(root: Any, owner: Owner | None, *, by_value: bool = False, source_of: str | None = None) -> Any:
+    """Return the image of the program, with the versions that its parameters have in it; or the source of one part's class."""
+    if source_of is not None:
+        return _source(named_parts(root).get(source_of))
+    versions = _versions(owner)
+    while True:
+        records, before = take(root, by_value=by_value), versions
+        versions = _versions(owner)
+        if versions == before:  # else something was published meanwhile, and it may be in there or not
+            configured = dspy.settings.lm
+            lm = mirror_lms.show(configured) if configured is not None else None
+            return {"objects": records, "versions": versions, "edits": _edits(owner), "lm": lm}
+
+
+def edited(
+    root: Any, parameters: ModuleParameters | None, owner: Owner | None, who: str, edit: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Put an edit in, see `commit`; return the versions there are now."""
+    holders = parameters.holders if parameters is not None else {}
+    commit(root, holders, owner, who, edit)
+    if owner is not None and (
+        edit["flags"] or edit["replaced"] or {parameter_name(name) for name in edit["parts"]} - holders.keys()
+    ):
+        owner.set_facts({**owner.facts(), "edits": _edits(owner) + 1})  # has no version: other mirrors learn by this to look again
+    return {"versions": _versions(owner), "edits": _edits(owner)}
+
+
+def _source(part: Any) -> str | None:
+    try:
+        return textwrap.dedent(inspect.getsource(type(part)))
+    except (OSError, TypeError):  # typed at a prompt, or sent without its file
+        return None
+
+
+def _versions(owner: Owner | None) -> dict[str, int]:
+    while owner is not None:
+        try:
+            return {name: owner.version(name) for name in owner.names()}
+        except ParameterNotFoundError:
+            continue  # just taken away
+    return {}
+
+
+def _edits(owner: Owner | None) -> int:
+    return int(owner.facts().get("edits", 0)) if owner is not None else 0
+
+
+def put(parts: dict[str, Any], edit: Mapping[str, Any]) -> None:
+    """Put an edit into a private copy of the program: nobody else has it, and it has no versions."""
+    for name, each in edit["replaced"].items():
+        magicattr.set(parts[ROOT], name, relay_pickles.loads(each["pickle"]))
+    if edit["replaced"]:
+        parts.update(named_parts(parts[ROOT]))
+    for name, each in edit["parts"].items():
+        _found(parts, name).__dict__.update(_read(each))
+    for name, each in edit["cells"].items():
+        cell = _found(parts, name)
+        cell.value = _read(each)["value"]
+    for name, flag in edit["flags"].items():
+        _found(parts, name)._compiled = flag
+
+
+def commit(root: Any, holders: Mapping[str, PredictorHolder], owner: Owner | None, who: str, edit: Mapping[str, Any]) -> None:
+    """Put an edit into the hosted program, all of it or nothing.
+
+    Raises:
+        ParameterError: A parameter is of another version than expected ("conflict"), or it cannot be written.
+        ConstraintViolationError: A value is refused.
+        ParameterNotFoundError: There is no such part (any more).
+    """
+    parts = named_parts(root)
+    attributes = {parameter_name(name): _read(each) for name, each in edit["parts"].items()}
+    flags = [(_found(parts, name), flag) for name, flag in edit["flags"].items()]
+    replaced = {name: relay_pickles.loads(each["pickle"]) for name, each in edit["replaced"].items()}
+    values = {name: _read(each)["value"] for name, each in edit["cells"].items()}
+    both = {**edit["parts"], **edit["cells"]}
+    expected = {parameter_name(name): each["expect"] for name, each in both.items() if each["expect"] is not None}
+    brought = {name: holders[name] for name in attributes if name in holders and owner is not None}
+    unversioned = {name: _found(parts, name) for name in attributes.keys() - brought.keys()}  # inside a frozen child
+    try:
+        values |= {name: holder.bring(attributes[name]) for name, holder in brought.items()}
+        if owner is not None:
+            for each in edit["replaced"].values():
+                owner.expect(each["expect"])
+            if values:
+                owner.set_many(values, who=who, expect=expected)
+    finally:
+        for holder in brought.values():
+            holder.bring(None)
+    for name, part in unversioned.items():
+        part.__dict__.update(attributes[name])
+    for name, part in replaced.items():
+        magicattr.set(root, name, part)
+    for part, flag in flags:
+        part._compiled = flag
+
+
+def _read(each: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: unpack(node) for name, node in each["attributes"].items()}
+
+
+def _found(parts: Mapping[str, Any], name: str) -> Any:
+    part = parts.get(name)
+    if not isinstance(part, dspy.Module | DspyCell) and not hasattr(part, "__dict__"):
+        raise ParameterNotFoundError(f"the program has no part {name!r}; it has {', '.join(filter(None, parts))}", name=name)
+    return part

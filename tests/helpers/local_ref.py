@@ -1,0 +1,51 @@
+"""A reference to a program that is hosted in this very process: no pipe, no table, but every value is packed and unpacked."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from dspex_runtime.errors import ParameterNotFoundError
+from dspex_runtime.modules import values
+from dspex_runtime.modules.hosting import ModuleHost
+from dspex_runtime.wire.codec import Codec
+
+
+class LocalRef:
+    """What a proxy needs of a reference; `down` is what every call raises."""
+
+    id = "sup/qa"
+
+    def __init__(self, program: Any) -> None:
+        self.host = ModuleHost(program)
+        self.host.start((), {})
+        self.host.parameters()
+        self.calls: list[str] = []
+        self.down: Exception | None = None
+        self.params = self
+        self._codec = Codec(pickle=True)
+        values.register(self._codec)
+
+    def of_proxy(self, push: Callable[[], None]) -> LocalRef:
+        return self
+
+    def stamp(self) -> tuple[int, int]:
+        raise ParameterNotFoundError("no table")
+
+    def call(self, method: str, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        self.calls.append(method)
+        if self.down is not None:
+            raise self.down
+        args, kwargs = self._through([list(args), kwargs])
+        if method in ("$mirror", "$edit"):
+            return self._through(self.host.mirrored(method == "$edit", None, "test", *args, **kwargs))
+        return self._through(self.host.find(method).function(*args, **kwargs))
+
+    async def acall(self, method: str, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        found = self.host.find(method).function(*self._through(list(args)), **kwargs)
+        self.calls.append(method)
+        return self._through(await found if inspect.isawaitable(found) else found)
+
+    def _through(self, value: Any) -> Any:
+        return self._codec.unpack(self._codec.pack([value]))[0]
