@@ -27,8 +27,8 @@ _HEAD: Final = Struct("<8s32s")
 _LENGTH: Final = Struct("<I4x")
 _COLUMNS: Final = "number, created_at, kind, bytes, version, note"
 _ALL: Final = "id, number, created_at, kind, version, bytes, sha256, image, note"
-# Of a compile: hours of work, and the way back. Periodic ones do not push them out.
-_APART: Final = frozenset({"before_compile", "compiled"})
+# What is made by itself does not push out what somebody asked for; any kind that is not listed is a group of its own.
+_GROUPS: Final = {"import": "manual", "before_restore": "restored", "before_compile": "compiled"}
 
 Report = Callable[[str], None]
 
@@ -88,10 +88,11 @@ class Checkpoints:
         return None
 
     def prune_by_itself(self, id: str, *, keep: int) -> list[int]:
-        """Forget all but the newest `keep`, and all but as many that a compile made; return the numbers that went."""
-        infos = self.infos(id)
-        groups = ([info.number for info in infos if (info.kind in _APART) is apart] for apart in (False, True))
-        return self.prune(id, numbers=[number for group in groups for number in group[keep:]])
+        """Forget all but the newest `keep` of each group (periodic, asked for, of restores, of compiles); return what went."""
+        groups: dict[str, list[int]] = {}
+        for info in self.infos(id):
+            groups.setdefault(_GROUPS.get(info.kind, info.kind), []).append(info.number)
+        return self.prune(id, numbers=[number for group in groups.values() for number in group[keep:]])
 
     def prune(self, id: str, *, keep: int | None = None, numbers: Iterable[int] = ()) -> list[int]:
         """Forget those with these numbers, and all but the newest `keep`; return the numbers that went."""

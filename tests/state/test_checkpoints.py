@@ -101,18 +101,25 @@ def test_a_file_says_what_it_is_and_holds_the_image() -> None:
     assert head == {"id": "sup/a", "number": 3, "created_at": 1.5, "kind": "manual", "version": "2.1", "note": "best so far"}
 
 
-def test_what_a_compile_made_is_not_pushed_out_by_others(rows: Checkpoints) -> None:
+@pytest.mark.parametrize(
+    ("asked_for", "by_itself"),
+    [
+        (["before_compile", "compiled"], "periodic"),
+        (["manual", "import"], "periodic"),
+        (["manual", "manual"], "restored"),
+        (["before_restore", "restored"], "manual"),
+    ],
+)
+def test_what_somebody_asked_for_is_not_pushed_out_by_others(rows: Checkpoints, asked_for: list[str], by_itself: str) -> None:
     def add(kind: str) -> int:
         with rows._store.writing():
             number = rows.add("a", b"image", kind=kind, when=1.0, version=None, note=kind)
             rows.prune_by_itself("a", keep=2)
         return number
 
-    made = [add(kind) for kind in ("before_compile", "compiled", *["periodic"] * 3)]
-    assert [(info.number, info.note) for info in rows.infos("a")] == [
-        (5, "periodic"), (4, "periodic"), (2, "compiled"), (1, "before_compile"),
-    ]  # fmt: skip
-    again = [add(kind) for kind in ("before_compile", "compiled")]
+    made = [add(kind) for kind in (*asked_for, *[by_itself] * 3)]
+    assert [info.number for info in rows.infos("a")] == [5, 4, 2, 1]
+    again = [add(kind) for kind in asked_for]
     assert [info.number for info in rows.infos("a")] == [*again[::-1], *made[:2:-1]]
 
 
