@@ -91,7 +91,7 @@ _CHECKPOINT = Section(
     title="checkpoint",
     keys=(
         Key("every", _POSITIVE, "The time from one to the next. Without it: none are made unasked."),
-        Key("keep", Integer(1, 10_000), "So many are kept of each kind (periodic, asked for, ...); the oldest goes first.", child_spec.DEFAULT_CHECKPOINTS),
+        Key("keep", Integer(1, 10_000), "So many of each kind are kept; the oldest goes first.", child_spec.DEFAULT_CHECKPOINTS),
     ),
 )
 
