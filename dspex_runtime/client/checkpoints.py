@@ -163,6 +163,7 @@ def restored_ref(self: Reference, checkpoint: Which = None) -> Steps[CheckpointI
 
 def taken(session: Session, id: str) -> Steps[CheckpointInfo]:
     """Take a checkpoint."""
+    yield from session.edits.pushed(id)
     return _info((yield from ask(session, "checkpoint", {"id": id}, MADE_WITHIN_S)))
 
 
@@ -173,6 +174,7 @@ def listed(session: Session, id: str) -> Steps[list[CheckpointInfo]]:
 
 def put_back(session: Session, id: str, checkpoint: Which) -> Steps[CheckpointInfo]:
     """Restore one."""
+    yield from session.edits.pushed(id)
     asked = {"id": id, "number": _number(id, checkpoint)}
     return _info((yield from ask(session, "restore", asked, MADE_WITHIN_S)))
 

@@ -191,6 +191,7 @@ def _compiled(
 ) -> Steps[R]:
     if timeout is not None and not timeout > 0:
         raise ConfigError(f"timeout is seconds, more than 0, or None; got {show(timeout)}")
+    yield from session.edits.pushed(id)
     answer = session.connection.request("compile", {"id": id, "job": job, "timeout": timeout}, on_progress)
     facts = yield Await(answer)
     return result(session=session, **{each.name: facts[each.name] for each in fields(_Result) if each.name in facts})

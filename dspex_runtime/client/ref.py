@@ -20,6 +20,7 @@ from dspex_runtime.client.steps import blocking
 
 if TYPE_CHECKING:
     from dspex_runtime.client.async_calls import AsyncStream
+    from dspex_runtime.client.edits import Edited
     from dspex_runtime.client.params import Params
     from dspex_runtime.client.request import Request
     from dspex_runtime.client.stream import Stream
@@ -116,13 +117,26 @@ class ModuleRef(Ref):
 
     def __init__(self, session: Session | None, id: str, socket_path: str | None = None) -> None:
         super().__init__(session, id, socket_path)
-        self._push: Callable[[], None] | None = None
+        self._push: Callable[[], None] | None = self.push_edits
 
-    def of_proxy(self, push: Callable[[], None]) -> ModuleRef:
-        """Return the same reference for a proxy: before it has the module do something, `push` sends what was edited there."""
+    def raw(self) -> ModuleRef:
+        """Return the same reference for a proxy's own use: it sends nothing but what it is given."""
         twin = ModuleRef(self._session, self.id, self.socket_path)
-        twin._push = push
+        twin._push = None
         return twin
+
+    def track(self, mirror: Edited) -> None:
+        """Know of the mirror of a proxy; see `Edits`."""
+        self.session.edits.track(self.id, mirror)
+
+    def push_edits(self) -> None:
+        """Send what was edited on this client's proxies of the module."""
+        self.session.edits.push(self.id)
+
+    @property
+    def has_edits(self) -> bool:
+        """Whether that is anything."""
+        return self.session.edits.waiting(self.id)
 
     def call(self, method: str = MODULE_CALL, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """Call a public method and return its value.
@@ -167,7 +181,7 @@ class ModuleRef(Ref):
         """`call` for tasks: many in flight over one pipe, no thread. Cancelling the task cancels the call."""
         from dspex_runtime.client.async_calls import acall
 
-        if self._push is not None:
+        if self._push is not None and self.has_edits:
             from asyncio import to_thread
 
             await to_thread(self._push)
@@ -192,8 +206,7 @@ class ModuleRef(Ref):
 
         return AsyncStream(self.session, self.id, method or MODULE_CALL, args, kwargs, timeout)
 
-    checkpoint = _after_edits(blocking(checkpoints.of_ref))
-    compile = _after_edits(blocking(compiling.of_ref))
+    compile = blocking(compiling.of_ref)
     metrics = blocking(ref_ops.metrics)
     executions = blocking(ref_ops.executions)
 

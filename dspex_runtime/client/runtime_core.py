@@ -72,6 +72,7 @@ class RuntimeCore:
 
 def _stopped(session: Session, process: spawn.RuntimeProcess) -> Steps[None]:
     if not session.connection.closed:
+        session.edits.close()
         try:
             yield from ask(session, "shutdown", {})
         except RuntimeUnreachableError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.client.channel_pool import ChannelPool
 from dspex_runtime.client.connection import ControlConnection
+from dspex_runtime.client.edits import Edits
 from dspex_runtime.client.itself import is_itself
 from dspex_runtime.client.values import client_codec
 from dspex_runtime.osproc.channel import Channel
@@ -46,6 +47,7 @@ class Session:
     Attributes:
         socket_path: Address of the runtime; with an id it is the identity of a reference.
         codec: Encodes what goes over direct pipes; may unpickle, since modules run as the same user.
+        edits: What was edited on proxies and is still to be sent.
         client: Name of this client in idempotency keys and to modules, which know by it what is whose; unique per session.
     """
 
@@ -55,6 +57,7 @@ class Session:
         self.plain = plain
         self.codec: Codec = client_codec(plain=plain)
         self.client = f"{os.getpid()}-{os.urandom(6).hex()}"
+        self.edits = Edits()
         self._lock = threading.Lock()
         self._pools: dict[str, ChannelPool] = {}
         self._muxes: dict[Any, MuxLinks] = {}
@@ -127,6 +130,8 @@ class Session:
 
     def close(self) -> None:
         """Close everything this process has open to the runtime. Closing twice is fine."""
+        if not self.connection.closed:
+            self.edits.close()
         self.connection.close()  # first: whoever waits on a pipe then learns that this process closed it
         with self._lock:
             background, self._held.background = self._held.background, None
@@ -145,6 +150,7 @@ class Session:
 
     def _forked(self) -> None:
         self._lock = threading.Lock()
+        self.edits = Edits()
         self._held.background = None
         self._held.links.clear()
         for links in self._muxes.values():

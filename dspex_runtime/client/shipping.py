@@ -1,12 +1,17 @@
-"""One dump of something that goes on living in its process: what only this process can import by value, its locks new ones."""
+"""One dump of something that goes on living in its process: what only this process can import by value, its locks new ones.
+
+The source of code that is in no file, a notebook's, goes along.
+"""
 
 from __future__ import annotations
 
 import io
 import threading
 from collections.abc import Callable
+from types import CodeType
 from typing import Any, Final
 
+from dspex_runtime.wire import sources
 from dspex_runtime.wire.by_value import ByValuePickler
 
 # By exact type: a subclass of `local` has a constructor of its own.
@@ -29,11 +34,23 @@ def dumps(value: Any, *, new_locks: bool) -> bytes:
         Exception: Whatever pickling raises.
     """
     file = io.BytesIO()
-    (_Pickler if new_locks else ByValuePickler)(file).dump(value)
-    return file.getvalue()
+    pickler = (_NewLocks if new_locks else _Pickler)(file)
+    pickler.dump(value)
+    return sources.bundled(file.getvalue(), sources.gathered(pickler.files))
 
 
 class _Pickler(ByValuePickler):
+    def __init__(self, file: Any) -> None:
+        super().__init__(file)
+        self.files: dict[str, None] = {}  # in which the code is that goes by value
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, CodeType):
+            self.files[obj.co_filename] = None
+        return super().reducer_override(obj)
+
+
+class _NewLocks(_Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if (new := _NEW.get(type(obj))) is not None:
             return (new, ())

@@ -1,14 +1,15 @@
 """One consistent image of this module, and such an image given back. Called where no callback runs beside it, or under locks.
 
 Owns what belongs to a checkpoint. A restore takes all of it or nothing: what may be refused (a value, the user's own
-`set_state`) comes first, and when it is the parameters are put back. What of the rest a restore has changed is kept among the
-facts, in one step with the parameters: the next incarnation has it, too.
+`set_state`) comes first, and when it is the parameters are put back. What of the rest a restore has changed, or an edit of a
+client's, is kept among the facts, in one step with the parameters: the next incarnation has it, too.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.errors import CheckpointError
@@ -69,19 +70,20 @@ def give_back(image: Image, hosted: Hosted, owner: Owner | None, codec: Codec, *
         raise CheckpointError(f"the checkpoint of {image.id!r} has parameters; this module declares none")
     state = codec.unpack(image.user)[0] if image.user is not None and hosted.keeps_user_state else NO_STATE
     facts = {key: value for key, value in image.facts.items() if key not in ABOUT | {REST, EDITS}}
-    before, old = (owner.image(), owner.facts()) if owner is not None else ({}, {})
-    facts = {**old, **facts, **pinned(old, hosted, image.rest)}
-    if image.rest:
-        facts[EDITS] = old.get(EDITS, 0) + 1
-    changes = owner.restore(image.parameters, who=who, facts=facts) if owner is not None else []
-    try:
-        if state is not NO_STATE:
-            hosted.set_user_state(state)
-    except BaseException:
-        if owner is not None:
-            owner.restore(before, who=who, facts=old)
-        raise
-    hosted.set_rest(image.rest)
+    with owner.changing if owner is not None else nullcontext():
+        before, old = (owner.image(), owner.facts()) if owner is not None else ({}, {})
+        facts = {**old, **facts, **pinned(old, hosted, image.rest)}
+        changes = owner.restore(image.parameters, who=who, facts=facts) if owner is not None else []
+        try:
+            if state is not NO_STATE:
+                hosted.set_user_state(state)
+        except BaseException:
+            if owner is not None:
+                owner.restore(before, who=who, facts=old)
+            raise
+        hosted.set_rest(image.rest)
+        if owner is not None and image.rest:
+            tell_edit(owner)
     hosted.set_mode(image.facts.get("mode", hosted.mode))
     return {change.name: change.version for change in changes}
 
@@ -99,3 +101,16 @@ def pinned(facts: Mapping[str, Any], hosted: Hosted, wanted: Mapping[str, Any]) 
         if changed or kept.get(key):
             found[key] = {**kept.get(key, {}), **changed}
     return {REST: {**kept, **found}} if found else {}
+
+
+def tell_edit(owner: Owner) -> None:
+    """Say that something without a version was changed just now: whoever looks again finds it."""
+    with owner.changing:
+        facts = owner.facts()
+        owner.set_facts({**facts, EDITS: facts.get(EDITS, 0) + 1})
+
+
+def without(rest: Mapping[str, Any], parameters: Collection[str]) -> dict[str, Any]:
+    """Return what is kept of a rest, but for states of what is a parameter by now: that has its own, which is newer."""
+    frozen = {name: state for name, state in rest.get("frozen", {}).items() if name not in parameters}
+    return {**rest, "frozen": frozen} if "frozen" in rest else dict(rest)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dspex_runtime.errors import ParameterError, StartError
 from dspex_runtime.host import kept, parent
 from dspex_runtime.host.changes import Changes
-from dspex_runtime.host.checkpoint_image import REST, pinned
+from dspex_runtime.host.checkpoint_image import REST, pinned, without
 from dspex_runtime.params.constraints import without_promise
 from dspex_runtime.params.owner import Owner
 from dspex_runtime.params.segments import SegmentJournal
@@ -115,16 +115,16 @@ class Parameters:
             self.report(f"the state of the last checkpoint was refused: {type(exc).__name__}: {exc}")
 
     def give_rest(self) -> None:
-        """Give what a restore has put back beside the parameters: to an earlier incarnation flags and configs, which are kept.
+        """Give what is kept beside the parameters: flags and configs, which a restore has put back or a client has edited.
 
-        And all of it, attributes and the mode too, where the module was stopped when it was put back.
+        And all of a restore, attributes and the mode too, where the module was stopped when it was put back.
         """
         packed, self._rest = self._rest, None
         facts = self.owner.facts() if self.owner is not None else {}
         if self._hosted is None or (packed is None and not facts.get(REST)):
             return
         try:
-            self._hosted.set_rest(facts.get(REST) or {})
+            self._hosted.set_rest(without(facts.get(REST) or {}, self.owner.names() if self.owner is not None else ()))
             if packed is not None:
                 (found,) = self.codec.unpack(packed)
                 to_keep = pinned(facts, self._hosted, found["rest"])
@@ -183,7 +183,8 @@ class Parameters:
                     self._take_in(owner, hosted.parameters())
                     owner.republish()
                 if hosted.mode != self._mode:
-                    owner.set_facts({**owner.facts(), "mode": hosted.mode})
+                    with owner.changing:
+                        owner.set_facts({**owner.facts(), "mode": hosted.mode})
                     self._mode = hosted.mode
                 self._failing = False
             except Exception as exc:

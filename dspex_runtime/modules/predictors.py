@@ -59,10 +59,8 @@ class PredictorHolder:
         self._brought = None
         if attributes is None:
             return None
-        scratch = _clone(self.predictor)
-        scratch.__dict__.update(attributes)
         try:
-            state = dump(scratch)
+            state = dump(self.predictor, attributes)
         except Exception as exc:
             raise self._refusal("state", "dspy", attributes, f"attributes of a predictor ({type(exc).__name__}: {exc})") from exc
         self._brought = state, dict(attributes)
@@ -210,9 +208,13 @@ class PredictorHolder:
         return refusal(self.name, constraint, limit, value, expected)
 
 
-def dump(parameter: Any) -> dict[str, Any]:
-    """Return a parameter's state in dspy's form, plain and without secrets. Never fails for its LM, as dspy's own does."""
+def dump(parameter: Any, changed: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return a parameter's state in dspy's form, plain and without secrets. Never fails for its LM, as dspy's own does.
+
+    With `changed` it is the state that the parameter would have with these attributes.
+    """
     clone = _clone(parameter)
+    clone.__dict__.update(changed or {})
     lm = clone.__dict__.get("lm")
     if lm is not None:
         clone.__dict__["lm"] = None

@@ -1,28 +1,36 @@
 """What a checkpoint of a program holds beside its parameters, because dspy's own state leaves it out.
 
-Frozen (`_compiled`) flags, the config of predictors, the states of predictors inside frozen children, and plain attributes.
-Put back only when somebody restores a checkpoint: after a restart the constructor has said what attributes are.
+Frozen (`_compiled`) flags, the config of predictors, the states of predictors that are no parameters (inside frozen children and
+nested containers), and plain attributes. Put back when somebody restores a checkpoint; after a restart the constructor has said
+what attributes are, and of the others only what a client had changed is put back.
 """
 
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Callable, Container, Mapping
 from typing import Any, Final
 
+import cloudpickle
 import dspy
+from dspy.predict.parameter import Parameter
 
+from dspex_runtime.errors import UnserialisableError
 from dspex_runtime.modules import lm_state
 from dspex_runtime.modules.cells import DspyCell
 from dspex_runtime.modules.mirror.following import unfollowed
+from dspex_runtime.modules.parts import ROOT, named_parts, parameter_name
 from dspex_runtime.modules.predictors import PredictorHolder, dump
-from dspex_runtime.modules.tree import frozen_parameters, named_modules, named_parameters
+from dspex_runtime.modules.tree import named_modules
+from dspex_runtime.wire.codec import Codec
 
 log = logging.getLogger("dspex_runtime.module")
 
 # Items of one attribute, counted through its lists and dicts: a corpus comes from the constructor, not from a checkpoint.
 MOST_ITEMS: Final = 1000
 MOST_CHARACTERS: Final = 1 << 16
+_plain: Final = Codec()
 _DSPYS: Final = frozenset({"_compiled", "callbacks", "history", "training"})
 
 
@@ -31,7 +39,7 @@ def collect(root: dspy.Module, listed: Container[str], *, attributes: bool) -> d
 
     Args:
         root: The program.
-        listed: Predictors that are parameters; of frozen ones only the others are taken.
+        listed: Predictors that are parameters; states are taken only of the others.
         attributes: Whether to take plain attributes; not of a program that keeps a state of its own.
     """
     with unfollowed():
@@ -39,35 +47,76 @@ def collect(root: dspy.Module, listed: Container[str], *, attributes: bool) -> d
 
 
 def _collected(root: dspy.Module, listed: Container[str], *, attributes: bool) -> dict[str, Any]:
-    frozen = [(name, p) for name, p in frozen_parameters(root) if not isinstance(p, DspyCell)]
-    predictors = [(name, p) for name, p in (*root.named_parameters(), *frozen) if isinstance(p, dspy.Predict)]
-    modules = named_modules(root)
+    parts = named_parts(root)
+    parameters = {parameter_name(name): part for name, part in parts.items() if isinstance(part, Parameter)}
+    others = {name: p for name, p in parameters.items() if name not in listed and not isinstance(p, DspyCell)}
     return {
-        "compiled": [path for path, module in modules if getattr(module, "_compiled", False)],
-        "config": {name: lm_state.plain(p.config) for name, p in predictors},
-        "frozen": {name: dump(p) for name, p in frozen if name not in listed},
-        "attributes": {path: taken for path, module in modules if (taken := _attributes(module))} if attributes else {},
+        "compiled": frozen(parts),
+        "config": {name: lm_state.plain(p.config) for name, p in parameters.items() if isinstance(p, dspy.Predict)},
+        "frozen": {name: state for name, p in others.items() if (state := _state(name, p)) is not None},
+        "attributes": {path: taken for path, module in named_modules(root) if (taken := _attributes(module))} if attributes else {},
     }
+
+
+def frozen(parts: Mapping[str, Any]) -> list[str]:
+    """Return the names of those parts whose flag says that dspy is not to change them any more."""
+    return [name for name, part in _modules(parts).items() if getattr(part, "_compiled", False)]
+
+
+def packed(state: Mapping[str, Any]) -> dict[str, Any] | bytes:
+    """Return a state as it can be kept: plain data as it is, a pickle of what has objects in it."""
+    try:
+        _plain.pack([state])
+    except UnserialisableError:
+        pickled: bytes = cloudpickle.dumps(state)
+        return pickled
+    return dict(state)
 
 
 def put_back(root: dspy.Module, rest: Mapping[str, Any]) -> None:
     """Put the rest back. What the program has no place for any more, or refuses, is left out and logged."""
-    modules = named_modules(root)
-    for path, module in modules:
+    with unfollowed():  # what is in a proxy is another program's
+        _put_back(root, rest)
+
+
+def _put_back(root: dspy.Module, rest: Mapping[str, Any]) -> None:
+    for path, module in named_modules(root):
         for name, value in rest.get("attributes", {}).get(path, {}).items():
             if not hasattr(getattr(type(module), name, None), "__set__"):  # a property or a Parameter by now
                 _leniently(f"{path}.{name}", setattr, module, name, value)
-    frozen = dict(frozen_parameters(root))
-    for name, parameter in [*named_parameters(root), *frozen.items()]:
-        if name in rest.get("config", {}) and isinstance(parameter, dspy.Predict):
+    parts = named_parts(root)
+    for name, part in parts.items():
+        if name in rest.get("config", {}) and isinstance(part, dspy.Predict):
             # What is not plain was never saved, and stays.
-            closed = {key: value for key, value in parameter.config.items() if not lm_state.plain({key: value})}
-            parameter.config = {**closed, **rest["config"][name]}
-        if name in rest.get("frozen", {}) and not isinstance(parameter, DspyCell):
-            _leniently(name, PredictorHolder(name, parameter).store, rest["frozen"][name])
+            closed = {key: value for key, value in part.config.items() if not lm_state.plain({key: value})}
+            part.config = {**closed, **rest["config"][name]}
+        if name in rest.get("frozen", {}) and isinstance(part, Parameter) and not isinstance(part, DspyCell):
+            _leniently(name, _store, name, part, rest["frozen"][name])
     if "compiled" in rest:
-        for path, module in modules:
-            module._compiled = path in rest["compiled"]
+        for name, part in _modules(parts).items():
+            if bool(getattr(part, "_compiled", False)) != (name in rest["compiled"]):
+                part._compiled = not getattr(part, "_compiled", False)
+
+
+def _modules(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the modules among the parts, each once: a program that is a parameter itself has two names."""
+    return {
+        name: part for name, part in parts.items() if isinstance(part, dspy.Module) and (name == ROOT or part is not parts[ROOT])
+    }
+
+
+def _state(name: str, parameter: Any) -> dict[str, Any] | None:
+    if not hasattr(parameter, "dump_state") or not hasattr(parameter, "load_state"):
+        return None
+    try:
+        return dump(parameter)
+    except Exception as exc:  # of user code: it works as it is, and its state cannot be had
+        log.debug("%s gives no state: %s: %s", name, type(exc).__name__, exc)
+        return None
+
+
+def _store(name: str, parameter: Any, state: Any) -> None:
+    PredictorHolder(name, parameter).store(pickle.loads(state) if isinstance(state, bytes) else state)
 
 
 def _leniently(what: str, put: Callable[..., Any], *args: Any) -> None:

@@ -83,7 +83,7 @@ def _children(module: dspy.Module) -> Iterator[tuple[str, Any]]:
 
 
 class TreeWatch:
-    """Tells whether parameters may have come, gone or been replaced; a microsecond for a tree that is as it was.
+    """Tells whether parameters may have come, gone or been replaced, also by a flag; a microsecond for a tree that is as it was.
 
     By identity. A container is looked at again when its length changes, or when it held parameters.
     """
@@ -104,10 +104,12 @@ class TreeWatch:
 class _Node:
     """One module of the tree: its attributes, and those of them that are containers."""
 
-    __slots__ = ("_containers", "_now", "_values")
+    __slots__ = ("_attributes", "_containers", "_is_frozen", "_now", "_values")
 
     def __init__(self, module: dspy.Module) -> None:
-        self._now = module.__dict__.values()  # a live view
+        self._attributes: dict[str, Any] = module.__dict__
+        self._now = self._attributes.values()  # a live view
+        self._is_frozen = bool(self._attributes.get("_compiled"))
         self._values: tuple[Any, ...] = ()
         self._containers: list[tuple[Any, int, tuple[Any, ...] | None]] = []
         self._take()
@@ -125,7 +127,9 @@ class _Node:
         now, values = self._now, self._values
         if len(now) != len(values) or not all(map(is_, now, values)):
             other = _difference(tuple(now), values)
-            if any(_is_part(value) or _is_holder(value) for value in other):
+            if self._is_frozen != bool(self._attributes.get("_compiled")) or any(
+                _is_part(value) or _is_holder(value) for value in other
+            ):
                 return True
             if any(isinstance(value, list | tuple | dict) for value in other):
                 self._take()

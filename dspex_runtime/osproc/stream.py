@@ -34,6 +34,8 @@ _open: WeakSet[Stream] = WeakSet()
 class Stream:
     """One stream socket, which it owns from now on."""
 
+    _both_ways = socket.SHUT_RDWR  # of the class: closed by the collector at the interpreter's end, it finds globals that are None
+
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(True)  # socket.setdefaulttimeout() of the user would make it non-blocking
         self._sock = sock
@@ -55,7 +57,7 @@ class Stream:
             return
         self._closed = True
         try:
-            self._sock.shutdown(socket.SHUT_RDWR)
+            self._sock.shutdown(self._both_ways)
         except OSError:  # the peer is gone already
             pass
         self._release()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -88,15 +88,28 @@ class Ledger:
         publisher: The table.
         journal: For what survives the kill of everything; None: there is nowhere to write to.
         hooks: Told of each change.
+        publish_facts: Called with the facts that were written down with writes, in one step with publishing those.
+        syncs_facts: Whether facts wait for the disk.
     """
 
-    def __init__(self, id: str, publisher: Publisher, journal: SegmentJournal | None, hooks: Hooks) -> None:
+    def __init__(
+        self,
+        id: str,
+        publisher: Publisher,
+        journal: SegmentJournal | None,
+        hooks: Hooks,
+        publish_facts: Callable[[Mapping[str, Any]], None],
+        *,
+        syncs_facts: bool,
+    ) -> None:
         self.lock = threading.RLock()
         self.journal = journal
         self.volatile: VolatileJournal | None = None
         self._id = id
         self._publisher = publisher
         self._hooks = hooks
+        self._publish_facts = publish_facts
+        self._syncs_facts = syncs_facts and journal is not None
         self._on_their_way = 0  # durable writes that are in the journal and not in the table
         self._unmarked, self._marked_at = 0, 0.0
         self._pack = msgpack.Packer().pack  # of annexes, see values.Annex
@@ -120,20 +133,20 @@ class Ledger:
         """Make writes, all or none, and return what they came to. When it returns, what their durability promises is true.
 
         Args:
-            writes: At least one.
+            writes: None is as good as many.
             who: For history.
-            facts: Of the module from now on: written down in the same step, and published by whoever owns them.
+            facts: Of the module from now on: written down and published in the same step.
 
         Raises:
             ParameterError: One expected another version (`code` is "conflict"), or they cannot be written ("journal").
                 Nothing was changed; but what a disk did not confirm may be there after a loss of power.
         """
         durable = [write.owned for write in writes if write.owned.turn is not None]
-        if durable:
+        if durable or (facts is not None and self._syncs_facts):
             return self._commit_durable(writes, durable, who, facts)
         with self.lock:
             now, position = self._write_down(writes, who, facts)
-            return self._publish(writes, now, who, position)
+            return self._publish(writes, now, who, position, facts)
 
     def commit_one(self, write: Write, who: str) -> Change:
         """Make one write. As `commit`, of which this is the short way."""
@@ -176,7 +189,7 @@ class Ledger:
                 assert owned.turn is not None
                 turns.enter_context(owned.turn)
             with self.lock:
-                now, position = self._write_down(writes, who, facts)
+                now, position = self._write_down(writes, who, facts, durable=True)
                 self._on_their_way += 1
             try:
                 assert self.journal is not None
@@ -188,7 +201,7 @@ class Ledger:
                 raise
             with self.lock:
                 self._on_their_way -= 1
-                return self._publish(writes, now, who, position)
+                return self._publish(writes, now, who, position, facts)
 
     def begin(self, owned: Owned, data: bytes | memoryview, who: str) -> None:
         """Publish a value that nobody set.
@@ -229,7 +242,9 @@ class Ledger:
             owned.is_gone = True
             self._publisher.remove(owned.name)
 
-    def _write_down(self, writes: Sequence[Write], who: str, facts: Mapping[str, Any] | None = None) -> tuple[float, int]:
+    def _write_down(
+        self, writes: Sequence[Write], who: str, facts: Mapping[str, Any] | None = None, *, durable: bool = False
+    ) -> tuple[float, int]:
         """Number the writes and append them to their journals; return when, and the position behind them on the disk."""
         now = time.time()
         on_disk: list[list[Any]] = []
@@ -244,7 +259,7 @@ class Ledger:
                 payloads.append(_payload(write, now, who))
             if facts is not None and self.journal is not None:
                 on_disk.append([FACTS, now, dict(facts)])
-            position = self._append(on_disk, in_memory, durable=any(write.owned.turn is not None for write in writes))
+            position = self._append(on_disk, in_memory, durable=durable)
         except BaseException:
             _drop_blobs(writes)
             raise
@@ -288,7 +303,9 @@ class Ledger:
             self._in_memory().append(*in_memory)
         return position
 
-    def _publish(self, writes: Sequence[Write], now: float, who: str, position: int) -> list[Change]:
+    def _publish(
+        self, writes: Sequence[Write], now: float, who: str, position: int, facts: Mapping[str, Any] | None = None
+    ) -> list[Change]:
         changes: list[Change] = []
         try:
             for write in writes:
@@ -296,6 +313,8 @@ class Ledger:
         except BaseException:
             _drop_blobs(writes[len(changes) :])
             raise
+        if facts is not None:
+            self._publish_facts(facts)
         self._mark(position, now)
         return changes
 

@@ -50,6 +50,9 @@ class Owner:
         journal: On the disk; stays the caller's. Without one, nothing survives the end of the runtime.
         incarnation: Of this process; 0 of the keeper.
         hooks: What the process does for the owner.
+
+    Attributes:
+        changing: Held by whoever makes new facts of the old ones, until they are set. Taken before any lock of the owner's.
     """
 
     def __init__(
@@ -68,7 +71,8 @@ class Owner:
         self._hooks = hooks
         self._coder = Coder(id, codec)
         self._publisher = Publisher(id, hooks, incarnation)
-        self._ledger = Ledger(id, self._publisher, journal, hooks)
+        self.changing = threading.RLock()
+        self._ledger = Ledger(id, self._publisher, journal, hooks, self._publish_facts, syncs_facts=durability is Durability.FSYNC)
         self._owned: dict[str, Owned] = {}
         self._facts: dict[str, Any] = {}
         self._adoption: Adoption | None = None
@@ -216,13 +220,23 @@ class Owner:
         value, data = self._coder.accept(name, owned.spec, value)
         return self._ledger.commit_one(Write(owned, value, data, expect=expect), who)
 
-    def set_many(self, values: Mapping[str, Any], *, who: str, expect: Mapping[str, int] | None = None) -> list[Change]:
-        """Set several parameters, or none of them; `expect` says which versions must be the published ones. Raises as `set`."""
+    def set_many(
+        self,
+        values: Mapping[str, Any],
+        *,
+        who: str,
+        expect: Mapping[str, int] | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> list[Change]:
+        """Set several parameters, or none of them; `expect` says which versions must be the published ones. Raises as `set`.
+
+        With `facts` these replace the module's in the same step: a kill finds both, or neither.
+        """
         owned = {name: self._find(name) for name in values}
         accepted = {name: self._coder.accept(name, owned[name].spec, value) for name, value in values.items()}
         expected = expect or {}
         writes = [Write(owned[name], *both, expect=expected.get(name)) for name, both in accepted.items()]
-        return self._ledger.commit(writes, who)
+        return self._ledger.commit(writes, who, facts)
 
     def expect(self, versions: Mapping[str, int]) -> None:
         """Raise ParameterError ("conflict") unless these are the published versions; of a parameter that is gone, not found."""
@@ -304,10 +318,7 @@ class Owner:
             ParameterError: A value cannot be read, or as `set`; nothing was changed.
             CheckpointError: It has parameters, and this module none of them; nothing was changed.
         """
-        changes = self._snapshots.restore(image, who, facts)
-        if facts is not None:
-            self.set_facts(facts, is_written=bool(changes))
-        return changes
+        return self._snapshots.restore(image, who, None if facts == self._facts else facts)
 
     # -- facts, and the life of the owner itself
 
@@ -315,21 +326,17 @@ class Owner:
         """Return what is known of the module besides its parameters: its mode and others."""
         return dict(self._facts)
 
-    def set_facts(self, facts: Mapping[str, Any], *, is_written: bool = False) -> None:
-        """Replace the facts, for readers and for the next incarnation. A journal that cannot take them is reported.
-
-        `is_written`: it has them, together with what they were committed with.
-        """
+    def set_facts(self, facts: Mapping[str, Any]) -> None:
+        """Replace the facts, for readers and for the next incarnation. A journal that cannot take them is reported."""
         with self._ledger.lock:
             if facts == self._facts:
                 return
-            self._facts = dict(facts)
             try:
-                if self._ledger.journal is not None and not is_written:
-                    self._ledger.journal.append([FACTS, time.time(), self._facts])
+                if self._ledger.journal is not None:
+                    self._ledger.journal.append([FACTS, time.time(), dict(facts)])
             except ParameterError as exc:
                 self._hooks.report(f"the facts of {self._id!r} last as long as the runtime: {exc}")
-            self._publisher.note(layout.FACTS, self._coder.encode(self._facts))
+            self._publish_facts(facts)
 
     def hand_over(self) -> None:
         """Offer every descriptor again: whoever keeps them is another process now."""
@@ -357,6 +364,10 @@ class Owner:
             return self._owned[name]
         except (KeyError, TypeError):
             raise no_parameter(name, self._owned, self._id) from None
+
+    def _publish_facts(self, facts: Mapping[str, Any]) -> None:
+        self._facts = dict(facts)
+        self._publisher.note(layout.FACTS, self._coder.encode(self._facts))
 
     def _bind(self, owned: Owned) -> None:
         bind = getattr(owned.holder, "bind", None)

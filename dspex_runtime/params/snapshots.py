@@ -104,7 +104,7 @@ class Snapshots:
             with self._ledger.lock:
                 if grad != owned.grad or encoded != self._publisher.current(name)[1]:
                     writes.append(Write(owned, value, encoded, grad))
-        return self._ledger.commit(writes, who, facts) if writes else []
+        return self._ledger.commit(writes, who, facts) if writes or facts is not None else []
 
     def _publish_all(self) -> None:
         try:

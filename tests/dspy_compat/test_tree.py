@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 from typing import Any
 
 import dspy
@@ -37,7 +38,8 @@ def test_its_class_is_the_users(way: Way) -> None:
     program = way.built(cls)
     program.named_parameters()
     assert type(program).__name__ == "Hops"
-    assert "class Hops(" in inspect.getsource(type(program))
+    assert textwrap.dedent(inspect.getsource(type(program))) == textwrap.dedent(inspect.getsource(cls))
+    assert "found = await self.one.acall(question=question)" in inspect.getsource(type(program))
     assert isinstance(program, cls) is not way.differs("class")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 from dspex_runtime.errors import ParameterNotFoundError
@@ -24,11 +23,23 @@ class LocalRef:
         self.calls: list[str] = []
         self.down: Exception | None = None
         self.params = self
+        self._mirrors: list[Any] = []
         self._codec = Codec(pickle=True)
         values.register(self._codec)
 
-    def of_proxy(self, push: Callable[[], None]) -> LocalRef:
+    def raw(self) -> LocalRef:
         return self
+
+    def track(self, mirror: Any) -> None:
+        self._mirrors.append(mirror)
+
+    def push_edits(self) -> None:
+        for mirror in self._mirrors:
+            mirror.push()
+
+    @property
+    def has_edits(self) -> bool:
+        return any(mirror.has_edits for mirror in self._mirrors)
 
     def stamp(self) -> tuple[int, int]:
         raise ParameterNotFoundError("no table")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from dspex_runtime.errors import CheckpointError, ConstraintViolationError
-from dspex_runtime.host.checkpoint_image import REST, give_back, pinned, take
+from dspex_runtime.host.checkpoint_image import REST, give_back, pinned, take, without
 from dspex_runtime.host.hosted import NO_STATE
 from dspex_runtime.params.image import Image
 from dspex_runtime.wire.codec import Codec
@@ -19,6 +20,8 @@ ASSIGNMENT: Any = SimpleNamespace(id="sup/qa", incarnation=3)
 
 class Owner:
     """One parameter, k, which is refused above 9."""
+
+    changing = nullcontext()
 
     def __init__(self) -> None:
         self.k = 1
@@ -36,6 +39,9 @@ class Owner:
 
     def facts(self) -> dict[str, Any]:
         return dict(self.kept)
+
+    def set_facts(self, facts: dict[str, Any]) -> None:
+        self.kept = facts
 
 
 class Host:
@@ -114,6 +120,12 @@ def test_only_what_a_rest_changes_is_kept_for_the_next_incarnation(
 ) -> None:
     host.rest = now
     assert pinned({REST: kept} if kept else {}, host, wanted) == ({} if pinned_is is None else {REST: pinned_is})
+
+
+def test_a_state_that_is_kept_is_not_given_to_what_is_a_parameter_by_now() -> None:
+    kept = {"compiled": [""], "frozen": {"a": {"demos": []}, "b": {"demos": []}}}
+    assert without(kept, ["b"]) == {"compiled": [""], "frozen": {"a": {"demos": []}}}
+    assert without({"compiled": []}, ["b"]) == {"compiled": []}
 
 
 def test_a_note_is_one_checkpoints_and_not_the_modules(owner: Any, host: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,8 @@ ASSIGNMENT: Any = SimpleNamespace(id="sup/qa", incarnation=3)
 
 
 class Owner:
+    changing = nullcontext()
+
     def __init__(self) -> None:
         self.restored: list[Any] = []
         self.handed_over = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -67,6 +68,7 @@ class Stubborn:
     serial = False
     keeps_user_state = False
     mode = "eval"
+    changing = nullcontext()
 
     def __init__(self) -> None:
         self.has_changed = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from fractions import Fraction
 from typing import Any
 
 import dspy
@@ -10,6 +11,7 @@ import pytest
 
 import dspex_runtime as dx
 from dspex_runtime.modules import rest
+from dspex_runtime.modules.predictors import dump
 from dspex_runtime.wire.codec import Codec
 
 
@@ -82,8 +84,46 @@ def test_a_program_with_a_state_of_its_own_keeps_its_attributes_itself() -> None
     assert rest.collect(Program(), (), attributes=False)["attributes"] == {}
 
 
-def test_a_frozen_predictor_that_is_a_parameter_is_not_taken_twice() -> None:
-    assert rest.collect(used(), ["part.p"], attributes=False)["frozen"] == {}
+def test_a_predictor_that_is_a_parameter_is_not_taken_twice() -> None:
+    assert list(rest.collect(used(), ["answer"], attributes=False)["frozen"]) == ["part.p"]
+    assert rest.collect(used(), ["answer", "part.p"], attributes=False)["frozen"] == {}
+
+
+class Deep(dspy.Module):  # type: ignore[misc]
+    """Predictors where dspy does not look for them, and one that is a program."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = [[dspy.Predict("a -> b")]]
+        self.p = dspy.Predict("a -> b")
+
+
+def test_what_dspy_does_not_list_comes_back_too() -> None:
+    program, other = Deep(), Deep()
+    program.a[0][0].demos = [{"a": 1, "b": 2}]
+    program.a[0][0].config = {"n": 2}
+    program.a[0][0]._compiled = program.p._compiled = True
+    rest.put_back(other, rest.collect(program, ["p"], attributes=False))
+    assert (other.a[0][0].demos, other.a[0][0].config) == ([{"a": 1, "b": 2}], {"n": 2})
+    assert (other._compiled, other.a[0][0]._compiled, other.p._compiled) == (False, True, True)
+
+
+def test_a_program_that_is_a_predictor_has_one_flag() -> None:
+    program, other = dspy.Predict("a -> b"), dspy.Predict("a -> b")
+    program._compiled, program.config = True, {"n": 2}
+    taken = rest.collect(program, ["self"], attributes=False)
+    assert taken == {"compiled": [""], "config": {"self": {"n": 2}}, "frozen": {}, "attributes": {}}
+    rest.put_back(other, taken)
+    assert (other._compiled, other.config) == (True, {"n": 2})
+
+
+def test_a_state_with_objects_in_it_is_kept_as_a_pickle() -> None:
+    program, other = Deep(), Deep()
+    program.a[0][0].demos = [{"a": Fraction(1, 3)}]
+    state = rest.packed(dump(program.a[0][0]))
+    assert isinstance(state, bytes)
+    rest.put_back(other, {"frozen": {"a[0][0]": state, "p": rest.packed(dump(program.p))}})
+    assert other.a[0][0].demos == [{"a": Fraction(1, 3)}]
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,7 @@ RESTRUCTURED: dict[str, Callable[[Any], Any]] = {
     "a list assigned that holds one": lambda m: setattr(m, "log", [Part()]),
     "a list assigned in place of one that held some": lambda m: setattr(m, "parts", []),
     "a tuple": lambda m: setattr(m, "pair", (Part(), 1)),
+    "a flag": lambda m: setattr(m.part, "_compiled", True),
 }
 
 

@@ -483,6 +483,15 @@ def children_of(pid: int) -> list[int]:
         return [int(child) for child in file.read().split()]
 
 
+def test_it_can_be_closed_when_the_interpreter_ends_and_globals_are_gone(
+    ends: tuple[Channel, Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "SHUT_RDWR", None)
+    ends[0].close()
+    with pytest.raises(EOFError):
+        ends[1].recv()
+
+
 @pytest.mark.process
 def test_a_child_forked_while_a_thread_sends_and_reads_closes_its_copy(ends: tuple[Channel, Channel]) -> None:
     a, b = ends

@@ -13,6 +13,7 @@ import pytest
 
 from dspex_runtime.errors import ParameterError
 from dspex_runtime.params.owner import Owner
+from dspex_runtime.types import Durability
 from helpers.killing import dies_at
 from helpers.owners import Keeper, specs
 
@@ -217,6 +218,59 @@ def test_a_write_that_waits_for_the_disk_is_not_passed_by_the_tables_position(
     heir = keeper.start(SPECS)
     assert (heir.get("safe"), heir.get("disk")) == (2, 2)
     assert heir.version("safe") == 3
+
+
+def test_a_kill_in_a_set_of_several_leaves_all_of_it_or_nothing_and_so_with_its_facts(tmp_path: Path) -> None:
+    outcomes = []
+    instruction, died = 0, True
+    while died:
+        keeper = Keeper(tmp_path / str(instruction))
+        keeper.directory.parent.mkdir()
+        owner = prepared(keeper)
+        for number in range(32):  # so that the table's position is due in the midst of it
+            owner.set("disk", number, who="x")
+        died = dies_at(
+            instruction,
+            lambda: owner.set_many({"disk": 7, "text": "later"}, who="x", facts={"rest": {"compiled": [""]}}),  # noqa: B023
+            inside=PARAMS,
+        )
+        keeper.kill()
+        heir = keeper.start(SPECS)
+        found = heir.get("disk"), heir.get("text"), heir.facts().get("rest")
+        assert found in ((31, LARGE, None), (7, "later", {"compiled": [""]}))
+        outcomes.append(found[0] == 7)
+        keeper.kill_runtime()
+        instruction += 7
+    assert outcomes == sorted(outcomes)
+    assert outcomes.count(True) > 5, "killed behind the journal"
+    assert outcomes[0] is False
+
+
+@pytest.mark.parametrize(("durability", "synced"), [(Durability.FSYNC, 1), (Durability.JOURNAL, 0)])
+def test_facts_that_are_set_wait_for_the_disk_as_the_module_does(
+    tmp_path: Path, durability: Durability, synced: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = Keeper(tmp_path)
+    owner = keeper.start(specs(memory=(int, {"durability": "memory"})), durability=durability)
+    syncs: list[int] = []
+    monkeypatch.setattr(SYNC, syncs.append)
+    assert owner.set_many({}, who="x", facts={"rest": {"compiled": [""]}}) == []
+    assert len(syncs) == synced
+    keeper.kill_runtime()
+    assert keeper.start(specs(memory=int)).facts() == {"rest": {"compiled": [""]}}
+    keeper.kill_runtime()
+
+
+def test_facts_that_no_disk_takes_are_not_there(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = prepared(keeper)
+    monkeypatch.setattr("dspex_runtime.params.segments.write_all", _full)
+    with pytest.raises(ParameterError, match="cannot be written"):
+        owner.set_many({"memory": 7}, who="x", facts={"mode": "train"})
+    assert (owner.facts(), owner.get("memory"), keeper.view().facts()) == ({}, 1, {})
+
+
+def _full(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_kill_in_a_restore_leaves_all_of_it_or_nothing_and_so_with_its_facts(tmp_path: Path) -> None:

@@ -172,12 +172,12 @@ class Edits:
                 changed = {each: node for each, node in nodes.items() if known.get(each) != node}
                 if changed:
                     edit["parts"][name] = {"expect": expect, "attributes": changed}
-            if name in self._flags and _is_frozen(attributes) != self._flags[name]:
-                edit["flags"][name] = not self._flags[name]
         elif self._tree.kind(name) == "predict" and type(part) is type(before):
             edit["parts"][name] = {"expect": expect, "attributes": _nodes(name, attributes, STATE)}
         else:
             edit["replaced"][name] = {"expect": _inside(name, versions), "pickle": _pickled(name, part)}
+        if name not in edit["replaced"] and name in self._flags and _is_frozen(attributes) != self._flags[name]:
+            edit["flags"][name] = not self._flags[name]
 
     def whole(self) -> tuple[bytes, str]:
         """Return what makes a fresh copy of the program into this mirror, pickled, and a digest of that. Raises as `of`."""

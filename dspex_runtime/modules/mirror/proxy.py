@@ -43,8 +43,8 @@ class ModuleProxy(dspy.Module):  # type: ignore[misc]
         own = _own(self)
         attributes = {name: own[name] for name in _LOCAL}
         del own["_compiled"]  # dspy's, made just now; it is the program's that counts
-        own[_MIRROR] = mirror = Mirror(self, attributes, ref, partial(_class_of, ref))
-        own["dx"] = ref.of_proxy(mirror.push)
+        own["dx"] = ref
+        own[_MIRROR] = Mirror(self, attributes, ref.raw(), partial(_class_of, ref))
 
     @property
     def dx(self) -> Any:
@@ -132,14 +132,14 @@ class ModuleProxy(dspy.Module):  # type: ignore[misc]
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the module's own call in its process."""
         mirror: Mirror = _own(self)[_MIRROR]
-        mirror.push()
+        mirror.ref.push_edits()
         return relay.call(mirror.ref, mirror, args, kwargs)
 
     async def aforward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the module's own call in its process, awaited."""
         mirror: Mirror = _own(self)[_MIRROR]
-        if mirror.has_edits:
-            await asyncio.to_thread(mirror.push)
+        if mirror.ref.has_edits:
+            await asyncio.to_thread(mirror.ref.push_edits)
         return await relay.acall(mirror.ref, mirror, args, kwargs)
 
     # -- what dspy does with all parameters at once is one edit
@@ -202,8 +202,8 @@ class ModuleProxy(dspy.Module):  # type: ignore[misc]
         memo[id(self)] = twin
         theirs = _own(twin)
         attributes: dict[str, Any] = {name: [] for name in _LOCAL}
-        ref = own[_MIRROR].ref
-        theirs |= {"dx": ref, _MIRROR: Mirror(twin, attributes, ref, partial(_class_of, ref))}
+        ref = own["dx"]
+        theirs |= {"dx": ref, _MIRROR: Mirror(twin, attributes, own[_MIRROR].ref, partial(_class_of, ref))}
         own[_MIRROR].copied(theirs[_MIRROR], memo)
         theirs |= {name: value for name, value in attributes.items() if name in _LOCAL or hasattr(type(self), name)}
         return twin
@@ -214,14 +214,14 @@ class ModuleProxy(dspy.Module):  # type: ignore[misc]
 
     def __copy__(self) -> ModuleProxy:
         own = _own(self)
-        return ModuleProxy(own[_MIRROR].ref) if own[_MIRROR].in_step else self.__deepcopy__({})
+        return ModuleProxy(own["dx"]) if own[_MIRROR].in_step else self.__deepcopy__({})
 
     def __reduce__(self) -> Any:
         own = _own(self)
         mirror: Mirror = own[_MIRROR]
         mirror.push()
         overlay = mirror.overlay()
-        return (_arrived, (mirror.ref, None if overlay is None else overlay["image"]))
+        return (_arrived, (own["dx"], None if overlay is None else overlay["image"]))
 
     def __repr__(self) -> str:
         before = type(self)

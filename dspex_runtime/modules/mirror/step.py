@@ -212,6 +212,8 @@ class InStep:
         self._versions = self._seen | kept
         self._edits_seen = image["edits"]
         self.lm = mirror_lms.unpack(image["lm"]) if image["lm"] is not None else None
+        if not self.loaded:
+            self.ref.track(self)
         self.loaded = True
         self._edits.take(name for name in self._tree.parts if name not in pending)
 

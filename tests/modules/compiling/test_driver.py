@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import nullcontext
 from typing import Any
 
 import dspy
@@ -32,12 +33,15 @@ class FakeOwner:
     """Writes to the one holder, and nowhere else."""
 
     holder: Any
+    changing = nullcontext()
 
     def image(self) -> dict[str, Any]:
         return {}
 
     def facts(self) -> dict[str, Any]:
         return {}
+
+    def set_facts(self, facts: Any) -> None: ...
 
     def restore(self, parameters: Any, *, who: str, facts: Any) -> list[Any]:
         self.holder.store(parameters["answer"])

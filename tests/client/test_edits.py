@@ -1,0 +1,94 @@
+"""What was edited on proxies is sent before their module is used, and before the client is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+
+import dspex_runtime as dx
+from dspex_runtime.client.edits import MOST_KEPT, Edits
+from dspex_runtime.client.steps import Steps, arun, run
+from dspex_runtime.errors import ParameterError
+
+
+class Mirror:
+    def __init__(self, refused: Exception | None = None) -> None:
+        self.has_edits = True
+        self.sent = 0
+        self.refused = refused
+
+    def push(self) -> None:
+        self.sent += self.has_edits
+        self.has_edits = False
+        if self.refused is not None:
+            raise self.refused
+
+
+@pytest.mark.parametrize("drive", [run, lambda steps: asyncio.run(arun(steps))], ids=["thread", "loop"])
+def test_those_of_one_module_are_sent_and_an_error_is_the_users(drive: Callable[[Steps[Any]], Any]) -> None:
+    edits, one, two, other = Edits(), Mirror(), Mirror(ParameterError("not this")), Mirror()
+    for id, mirror in (("a", one), ("a", two), ("b", other)):
+        edits.track(id, mirror)
+    assert (edits.waiting("a"), edits.waiting("c")) == (True, False)
+    with pytest.raises(ParameterError, match="not this"):
+        drive(edits.pushed("a"))
+    assert (one.sent, two.sent, other.sent) == (1, 1, 0)
+    assert not edits.waiting("a")
+    drive(edits.pushed("a"))
+    assert one.sent == 1
+
+
+def test_at_the_end_all_are_sent_and_what_is_refused_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    edits, refused, other = Edits(), Mirror(ParameterError("has version 2, not 1")), Mirror()
+    edits.track("a", refused)
+    edits.track("b", other)
+    with caplog.at_level(logging.WARNING, "dspex_runtime.client"):
+        edits.close()
+    assert other.sent == 1
+    assert "proxy of 'a' is lost: has version 2, not 1" in caplog.text
+    edits.push("b")
+    assert other.sent == 1, "it is not known any more"
+
+
+def test_no_more_are_kept_than_so_many_and_one_that_goes_is_sent() -> None:
+    edits, mirrors = Edits(), [Mirror() for _ in range(MOST_KEPT + 1)]
+    for number, mirror in enumerate(mirrors):
+        edits.track(f"m{number % 3}", mirror)
+    assert [mirror.sent for mirror in mirrors] == [1] + [0] * MOST_KEPT
+    edits.close()
+    assert all(mirror.sent == 1 for mirror in mirrors)
+
+
+ENDS = {
+    "the connection is closed": "with dx.connect() as rt:\n    rt.module('qa').demos = DEMOS",
+    "nothing is closed": "dx.connect().module('qa').demos = DEMOS",
+}
+
+
+@pytest.mark.process
+def test_an_edit_is_sent_however_its_script_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DSPEX_RUNTIME_DIR", str(tmp_path / "run"))
+    with dx.Runtime(name="edits", state_dir=str(tmp_path / "state")) as rt:
+        qa = rt.start(dspy.Predict("question -> answer"), id="qa")
+        for number, code in enumerate(ENDS.values()):
+            program = f"import dspex_runtime as dx\nDEMOS = [{{'question': 'q{number}', 'answer': 'a'}}]\n{code}\n"
+            done = subprocess.run(
+                [sys.executable, "-c", program], env=os.environ, capture_output=True, text=True, timeout=60, check=False
+            )
+            assert (done.returncode, done.stderr) == (0, "")
+            assert qa.demos[0]["question"] == f"q{number}"
+        rt.module("qa").demos = []
+        number = rt.checkpoint("qa").number
+        assert qa.demos == []
+        rt.module("qa").demos = [{"question": "q", "answer": "a"}]
+        rt.restore("qa", number)
+        assert qa.demos == [], "what was edited before a restore was there before it"
