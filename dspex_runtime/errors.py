@@ -79,6 +79,24 @@ class DspexError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    @property
+    def __notes__(self) -> list[str]:
+        """What Python prints below the message: the notes that were added, and the hint, once."""
+        notes: list[str] = self.__dict__.get("__notes__", [])
+        hint = f"hint: {self.hint}"
+        # An error that came as data has the hint twice: as its attribute, and among the notes that came.
+        return [*notes, hint] if self.hint and hint not in notes else list(notes)
+
+    @__notes__.setter
+    def __notes__(self, notes: list[str]) -> None:
+        self.__dict__["__notes__"] = notes
+
+    def add_note(self, note: str, /) -> None:
+        """Add a line for tracebacks, as `BaseException.add_note` does."""
+        if not isinstance(note, str):
+            raise TypeError(f"note must be a str, not '{type(note).__name__}'")
+        self.__dict__.setdefault("__notes__", []).append(note)
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Subclasses have keyword-only facts; rebuilding from __dict__ keeps them all.
         return (_rebuild, (type(self), self.args, self.__dict__))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import traceback
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ from dspex_runtime.errors import (
     UnserialisableError,
 )
 from dspex_runtime.wire.codec import Codec
+from dspex_runtime.wire.faults import from_fault, to_fault
 
 FULL: list[DspexError] = [
     DspexError("wrong", id="a", hint="try"),
@@ -108,6 +110,27 @@ def test_codes_are_words_for_programs_and_unique() -> None:
     # A SupervisorError has its supervisor's word instead of one of its own.
     assert len(codes) - len(set(codes)) == 1
     assert SupervisorError("not_found", "no").code == "not_found"
+
+
+def test_python_shows_the_hint_once_below_the_message_however_the_error_travelled() -> None:
+    error = CompileError("dspy has no optimizer 'X'", hint="did you mean 'Y'?")
+    error.add_note("while compiling")
+    assert str(error) == "dspy has no optimizer 'X'"
+    codec = Codec(pickle=True)
+    fault = to_fault(error, id="qa", incarnation=1, codec=codec)
+    for same in (error, pickle.loads(pickle.dumps(error)), copy.copy(error), from_fault(fault, codec=codec)):
+        assert list(same.__notes__) == ["while compiling", "hint: did you mean 'Y'?"]
+        with pytest.raises(CompileError) as raised:
+            raise same
+        assert "".join(traceback.format_exception(raised.value)).count("did you mean") == 1
+    again = from_fault(to_fault(error, id="qa", incarnation=1, codec=codec), codec=codec)
+    assert "".join(traceback.format_exception(again)).count("did you mean") == 1
+    assert DspexError("no hint").__notes__ == []
+
+
+def test_a_note_is_text_as_python_has_it() -> None:
+    with pytest.raises(TypeError, match="note must be a str, not 'int'"):
+        DspexError("wrong").add_note(1)  # type: ignore[arg-type]
 
 
 def test_an_error_of_a_newer_peer_is_still_an_error_with_its_facts() -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ UNREACHABLE: Final = 4
 TIMEOUT: Final = 8
 INTERRUPTED: Final = 130
 
+# Frames of installed packages, of Python's own and of ours.
+NOT_USERS: Final = ("/site-packages/", "/lib/python3", "/dspex_runtime/", 'File "<')
 PARAMETER_FACTS: Final = ("name", "constraint", "limit", "value")  # of a refused value
 
 
@@ -88,15 +91,29 @@ def _type_name(error: BaseException) -> str:
     return type(error).__qualname__
 
 
+def _users_frame(traceback: str, message: str) -> list[str]:
+    """Return the last frame that is the user's, and what was raised there: of a compile, where most frames are dspy's."""
+    found: list[str] = []
+    lines = traceback.splitlines()
+    for index, line in enumerate(lines):
+        if line.lstrip().startswith('File "') and not any(part in line for part in NOT_USERS):
+            found = [line, *itertools.takewhile(lambda each: not each.lstrip().startswith('File "'), lines[index + 1 :])]
+    frame = list(itertools.takewhile(lambda each: each.startswith(" "), found))
+    raised = [line for line in found[len(frame) : len(frame) + 1] if line and line not in message]
+    code = [line.strip() for line in frame[1:] if line.strip(" ^~")]
+    return [*(f"  {line.strip()}" for line in frame[:1]), *(f"    {line}" for line in code), *(f"  {line}" for line in raised)]
+
+
 def _text(error: BaseException, facts: dict[str, Any], *, verbose: bool) -> str:
     lines = [f"error: {facts['message']}"]
     lines.extend(f"  {problem}" for problem in facts.get("problems", ()) if problem not in facts["message"])
     if facts["code"] == "remote" and facts["id"]:
         lines.append(f"  raised in {facts['id']!r}, incarnation {facts.get('incarnation')}")
     remote = facts.get("remote_traceback")
-    if remote and (verbose or facts["code"] != "remote"):
+    if remote and (verbose or facts["code"] not in ("remote", "compile")):
         lines += ["", remote.rstrip()]
     elif remote:
+        lines += _users_frame(remote, facts["message"]) if facts["code"] == "compile" else []
         lines.append("  hint: -v prints the module's traceback")
     if facts["hint"]:
         lines.append(f"  hint: {facts['hint']}")

@@ -103,8 +103,8 @@ def _after_edits(method: Callable[Concatenate[ModuleRef, P], T]) -> Callable[Con
 
     @wraps(method)
     def pushed(self: ModuleRef, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._push is not None:
-            self._push()
+        if self._pushes:
+            self.push_edits()
         return method(self, *args, **kwargs)
 
     return pushed
@@ -113,16 +113,16 @@ def _after_edits(method: Callable[Concatenate[ModuleRef, P], T]) -> Callable[Con
 class ModuleRef(Ref):
     """A module: `proxy.dx`. Imports no dspy until a Prediction arrives."""
 
-    __slots__ = ("_push",)
+    __slots__ = ("_pushes",)
 
     def __init__(self, session: Session | None, id: str, socket_path: str | None = None) -> None:
         super().__init__(session, id, socket_path)
-        self._push: Callable[[], None] | None = self.push_edits
+        self._pushes = True
 
     def raw(self) -> ModuleRef:
         """Return the same reference for a proxy's own use: it sends nothing but what it is given."""
         twin = ModuleRef(self._session, self.id, self.socket_path)
-        twin._push = None
+        twin._pushes = False
         return twin
 
     def track(self, mirror: Edited) -> None:
@@ -154,8 +154,8 @@ class ModuleRef(Ref):
             OverloadedError: The mailbox is full; nothing was queued.
             Exception: What the method raised, with RemoteError as its `__cause__`.
         """
-        if self._push is not None:
-            self._push()
+        if self._pushes:
+            self.push_edits()
         return call(self._pool or self._bind(), method, args, kwargs, timeout)
 
     @_after_edits
@@ -181,10 +181,10 @@ class ModuleRef(Ref):
         """`call` for tasks: many in flight over one pipe, no thread. Cancelling the task cancels the call."""
         from dspex_runtime.client.async_calls import acall
 
-        if self._push is not None and self.has_edits:
+        if self._pushes and self.has_edits:
             from asyncio import to_thread
 
-            await to_thread(self._push)
+            await to_thread(self.push_edits)
         return await acall(self.session, self.id, method, args, kwargs, timeout)
 
     def predict(self, name: str, /, **inputs: Any) -> Any:

@@ -29,23 +29,37 @@ def check_lm(
         folders: Where relative files are looked for.
         problems: Where problems go.
     """
-    if own is None or merged is None or problems.under(path):
+    reported = problems.under(path)
+    if own is None or merged is None or path in reported:
         return
+    wrong = sorted({str(at[len(path)]) for at in reported})
+    if not wrong:
+        _check_keys(own, merged, path, folders, problems)
+    if not {"model", "class"} & {*merged, *wrong}:
+        keys = [*own, *(key for key in wrong if key not in own)]
+        hint = next(filter(None, (suggest(key, ["model", "class"]) for key in keys)), "")
+        found = f"found {', '.join(keys)}" if keys else "found an empty map"
+        problems.add(path, f"{found}; allowed: model: or class:, with others beside" + (f"; {hint}" if hint else ""))
+
+
+def _check_keys(own: dict[str, Any], merged: Mapping[str, Any], path: Path, folders: Sequence[str], problems: Problems) -> None:
     if "class" in own:
         others = sorted(key for key in own if key not in _WITH_CLASS)
         if others:
             found = f"found class: and {', '.join(others)}"
             problems.add((*path, "class"), f"{found}; allowed: class: with args: only (or model: without class:)", at_key=True)
-        _resolve(own, "class", (*path, "class"), folders, problems)
+        _resolve(own, "class", _class_path(path, problems), folders, problems)
     elif "args" in own and "class" not in merged:
         problems.add(
             (*path, "args"), "found without class:; allowed: keys of dspy.LM beside model:, or class: with args:", at_key=True
         )
     _check_made(own, "callbacks", (*path, "callbacks"), folders, problems)
-    if "model" not in merged and "class" not in merged:
-        found = f"found {', '.join(own)}" if own else "found an empty map"
-        hint = next(filter(None, (suggest(key, ["model", "class"]) for key in own)), "")
-        problems.add(path, f"{found}; allowed: model: or class:, with others beside" + (f"; {hint}" if hint else ""))
+
+
+def _class_path(path: Path, problems: Problems) -> Path:
+    """Return where the class is written: `lm: file.py:Name` says it without that key."""
+    at = (*path, "class")
+    return path if path in problems.places and at not in problems.places else at
 
 
 def check_dspy(

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from dspex_runtime.errors import CheckpointError
+from dspex_runtime.errors import CheckpointError, CompileError
 from dspex_runtime.host import checkpoint_image, compiling, kept
 from dspex_runtime.host.mailbox import Request
 from dspex_runtime.host.sys_functions import shielded
@@ -121,6 +121,8 @@ class Keeping:
             value, data = function()
             fd = _memfd(data)
         except Exception as exc:
+            if isinstance(exc, CompileError) and exc.__cause__ is None:
+                exc.__traceback__ = None  # the user's frames are in its remote_traceback: here are only ours
             self._desk.reply([m.FAULT, id, self._desk.fault(exc)])
             return
         self._desk.reply([m.REPLY, id, value], [fd])

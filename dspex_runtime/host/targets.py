@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 import time
+from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import Any, Final
@@ -26,6 +28,8 @@ from dspex_runtime.errors import StartError
 
 # A bytecode file knows its source by the second of its change and by its size.
 BYTECODE_AGE_S: Final = 2.0
+
+_LISTED: Final = 10  # names that are told where one is not there
 
 
 class _Loader(SourceFileLoader):
@@ -67,8 +71,18 @@ def arguments(launch: LaunchSpec) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (*launch.args, *args), dict(kwargs)  # beside pickled ones: what a dynamic supervisor puts first
 
 
-def resolve(target: str) -> Any:
-    """Return the object behind "pkg.mod:Name" or "file.py:Name"."""
+def resolve(target: str, wanted: str = "classes", fits: Callable[[Any], bool] = inspect.isclass) -> Any:
+    """Return the object behind "pkg.mod:Name" or "file.py:Name".
+
+    Args:
+        target: The text.
+        wanted: What it is to be one of, for the text about a name that is not there.
+        fits: Whether something is one: these names are told. What is found may be anything.
+
+    Raises:
+        StartError: There is no such file or name.
+        BaseException: Whatever the user's code raises while it is imported.
+    """
     where, colon, name = target.rpartition(":")
     if not colon or not where or not name:
         raise StartError(f'target {target!r} is not of the form "pkg.mod:Name" or "file.py:Name", and no saved-program directory')
@@ -78,8 +92,9 @@ def resolve(target: str) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError:
-            public = sorted(n for n, v in vars(module).items() if isinstance(v, type) and not n.startswith("_"))
-            raise StartError(f"{where!r} has no {name!r}; its classes: {', '.join(public) or 'none'}") from None
+            place = os.path.basename(where) if where.endswith(".py") else repr(where)
+            told = _names(module, name, wanted, fits) if found is module else f"{_kind(found)} has no {part!r}"
+            raise StartError(f"{place} has no {name!r}; {told}") from None
     return found
 
 
@@ -116,6 +131,26 @@ def _load_file(path: str) -> ModuleType:
         sys.modules.pop(name, None)
         raise
     return module
+
+
+def _names(module: ModuleType, name: str, wanted: str, fits: Callable[[Any], bool]) -> str:
+    """Return the name that was meant, or those there are: not the imported ones, but they may have been meant."""
+    from dspex_runtime.config.suggestions import suggest
+
+    fitting = {each: value for each, value in vars(module).items() if not each.startswith("_") and fits(value)}
+    own = sorted(each for each, value in fitting.items() if _is_own(value, module.__name__))
+    listed = ", ".join(own[:_LISTED]) + (", ..." if len(own) > _LISTED else "")
+    return suggest(name, fitting) or f"its {wanted}: {listed or 'none'}"
+
+
+def _is_own(value: Any, module: str) -> bool:
+    if not inspect.isclass(value) and not inspect.isroutine(value):
+        return True  # where an object was made is not to be seen
+    return f"{getattr(value, '__module__', None)}.".startswith(f"{module}.")
+
+
+def _kind(value: Any) -> str:
+    return value.__qualname__ if inspect.isclass(value) else f"a {type(value).__name__}"
 
 
 def _slug(stem: str) -> str:

@@ -53,7 +53,7 @@ def make_rm(spec: Any) -> Any:
 def make_factory(spec: Any) -> Any:
     """Return the interpreter factory that `dspy.interpreter_factory` describes. It is not called: dspy does that, each time."""
     target, args, kwargs = _parts(spec)
-    found = _found(target)
+    found = _found(target, "dspy.interpreter_factory", None)
     if not callable(found):
         raise StartError(f"dspy.interpreter_factory: {_named(target)} is {_kind(found)}; expected what can be called")
     return functools.partial(found, *args, **kwargs) if args or kwargs else found
@@ -74,7 +74,7 @@ def make_callbacks(specs: Any) -> None:
 def _made(spec: Any, what: str, expected: type | None, *, may_be_none: bool = False) -> Any:
     """Return the object of a spec: one of `expected`, or (None) anything that can be called."""
     target, args, kwargs = _parts(spec)
-    found = _found(target)
+    found = _found(target, what, expected)
     what = f"{what}: {_named(target)}"
     made = found
     if isinstance(found, type) or (inspect.isroutine(found) and not _fits(found, expected)):
@@ -105,12 +105,22 @@ def _parts(spec: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     return spec["class"], (() if isinstance(args, Mapping) else tuple(args)), (dict(args) if isinstance(args, Mapping) else {})
 
 
-def _found(target: Any) -> Any:
+def _found(target: Any, what: str, expected: type | None) -> Any:
     from dspex_runtime.host.targets import resolve
 
     if not isinstance(target, str):
         return target
-    return resolve(target if ":" in target else f"dspy:{target}")
+
+    def fits(value: Any) -> bool:
+        if inspect.isclass(value):
+            return expected is None or (issubclass(value, expected) and value is not expected)
+        return inspect.isfunction(value) or (expected is not None and isinstance(value, expected))
+
+    where = target if ":" in target else f"dspy:{target}"
+    try:
+        return resolve(where, "names that fit", fits)
+    except StartError as exc:
+        raise StartError(f"{what}: {exc}") from None
 
 
 def _called(found: Any, args: tuple[Any, ...], kwargs: dict[str, Any], what: str) -> Any:

@@ -101,7 +101,7 @@ class PredictorHolder:
         missing = sorted(present.keys() - state.keys() - {"fields"})
         unknown = sorted(map(str, state.keys() - present.keys() - {"fields"}))
         if missing or unknown:
-            what = f"without {missing[0]!r}" if missing else f"with {unknown[0]!r}"
+            what = f"without {', '.join(map(repr, missing))}" if missing else f"with {', '.join(map(repr, unknown))}"
             raise self._refusal("keys", sorted(present), state, f"a state with the keys {', '.join(present)}; this one is {what}")
         if isinstance(self.predictor, dspy.Predict):
             self._check_predict(state, present)

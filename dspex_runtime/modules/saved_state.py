@@ -40,8 +40,9 @@ def load(module: dspy.Module, path: str) -> None:
                 PredictorHolder(at, predictor).check(own)
         module.load(path)
     except KeyError as exc:
-        has = ", ".join(sorted(_without_metadata(state))) or "nothing"
-        raise StartError(f"{path} is no state of {name}: it has nothing for {exc}, only for {has}") from None
+        has = ", ".join(sorted(_without_metadata(state)))
+        only = f"only for {has}" if has else "and for no other predictor"
+        raise StartError(f"{path} is no state of {name}: it has nothing for {exc}, {only}") from None
     except ConstraintViolationError as exc:
         raise StartError(f"{path} is no state of {name}: {exc}") from None
     except Exception as exc:

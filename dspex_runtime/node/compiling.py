@@ -55,14 +55,14 @@ class Compile:
         self._is_over = False
         self._is_committing = False
         self._timer: Timer | None = None
+        self._waiting: Responder | None = None  #: for the module to serve
         responder.on_done = self._given_up
 
     def begin(self, timeout_s: float | None) -> None:
         """Take the snapshot; the rest follows."""
         self._node.compiles.add(self._record.id)
         if timeout_s is not None:
-            text = f"{self._record.id!r} is not compiled after {timeout_s:g} s; it serves on as it was"
-            self._timer = self._node.loop.call_later(timeout_s, lambda: self._fail(CallTimeoutError(text, id=self._record.id)))
+            self._timer = self._node.loop.call_later(timeout_s, lambda: self._fail(self._too_late(timeout_s)))
         self._process.request_fd("checkpoint", {"kind": "compile"}, IMAGE_TIMEOUT_S, self._snapshot)
 
     def _snapshot(self, _value: Any, fault: Facts | None, fd: int | None) -> None:
@@ -90,7 +90,7 @@ class Compile:
     def _when_it_serves(self) -> None:
         """Go on when the module serves, now or in its next incarnation; give up when it is deleted."""
         record, registry = self._record, self._node.registry
-        waiting = Responder(self._responder.session, self._responder.request)
+        waiting = self._waiting = Responder(self._responder.session, self._responder.request)
 
         def is_deleted() -> bool:
             return registry.get(record.id) is not record
@@ -173,6 +173,14 @@ class Compile:
         if not self._is_committing:
             self._end(lambda: None)
 
+    def _too_late(self, timeout_s: float) -> CallTimeoutError:
+        record = self._record
+        text = f"{record.id!r} is not compiled after {timeout_s:g} s"
+        if record.process is not None and record.process.serving:
+            return CallTimeoutError(f"{text}; it serves on as it was", id=record.id)
+        hint = f"`dspex start {record.id}` brings it back" if record.gone else None
+        return CallTimeoutError(f"{text}; it is {record.state}, and has nothing of the result", id=record.id, hint=hint)
+
     def _fail(self, error: DspexError | Facts) -> None:
         if isinstance(error, DspexError):
             self._end(lambda: self._responder.fail(error))
@@ -186,6 +194,8 @@ class Compile:
         self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
+        if self._waiting is not None:
+            self._waiting.cancel()
         if self._fd is not None:
             os.close(self._fd)
         if self._versions is None:

@@ -46,6 +46,7 @@ class Owned:
         first: Payload of a version that is published and in no journal, as nobody set it: written with the first set at the latest.
         turn: Of a durable one: its own writes wait for the disk one after the other, those of other names together.
         is_gone: It was taken away.
+        setter: Who set this version, if that was since the start.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Owned:
     first: list[Any] | None = None
     turn: threading.Lock | None = None
     is_gone: bool = False
+    setter: str = ""
 
 
 @dataclass(slots=True)
@@ -329,7 +331,7 @@ class Ledger:
         owned = write.owned
         self._publisher.publish(owned.name, write.version, write.data, write.annex, write.blob)
         write.blob = None  # the publisher's now
-        owned.version, owned.grad = write.version, write.grad
+        owned.version, owned.grad, owned.setter = write.version, write.grad, who
         change = Change(self._id, owned.name, write.version, write.value, now, who)
         try:
             owned.holder.store(write.value)
@@ -344,8 +346,9 @@ class Ledger:
             raise self._conflict(owned, version)
 
     def _conflict(self, owned: Owned, expected: int) -> ParameterError:
+        by = f": {owned.setter} set it" if owned.setter else ""
         error = ParameterError(
-            f"{owned.name} has version {owned.version}, not {expected} as expected; nothing was set",
+            f"{owned.name} has version {owned.version}, not {expected} as expected{by}; nothing was set in {self._id!r}",
             name=owned.name,
             id=self._id,
             hint="somebody else has set it meanwhile: read it again, and set again if that is still wanted",

@@ -127,7 +127,10 @@ def _traceback_of(exc: BaseException) -> str:
     if exc.__traceback__ is None and exc.__cause__ is None:
         return ""  # made, not raised: there is nothing to show but the message
     try:
-        return "".join(traceback.format_exception(exc))
+        shown = traceback.TracebackException(type(exc), exc, exc.__traceback__)
+        if isinstance(exc, DspexError):
+            shown.__notes__ = None  # the hint is the rebuilt error's to show
+        return "".join(shown.format())
     except Exception as broken:  # a user's __str__ or __notes__, or a chain that is too deep
         return f"<rendering the traceback raised {type(broken).__name__}>"
 

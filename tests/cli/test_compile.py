@@ -39,6 +39,8 @@ def compiling(runtime: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             raise runtime.fails["compile"]
         for event in EVENTS:
             on_progress(event)
+        if "interrupt" in runtime.fails:
+            raise runtime.fails["interrupt"]
         session: Any = None
         return CompileResult(**RESULT, session=session)
 
@@ -87,6 +89,60 @@ def test_errors_have_their_codes(
     assert (outcome.code, outcome.json["error"]["code"], outcome.json["error"]["id"]) == (code, word, "qa")
 
 
+TRACEBACK = """Traceback (most recent call last):
+  File "/venv/lib/python3.11/site-packages/dspy/evaluate.py", line 12, in call
+    run()
+  File "/home/me/metric.py", line 3, in exact
+    return example.gold
+           ^^^^^^^^^^^^
+  File "/venv/lib/python3.11/site-packages/dspy/primitives.py", line 9, in __getattr__
+    raise AttributeError(name)
+AttributeError: gold
+"""
+
+
+def test_of_a_traceback_the_users_last_frame_is_shown_and_all_of_it_with_v(
+    dspex: Run, runtime: Any, compiling: list[Any], trainset: str
+) -> None:
+    runtime.fails["compile"] = CompileError("COPRO failed", id="qa", remote_traceback=TRACEBACK, hint="look")
+    words = ("compile", "qa", "--optimizer", "COPRO", "--trainset", trainset)
+    assert dspex(*words).err.splitlines() == [
+        "error: COPRO failed",
+        '  File "/home/me/metric.py", line 3, in exact',
+        "    return example.gold",
+        "  hint: -v prints the module's traceback",
+        "  hint: look",
+    ]
+    assert TRACEBACK.rstrip() in dspex("-v", *words).err
+
+
+def test_what_was_raised_in_the_users_last_frame_is_shown_where_the_message_has_it_not(
+    dspex: Run, runtime: Any, compiling: list[Any], trainset: str
+) -> None:
+    trace = 'Traceback\n  File "/home/me/metric.py", line 3, in exact\n    1 / 0\nZeroDivisionError: division by zero\n'
+    for message in ("COPRO failed", "COPRO failed: ZeroDivisionError: division by zero"):
+        runtime.fails["compile"] = CompileError(message, id="qa", remote_traceback=trace)
+        err = dspex("compile", "qa", "--optimizer", "COPRO", "--trainset", trainset).err
+        assert err.count("ZeroDivisionError: division by zero") == 1
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        ({"type": "calls", "lm_calls": 7}, "interrupted; qa serves on as it was"),
+        ({"type": "waiting", "state": "STOPPED"}, "interrupted; qa is STOPPED, and has nothing of the result"),
+        ({"type": "committing", "before": 3}, "interrupted; qa takes the result all the same"),
+    ],
+)
+def test_an_interrupt_says_what_becomes_of_the_module(
+    dspex: Run, runtime: Any, compiling: list[Any], trainset: str, monkeypatch: pytest.MonkeyPatch, event: Any, said: str
+) -> None:
+    monkeypatch.setitem(globals(), "EVENTS", [event])
+    runtime.fails["interrupt"] = KeyboardInterrupt()
+    outcome = dspex("compile", "qa", "--optimizer", "COPRO", "--trainset", trainset)
+    assert (outcome.code, said in outcome.err) == (130, True)
+
+
 def test_a_file_that_is_not_there_and_a_word_that_is_no_option_are_usage(dspex: Run, compiling: list[Any], trainset: str) -> None:
     assert dspex("compile", "qa", "--optimizer", "COPRO", "--trainset", "nowhere.jsonl").code == 2
     assert dspex("compile", "qa", "--optimizer", "COPRO", "--trainset", trainset, "depth").code == 2
@@ -100,10 +156,14 @@ def test_a_file_that_is_not_there_and_a_word_that_is_no_option_are_usage(dspex: 
         ({"type": "evaluated", "number": 2, "score": None, "seconds": 1.0}, "evaluation 2  failed"),
         ({"type": "calls", "lm_calls": 7}, "7 LM calls"),
         ({"type": "error", "message": "Error for x\nTraceback"}, "failed: Error for x"),
-        ({"type": "waiting", "state": "STOPPED"}, "done; the module is STOPPED, the result waits for it"),
+        ({"type": "waiting", "state": "BACKOFF"}, "done; the module is BACKOFF, the result waits for it"),
+        (
+            {"type": "waiting", "state": "STOPPED"},
+            "done; the module is STOPPED, the result waits for it: `dspex start qa` brings it back",
+        ),
         ({"type": "committing", "before": 3}, "done; the module takes the result"),
         ({"type": "of a later version", "more": 1}, "of a later version"),
     ],
 )
 def test_every_event_is_a_line(event: dict[str, Any], line: str) -> None:
-    assert told(event) == line
+    assert told(event, "qa") == line

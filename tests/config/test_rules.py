@@ -90,6 +90,7 @@ MISTAKES = {
     "no model": ("lm: {temperature: 0}", "lm: found temperature; allowed: model: or class:, with others beside"),
     "typo of model": ("lm: {modle: m}", "lm: found modle; allowed: model: or class:, with others beside; did you mean 'model'?"),
     "no such lm": ("lm: {class: 'nope.py:L'}", "lm.class: found 'nope.py:L', but there is no file "),
+    "no such lm, in short": ("lm: nope.py:L", "lm: found 'nope.py:L', but there is no file "),
     "lm of a child": (
         child("module: 'p:M', lm: {temperature: 0}"),
         "tree.children[0].lm: found temperature; allowed: model: or class:",
@@ -105,6 +106,14 @@ def test_what_cannot_work_is_one_problem(check: Any, text: str, problem: str) ->
     problems = check(text).problems
     assert len(problems) == 1, problems
     assert problem in problems[0]
+
+
+def test_a_missing_model_is_reported_beside_what_else_is_wrong(check: Any) -> None:
+    first, second = check("lm: {modle: openai/x, api_base: 5}").problems
+    assert "lm: found modle, api_base; allowed: model: or class:, with others beside; did you mean 'model'?" in first
+    assert "lm.api_base: found 5" in second
+    (only,) = check("lm: {model: 5}").problems
+    assert "lm.model: found 5" in only
 
 
 LEGAL = {

@@ -35,7 +35,8 @@ DIFFERENCES = (
     Difference(
         "attributes",
         "plain attributes and methods of the user's class are there",
-        "predictors, sub-modules and `dx.Parameter`s are; methods are `proxy.dx.call(name, …)`, plain attributes the process's own",
+        "predictors, sub-modules and `dx.Parameter`s are; methods are `proxy.dx.call(name, …)`, plain attributes the process's own:"
+        " setting or deleting one on the proxy is an AttributeError, as is adding or taking out a part; other names stay local",
         "an attribute read here could be another by the time it arrives; what is versioned can be mirrored, the rest cannot",
     ),
     Difference(

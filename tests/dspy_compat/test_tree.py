@@ -205,6 +205,8 @@ def test_plain_attributes_are_the_programs(way: Way) -> None:
     if way.differs("attributes"):
         with pytest.raises(AttributeError):
             _ = program.count
+        with pytest.raises(AttributeError, match="'count' is a plain attribute"):
+            program.count = 5
     else:
         assert program.count == 1
 

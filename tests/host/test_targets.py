@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import pickle
 import sys
@@ -123,8 +124,9 @@ ERRORS = {
     "no name": ("pkg.mod:", "not of the form"),
     "no module": (":Name", "not of the form"),
     "no file": ("/nowhere/it.py:It", "no file '/nowhere/it.py'"),
-    "no such name": ("fractions:Fractoin", "has no 'Fractoin'; its classes: .*Fraction"),
-    "no such inner name": ("collections:OrderedDict.nothing", "has no 'OrderedDict.nothing'"),
+    "nearly a name": ("fractions:Fractoin", "^'fractions' has no 'Fractoin'; did you mean 'Fraction'[?]$"),
+    "no such name": ("fractions:Nothing", "^'fractions' has no 'Nothing'; its classes: Fraction$"),
+    "no such inner name": ("collections:OrderedDict.nothing", "OrderedDict has no 'nothing'$"),
 }
 
 
@@ -132,6 +134,23 @@ ERRORS = {
 def test_a_wrong_target_says_what_is_wrong(target: str | None, words: str) -> None:
     with pytest.raises(StartError, match=words):
         find(spec(target))
+
+
+NAMES = "from typing import Any\nclass One: pass\ndef right(): pass\ndef _hidden(): pass\n"
+
+
+def test_of_a_file_only_its_own_names_of_the_wanted_kind_are_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "target_names.py", NAMES)
+    with pytest.raises(StartError, match=r"^target_names\.py has no 'wrong'; its classes: One$"):
+        resolve(f"{path}:wrong")
+    with pytest.raises(StartError, match=r"^target_names\.py has no 'wrong'; its functions: right$"):
+        resolve(f"{path}:wrong", "functions", inspect.isroutine)
+
+
+def test_no_more_than_ten_names_are_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "target_many.py", "".join(f"class C{number}: pass\n" for number in range(12)))
+    with pytest.raises(StartError, match=r"its classes: C0, C1, C10, C11, C2, C3, C4, C5, C6, C7, [.]{3}$"):
+        resolve(f"{path}:wrong")
 
 
 def test_a_directory_is_never_taken_for_a_module(tmp_path: Path) -> None:

@@ -93,7 +93,8 @@ BAD_LMS = {
     "no model": ({"temperature": 1}, r"a model or a class, got the keys \['temperature'\]"),
     "a model that is no text": ({"model": 4}, "a model or a class"),
     "no such class": ({"class": "dspy.utils:NoLM"}, "has no 'NoLM'"),
-    "no such class of dspy": ({"class": "NoLM"}, "'dspy' has no 'NoLM'"),
+    "no such class of dspy": ({"class": "NoLM"}, "^lm: 'dspy' has no 'NoLM'; "),
+    "nearly a class of dspy": ({"class": "LMM"}, "^lm: 'dspy' has no 'LMM'; did you mean 'LM'[?]$"),
     "wrong arguments": (
         {"class": "dspy.utils:DummyLM", "args": {"colour": 1}},
         r"lm: dspy.utils:DummyLM cannot be built with \(colour=...\)",
@@ -141,6 +142,12 @@ WRONG = {
         "dspy:Predict",
         {"signature": "a -> b"},
         "dspy.adapter: dspy:Predict gives a Predict; expected",
+    ),
+    "a name that is not there": (
+        make_lm,
+        "{own}:absent",
+        {},
+        "^lm: making_own_lm.py has no 'absent'; its names that fit: Fixed, READY, autolog, made, nothing, passages$",
     ),
     "a function that makes none": (make_lm, "{own}:nothing", {}, "nothing gives a int; expected a dspy BaseLM"),
     "arguments for an object": (make_lm, "{own}:READY", {"k": "sk-secret"}, "READY is an object already and takes no args"),

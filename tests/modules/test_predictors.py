@@ -241,6 +241,11 @@ def test_a_retriever_is_a_parameter_too() -> None:
         held.store({"k": 5, "forward": None})
 
 
+def test_all_keys_that_are_missing_from_a_state_are_named() -> None:
+    with pytest.raises(ConstraintViolationError, match="without 'lm', 'signature', 'traces', 'train'; got"):
+        PredictorHolder("a", dspy.Predict("q -> a")).store({"demos": []})
+
+
 def test_a_parameter_that_fails_to_load_stays_as_it_was() -> None:
     class Fussy(dspy.Retrieve):  # type: ignore[misc]
         def load_state(self, state: Any) -> None:

@@ -263,6 +263,19 @@ def test_what_is_not_done_in_time_is_ended(run: Run) -> None:
     run.nothing_is_left()
 
 
+def test_what_is_not_done_in_time_says_that_its_module_does_not_serve(run: Run) -> None:
+    run.begin(timeout=5.0)
+    run.image()
+    run.client.begin("stop", id="a")
+    run.runtime.turn()
+    run.compiled()
+    run.runtime.advance(5.1)
+    with pytest.raises(CallTimeoutError, match="not compiled after 5 s; it is STOPPED, and has nothing of the result") as caught:
+        run.answer()
+    assert caught.value.hint == "`dspex start a` brings it back"
+    run.nothing_is_left()
+
+
 def test_a_client_that_goes_takes_its_compile_along(run: Run) -> None:
     client = run.runtime.connect()
     run.begin(client)

@@ -411,6 +411,14 @@ def test_what_cannot_be_compiled_says_why(
         rt.compile("qa", optimizer, **{"trainset": TRAINSET, **options})
 
 
+def test_what_is_refused_shows_the_hint_and_no_frame_of_the_process(rt: dx.Runtime, qa: dx.ModuleRef) -> None:
+    with pytest.raises(dx.CompileError, match="dspy has no optimizer") as caught:
+        rt.compile("qa", "BootstrapFewshot", trainset=TRAINSET)
+    assert caught.value.__cause__ is None
+    assert caught.value.remote_traceback is None
+    assert caught.value.__notes__ == ["hint: did you mean 'BootstrapFewShot'?"]
+
+
 def test_a_metric_that_raises_is_shown_with_its_traceback(rt: dx.Runtime, qa: dx.ModuleRef) -> None:
     with pytest.raises(dx.CompileError, match="BootstrapFewShot failed on 'qa': LookupError: no such gold answer") as caught:
         rt.compile("qa", "BootstrapFewShot", trainset=TRAINSET, metric=programs.raises, max_errors=1)

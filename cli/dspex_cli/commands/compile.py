@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +21,7 @@ FACTS: Final = (
     *("id", "version", "before", "score", "changes", "seconds", "optimizer", "options"),
     *("lm_calls", "evaluations", "errors", "who"),
 )
+GONE: Final = ("STOPPED", "EXITED", "FAILED")  # it comes back when it is asked to, and not else
 FILE: Final = click.Path(exists=True, dir_okay=False)
 
 
@@ -52,18 +54,24 @@ def command_object(
     output = Output(settings)
     options = assignments(words)
     names = None if inputs is None else [name.strip() for name in inputs.split(",") if name.strip()]
+    shown = Shown(output, id)
     with link.runtime(settings) as runtime:
-        result = runtime.compile(
-            id,
-            optimizer,
-            trainset=trainset,
-            metric=metric,
-            valset=valset,
-            inputs=names,
-            timeout=timeout,
-            on_progress=Shown(output).event,
-            **options,
-        )
+        try:
+            result = runtime.compile(
+                id,
+                optimizer,
+                trainset=trainset,
+                metric=metric,
+                valset=valset,
+                inputs=names,
+                timeout=timeout,
+                on_progress=shown.event,
+                **options,
+            )
+        except KeyboardInterrupt:
+            if not settings.quiet:
+                print(f"\ninterrupted; {shown.left()}", file=sys.stderr, flush=True)
+            raise
     facts = {name: getattr(result, name) for name in FACTS}
     output.item({"type": "compiled", **facts}, lambda: _show(output, result))
 
@@ -71,21 +79,34 @@ def command_object(
 class Shown:
     """Prints events of a compile as they come, on the client's reader thread."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, id: str) -> None:
         self._output = output
+        self._id = id
+        self._last: dict[str, Any] = {}
         self._began = monotonic()
         self._lock = threading.Lock()
 
     def event(self, event: dict[str, Any]) -> None:
         """Print one."""
         with self._lock:
+            self._last = event
             if self._output.structured:
                 self._output.item(event, lambda: None)
             elif not self._output.settings.quiet:
-                self._output.line(f"{wording.duration(monotonic() - self._began):>8}  {told(event)}")
+                self._output.line(f"{wording.duration(monotonic() - self._began):>8}  {told(event, self._id)}")
+
+    def left(self) -> str:
+        """Return what becomes of the module when nobody waits any more. Takes no lock: the thread it interrupts may hold it."""
+        match self._last:
+            case {"type": "committing"}:
+                return f"{self._id} takes the result all the same: `dspex checkpoint list {self._id}` shows it"
+            case {"type": "waiting", "state": str(state)}:
+                return f"{self._id} is {state}, and has nothing of the result"
+            case _:
+                return f"{self._id} serves on as it was"
 
 
-def told(event: dict[str, Any]) -> str:
+def told(event: dict[str, Any], id: str) -> str:
     """Return an event as a line for people."""
     match event:
         case {"type": "started", "optimizer": str(name)}:
@@ -99,7 +120,8 @@ def told(event: dict[str, Any]) -> str:
         case {"type": "error", "message": str(message)}:
             return f"failed: {one_line(message.partition(chr(10))[0])}"
         case {"type": "waiting", "state": str(state)}:
-            return f"done; the module is {state}, the result waits for it"
+            how = f": `dspex start {id}` brings it back" if state in GONE else ""
+            return f"done; the module is {state}, the result waits for it{how}"
         case {"type": "committing"}:
             return "done; the module takes the result"
         case _:  # of a later version
@@ -113,5 +135,5 @@ def _show(output: Output, result: dx.CompileResult) -> None:
     if result.changes:
         output.table(("PARAMETER", "VERSION"), [[name, version] for name, version in result.changes.items()], styled=None)
     else:
-        output.say("no parameter is another one now")
+        output.say("the optimizer changed no parameter")
     output.say(f"saved as checkpoint {result.version}; `dspex checkpoint restore {result.id} {result.before}` goes back")

@@ -14,7 +14,7 @@ import dspy.teleprompt
 from dspy.teleprompt.teleprompt import Teleprompter
 
 from dspex_runtime.config.suggestions import suggest
-from dspex_runtime.errors import CompileError
+from dspex_runtime.errors import CompileError, StartError
 from dspex_runtime.host.targets import resolve
 
 __all__ = ["Run", "metric_of", "named", "optimizers", "prepared"]
@@ -60,7 +60,10 @@ def named(name: str) -> type:
     if ":" not in name:
         hint = suggest(name, known) or f"there are {', '.join(sorted(known))}; one of your own is 'pkg.mod:Name' or 'file.py:Name'"
         raise CompileError(f"dspy has no optimizer {name!r}", hint=hint)
-    found = resolve(name)
+    try:
+        found = resolve(name)
+    except StartError as exc:
+        raise CompileError(f"the optimizer cannot be had: {exc}") from None
     if not isinstance(found, type) or not callable(getattr(found, "compile", None)):
         raise CompileError(f"{name} is no optimizer: expected a class with a compile(student, ...) method, got {found!r:.100}")
     return found
@@ -70,10 +73,13 @@ def metric_of(metric: Any) -> Callable[..., Any] | None:
     """Return the metric: a function, or the one that "file.py:fn" names.
 
     Raises:
-        CompileError: It is neither.
+        CompileError: It is neither, or there is none of that name.
         Exception: The file cannot be imported.
     """
-    found = resolve(metric) if isinstance(metric, str) else metric
+    try:
+        found = resolve(metric, "functions", inspect.isroutine) if isinstance(metric, str) else metric
+    except StartError as exc:
+        raise CompileError(f"the metric cannot be had: {exc}") from None
     if found is not None and not callable(found):
         raise CompileError(f"metric is a function of (example, prediction, trace), or 'file.py:fn'; got {found!r:.100}")
     return found  # type: ignore[no-any-return]

@@ -23,6 +23,7 @@ from dspex_runtime.modules.mirror import sources
 from dspex_runtime.modules.mirror.following import unfollowed
 from dspex_runtime.modules.mirror.image import STATE, take
 from dspex_runtime.modules.mirror.pinned import Changes, pinned, within
+from dspex_runtime.modules.mirror.refusing import check_state
 from dspex_runtime.modules.mirror.values import unpack
 from dspex_runtime.modules.parts import ROOT, named_parts, parameter_name
 from dspex_runtime.modules.relay import pickles as relay_pickles
@@ -83,7 +84,7 @@ def put(parts: dict[str, Any], edit: Mapping[str, Any]) -> None:
     if edit["replaced"]:
         parts.update(named_parts(parts[ROOT]))
     for name, each in edit["parts"].items():
-        _found(parts, name).__dict__.update(_read(each))
+        _found(parts, name).__dict__.update(_read_part(name, each))
     for name, each in edit["cells"].items():
         cell = _found(parts, name)
         cell.value = _read(each)["value"]
@@ -102,7 +103,7 @@ def commit(root: Any, holders: Mapping[str, PredictorHolder], owner: Owner | Non
     with unfollowed():
         parts = named_parts(root)
     changes = Changes(
-        attributes={name: _read(each) for name, each in edit["parts"].items()},
+        attributes={name: _read_part(name, each) for name, each in edit["parts"].items()},
         flags=edit["flags"],
         replaced={name: relay_pickles.loads(each["pickle"]) for name, each in edit["replaced"].items()},
     )
@@ -153,6 +154,12 @@ def _expected(edit: Mapping[str, Any]) -> dict[str, int]:
 
 def _read(each: Mapping[str, Any]) -> dict[str, Any]:
     return {name: unpack(node) for name, node in each["attributes"].items()}
+
+
+def _read_part(name: str, each: Mapping[str, Any]) -> dict[str, Any]:
+    attributes = _read(each)
+    check_state(name, attributes)
+    return attributes
 
 
 def _found(parts: Mapping[str, Any], name: str) -> Any:

@@ -2,8 +2,8 @@
 
 An image is plain data: {"objects": [record, ...], "versions": {parameter: version}, "edits": n, "lm": parcel}. Record 0 is the
 program. A record says what a part is called ("name"), what it is ("kind", "class", "label") and what it holds ("attributes":
-[[name, node], ...], in order, see `mirror_values`). Nothing of the user's classes is in it but their names: methods and plain
-attributes stay here.
+[[name, node], ...], in order, see `mirror_values`), and what its plain attributes are called ("plain"). Nothing of the user's
+classes is in it but their names: methods and the values of plain attributes stay here.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dspy.predict.parameter import Parameter
 
 from dspex_runtime.modules.cells import DspyCell
 from dspex_runtime.modules.mirror.following import unfollowed
+from dspex_runtime.modules.mirror.refusing import plain
 from dspex_runtime.modules.mirror.values import Node, pack
 from dspex_runtime.modules.parts import holds_parts, is_part, items, named_parts, names_of
 from dspex_runtime.modules.pristine import ATTRIBUTE as PRISTINE
@@ -29,6 +30,8 @@ from dspex_runtime.modules.pristine import pristine
 STATE: Final = ("stage", "signature", "demos", "traces", "train", "lm", "config", "fields")
 # What a client has for itself.
 _LOCAL: Final = frozenset({"callbacks", "history"})
+# What dspy sets on programs itself: also on one that it did not copy.
+_DSPYS: Final = frozenset({"_compiled", PRISTINE, "candidate_programs", "flag_compilation_error_occurred"})
 _SCALARS: Final = (bool, int, float, str, type(None))
 
 
@@ -72,6 +75,8 @@ class _Imager:
             pristine(part)  # there from now on: a mirror loads states onto the very signature that the program does
         attributes = [[name, node] for name, value in list(part.__dict__.items()) if (node := shown(part, name, value)) is not None]
         record["attributes"] = attributes
+        free = _LOCAL | _DSPYS | (frozenset(STATE) if record["kind"] == "predict" else frozenset())
+        record["plain"] = plain(part.__dict__, dict(map(tuple, attributes)), free)
 
     def _predictors(self, part: Any, name: str, value: Any) -> Node | None:
         if name in STATE or name == PRISTINE:
@@ -152,7 +157,7 @@ def _dspys_class(cls: type) -> str | None:
 def _whole() -> Iterator[None]:
     """Within this, classes of the user's files are pickled whole, not as a name to import."""
     registered = []
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():  # in one step: what a collection runs may import
         if _is_the_users(module) and name not in cloudpickle.list_registry_pickle_by_value():
             cloudpickle.register_pickle_by_value(module)
             registered.append(module)

@@ -13,6 +13,7 @@ from typing import Any
 
 import dspy
 
+from dspex_runtime.modules.mirror.refusing import check_attribute
 from dspex_runtime.modules.mirror.step import InStep
 from dspex_runtime.modules.parts import ROOT, names_of
 from dspex_runtime.params.cell import Cell
@@ -61,6 +62,12 @@ class Mirror(InStep):
             return []
         with self.working():
             return [(name, part) for name, part in self._edits.parts().items() if part is not self.root]
+
+    def check(self, name: str, *value: Any) -> None:
+        """Raise AttributeError if the proxy's attribute cannot be set to a value, or without one deleted; see `check_attribute`."""
+        record = self._tree.record(ROOT)
+        if self.in_step and record is not None and not hasattr(type(self.root), name):  # a method may be patched
+            check_attribute(record, repr(self.ref.id), name, *value)
 
     def overlay(self) -> dict[str, Any] | None:
         """Return what a call of a copy runs with, see `variants`; None for a mirror in step with its process.

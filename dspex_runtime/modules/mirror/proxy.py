@@ -114,16 +114,17 @@ class ModuleProxy(dspy.Module):  # type: ignore[misc]
         if isinstance(present, Cell) and not isinstance(value, Cell):
             present.set(value)
             return
+        own[_MIRROR].check(name, value)
         attributes[name] = value
         if name in _LOCAL or hasattr(type(self), name):  # else the class's own would be found first: a patched `forward`
             own[name] = value
 
     def __delattr__(self, name: str) -> None:
-        _own(self).pop(name, None)
-        try:
-            del self.__dict__[name]
-        except KeyError:
-            raise AttributeError(f"{_own(self)['dx'].id!r} shows no attribute {name!r}") from None
+        own, attributes = _own(self), self.__dict__
+        own[_MIRROR].check(name)
+        own.pop(name, None)
+        if attributes.pop(name, _MIRROR) is _MIRROR:
+            raise AttributeError(f"{own['dx'].id!r} shows no attribute {name!r}")
 
     def __dir__(self) -> list[str]:
         return sorted({*dir(type(self)), *_own(self)[_MIRROR].attributes})

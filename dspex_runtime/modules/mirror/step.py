@@ -229,6 +229,9 @@ class InStep:
     def _give_up(self, pending: set[str], exc: ParameterError) -> None:
         """Show what the process has in place of an edit that it refused."""
         exc.hint = "the proxy shows again what its process has; edit that, if the edit is still wanted"
+        if exc.code == "conflict":
+            exc.message = f"{exc.message}; {exc.hint}"
+            exc.args = (exc.message,)
         with self.working():
             try:
                 self._take(self._ask(), anew=pending)

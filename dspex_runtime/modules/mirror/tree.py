@@ -16,6 +16,7 @@ from dspy.predict.parameter import Parameter
 from dspex_runtime.modules.cells import DspyCell
 from dspex_runtime.modules.mirror.classes import class_for
 from dspex_runtime.modules.mirror.image import described
+from dspex_runtime.modules.mirror.refusing import WITH_PARTS, check_part, watch
 from dspex_runtime.modules.mirror.values import Node, unpack
 from dspex_runtime.modules.parts import ROOT, is_inside
 from dspex_runtime.params.cell import Cell, Writer
@@ -37,7 +38,12 @@ class Part(dspy.Module):  # type: ignore[misc] # dspy has no types
         if isinstance(cell, Cell) and not isinstance(value, Cell):
             cell.set(value)
         else:
+            check_part(self, name, value)
             super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        check_part(self, name)
+        super().__delattr__(name)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Raise: a part of a hosted program runs within it."""
@@ -46,7 +52,6 @@ class Part(dspy.Module):  # type: ignore[misc] # dspy has no types
         )
 
 
-_WITH_PARTS: Final = ("o", "l", "t", "d")
 _PLAIN: Final = {"module": Part, "predict": dspy.Predict, "parameter": Parameter}
 
 
@@ -91,6 +96,9 @@ class Tree:
                 filled.append((self.attributes(part), self._filled(record, part, records, parts, edited, is_known=is_known)))
         for attributes, now in filled:
             _update(attributes, now)
+        for record, part in zip(records, parts, strict=True):
+            if isinstance(part, Part):
+                watch(part, record)
         self._records = {record["name"]: record for record in records if record["name"] is not None}
         self.parts = {record["name"]: part for record, part in zip(records, parts, strict=True) if record["name"] is not None}
 
@@ -98,6 +106,10 @@ class Tree:
         """Return what a part is, see `mirror_image.kind_of`."""
         kind: str = self._records[name]["kind"]
         return kind
+
+    def record(self, name: str) -> Record | None:
+        """Return what was last fetched of a part; None for nothing."""
+        return self._records.get(name)
 
     def label(self, name: str) -> str:
         """Return the name of a part's class in the process."""
@@ -169,7 +181,7 @@ class Tree:
         old = dict(map(tuple, self._records.get(record["name"], {}).get("attributes", ())))
         now: dict[str, Any] = {name: has[name] for name in ("_compiled", "callbacks", "history") if name in has}
         for name, node in record["attributes"]:
-            is_as_before = is_known and old.get(name) == node and node[0] not in _WITH_PARTS
+            is_as_before = is_known and old.get(name) == node and node[0] not in WITH_PARTS
             if name in has and (is_as_before or _is_edited(node, records, edited)):
                 now[name] = has[name]
             else:

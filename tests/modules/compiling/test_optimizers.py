@@ -93,6 +93,7 @@ def test_what_takes_any_option_takes_any_that_is_no_typo(monkeypatch: pytest.Mon
         ("MIPROv2", {}, "MIPROv2 needs a metric", "file.py:fn"),
         ("Ensemble", {}, "its compile takes programs", "in your own program"),
         (f"{__file__}:Broken", {}, "Broken cannot be built: OSError: no disk", ""),
+        (f"{__file__}:Brokem", {}, "the optimizer cannot be had: test_optimizers.py has no 'Brokem'; did you mean 'Broken'", ""),
         (3, {}, "an optimizer is an instance with a compile", ""),
     ],
 )
@@ -108,3 +109,5 @@ def test_a_metric_is_a_function_or_the_name_of_one() -> None:
     assert metric_of(f"{__file__}:exact")(None, None) is True
     with pytest.raises(CompileError, match="metric is a function"):
         metric_of(3)
+    with pytest.raises(CompileError, match=r"^the metric cannot be had: test_optimizers\.py has no 'exakt'; did you mean 'exact'"):
+        metric_of(f"{__file__}:exakt")
