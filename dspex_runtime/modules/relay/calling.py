@@ -18,12 +18,13 @@ from dspex_runtime.modules.relay.record import Landing
 class _Call:
     """One call of which something is to be told, or with settings of the caller's, until its answer is in its places."""
 
-    __slots__ = ("_context", "_message", "hearing", "landing", "live")
+    __slots__ = ("_context", "_message", "hearing", "landing", "live", "streams")
 
     def __init__(self, mirror: Mirror, now: dict[str, Any], message: list[Any], context: Context | None) -> None:
         self._message = message
         self._context = context
         self.live = message[5] is not None
+        self.streams = self.live and message[5]["stream"] is not None
         self.landing = Landing(now, mirror)
         self.hearing = Hearing(now, mirror, self.landing) if self.live else None
 
@@ -103,13 +104,19 @@ def _made(call: _Call, ref: Ref, racer: relay_stragglers.Racer | None) -> Any:
 
 
 def _heard(call: _Call, stream: Any) -> list[Any]:
-    for told in stream:
-        assert call.hearing is not None
-        send = call.hearing.hear(told)
-        if send is not None:
-            import anyio.from_thread
+    if not call.streams:
+        for told in stream:
+            assert call.hearing is not None
+            call.hearing.hear(told)
+    else:
+        from dspex_runtime.modules.relay import consumer  # imports asyncio
 
-            anyio.from_thread.run(send)
+        with consumer.watched(stream.close):
+            for told in stream:
+                assert call.hearing is not None
+                send = call.hearing.hear(told)
+                if send is not None:
+                    consumer.send(send)
     answer: list[Any] = stream.value
     return answer
 

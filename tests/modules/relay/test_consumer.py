@@ -1,0 +1,80 @@
+"""A stream that nobody reads any more does not keep its module busy; one that is read slowly loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+
+import dspex_runtime as dx
+from dspex_runtime.modules.relay import consumer
+from dspex_runtime.testing import DummyLM
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dx.Runtime]:
+    path: Path = tmp_path_factory.mktemp("consumer")
+    config = {"version": 1, "name": "consumer", "runtime": {"spares": 0}, "tree": {"children": []}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DSPEX_RUNTIME_DIR", str(path / "run"))
+        patch.delenv("DSPEX_SOCKET", raising=False)
+        with dx.Runtime(config, state_dir=str(path / "state")) as rt:
+            rt.start(dspy.Predict("question -> answer"), id="asked")
+            yield rt
+
+
+@pytest.fixture
+def proxy(runtime: dx.Runtime) -> Iterator[Any]:
+    """Of a client of its own for each test: its pipes end with it."""
+    with dx.connect("consumer") as rt:
+        yield rt.module("asked")
+
+
+def long_lm() -> DummyLM:
+    return DummyLM({"re:.": {"answer": "word " * 500}})
+
+
+async def breaks(program: Any, **options: Any) -> None:
+    async for _ in dspy.streamify(program, **options)(question="q"):
+        break
+
+
+async def breaks_async(program: Any) -> None:
+    await breaks(program, is_async_program=True)
+
+
+async def closes(program: Any) -> None:
+    chunks = dspy.streamify(program)(question="q")
+    await anext(chunks)
+    await chunks.aclose()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("abandon", [breaks, breaks_async, closes])
+def test_a_module_is_free_again_when_its_stream_is_abandoned(proxy: Any, abandon: Callable[[Any], Any]) -> None:
+    with dspy.context(lm=long_lm()):
+        asyncio.run(abandon(proxy))
+        assert proxy(question="q").answer.startswith("word")
+
+
+def test_a_consumer_that_is_slow_gets_everything(proxy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "_LOOK_S", 0.0)  # so that every chunk that waits is looked after
+
+    async def slow() -> list[Any]:
+        taken = []
+        async for chunk in dspy.streamify(proxy)(question="q"):
+            for _ in range(20):
+                await asyncio.sleep(0)
+            taken.append(chunk)
+        return taken
+
+    with dspy.context(lm=long_lm()):
+        taken = asyncio.run(slow())
+    assert len(taken) > 400
+    assert taken[-1].answer.count("word") == 500
