@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from dspex_runtime.client.asking import Client
 from dspex_runtime.client.checkpoints import compared, put_back
@@ -23,6 +24,7 @@ from dspex_runtime.types import CheckpointInfo
 
 __all__ = ["AsyncCompileResult", "CompileResult", "compile", "compile_async", "of_async_ref", "of_ref"]
 
+P = ParamSpec("P")
 R = TypeVar("R", bound="_Result")
 
 
@@ -87,7 +89,7 @@ class AsyncCompileResult(_Result):
 
 
 def compile(
-    self: Client,
+    self: Client | Reference,
     /,
     id: Child,
     optimizer: Any,
@@ -126,72 +128,36 @@ def compile(
         ConfigError: An argument is wrong.
     """
     job = job_of(optimizer, trainset, metric, valset, inputs, options)
-    full_id = yield from looked_up(self.session, id)
-    return (yield from _compiled(CompileResult, self.session, full_id, job, timeout, on_progress))
-
-
-def compile_async(
-    self: Client,
-    /,
-    id: Child,
-    optimizer: Any,
-    *,
-    trainset: Data,
-    metric: Callable[..., Any] | str | None = None,
-    valset: Data | None = None,
-    inputs: Sequence[str] | None = None,
-    timeout: float | None = None,
-    on_progress: OnProgress | None = None,
-    **options: Any,
-) -> Steps[AsyncCompileResult]:
-    """Optimise a running program, see `runtime.Runtime.compile`; cancelling the task ends the compile."""
-    job = job_of(optimizer, trainset, metric, valset, inputs, options)
-    full_id = yield from looked_up(self.session, id)
-    return (yield from _compiled(AsyncCompileResult, self.session, full_id, job, timeout, on_progress))
-
-
-def of_ref(
-    self: Reference,
-    /,
-    optimizer: Any,
-    *,
-    trainset: Data,
-    metric: Callable[..., Any] | str | None = None,
-    valset: Data | None = None,
-    inputs: Sequence[str] | None = None,
-    timeout: float | None = None,
-    on_progress: OnProgress | None = None,
-    **options: Any,
-) -> Steps[CompileResult]:
-    """Optimise the program, see `rt.compile`."""
-    job = job_of(optimizer, trainset, metric, valset, inputs, options)
-    return (yield from _compiled(CompileResult, self.session, self.id, job, timeout, on_progress))
-
-
-def of_async_ref(
-    self: Reference,
-    /,
-    optimizer: Any,
-    *,
-    trainset: Data,
-    metric: Callable[..., Any] | str | None = None,
-    valset: Data | None = None,
-    inputs: Sequence[str] | None = None,
-    timeout: float | None = None,
-    on_progress: OnProgress | None = None,
-    **options: Any,
-) -> Steps[AsyncCompileResult]:
-    """Optimise the program, see `rt.compile`; cancelling the task ends the compile."""
-    job = job_of(optimizer, trainset, metric, valset, inputs, options)
-    return (yield from _compiled(AsyncCompileResult, self.session, self.id, job, timeout, on_progress))
-
-
-def _compiled(
-    result: type[R], session: Session, id: str, job: bytes, timeout: float | None, on_progress: OnProgress | None
-) -> Steps[R]:
     if timeout is not None and not timeout > 0:
         raise ConfigError(f"timeout is seconds, more than 0, or None; got {show(timeout)}")
-    yield from session.edits.pushed(id)
-    answer = session.connection.request("compile", {"id": id, "job": job, "timeout": timeout}, on_progress)
-    facts = yield Await(answer)
-    return result(session=session, **{each.name: facts[each.name] for each in fields(_Result) if each.name in facts})
+    session = self.session
+    full_id = yield from looked_up(session, id)
+    yield from session.edits.pushed(full_id)
+    facts = yield Await(session.connection.request("compile", {"id": full_id, "job": job, "timeout": timeout}, on_progress))
+    return CompileResult(session=session, **{each.name: facts[each.name] for each in fields(_Result) if each.name in facts})
+
+
+def _with_async_result(steps: Callable[P, Steps[CompileResult]]) -> Callable[P, Steps[AsyncCompileResult]]:
+    """Return the same operation for the asyncio client: its result is awaited, too; cancelling the task ends the compile."""
+
+    @wraps(steps)
+    def twin(*args: P.args, **kwargs: P.kwargs) -> Steps[AsyncCompileResult]:
+        found = yield from steps(*args, **kwargs)
+        return AsyncCompileResult(**{each.name: getattr(found, each.name) for each in fields(_Result)})
+
+    return twin
+
+
+def _of(steps: Callable[Concatenate[Reference, Child, P], Steps[R]]) -> Callable[Concatenate[Reference, P], Steps[R]]:
+    """Return the same operation as a method of a reference, which knows its id."""
+
+    def compile(self: Reference, /, *args: P.args, **kwargs: P.kwargs) -> Steps[R]:
+        return steps(self, self.id, *args, **kwargs)
+
+    compile.__doc__ = steps.__doc__
+    return compile
+
+
+compile_async = _with_async_result(compile)
+of_ref = _of(compile)  # type: ignore[arg-type]  # whose `id` may be given by name, too
+of_async_ref = _of(compile_async)  # type: ignore[arg-type]

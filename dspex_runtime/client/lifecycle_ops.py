@@ -65,20 +65,24 @@ def start(
     spec = child_spec(target, id=id, args=arguments, kwargs=passed, keys={"restart": restart, **keys})
     request = {"spec": spec, "supervisor": supervisor, "get_if_exists": get_if_exists, "unnamed": id is None}
     try:
-        while True:
-            spec["id"] = id if id is not None else self.session.new_id(base_name(target))
-            try:
-                reference = yield from _started(self, request)
-                break
-            except SupervisorError as exc:
-                if id is not None or exc.code not in TAKEN:
-                    raise
+        reference = yield from (_started(self, request) if id is not None else _under_a_free_name(self, request, base_name(target)))
     except StartError as exc:
         exc.message += _meant(exc.message, passed, known)
         raise
     if not get_if_exists:
         keep_callbacks(reference, target)
     return reference
+
+
+def _under_a_free_name(self: Client, request: dict[str, Any], base: str) -> Steps[Any]:
+    """Start what was given no id: the first name of its own that nobody has."""
+    while True:
+        request["spec"]["id"] = self.session.new_id(base)
+        try:
+            return (yield from _started(self, request))
+        except SupervisorError as exc:
+            if exc.code not in TAKEN:
+                raise
 
 
 def _meant(message: str, passed: Mapping[str, Any], known: Iterable[str]) -> str:

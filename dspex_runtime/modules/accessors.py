@@ -49,55 +49,25 @@ def _caller(cls: type, accessor: str, name: str) -> Any:
     return _named(predict, cls, accessor, f"Call the predictor {name}.")
 
 
-def _type(cls: type, accessor: str, name: str) -> Any:
-    def type_(cls: type) -> str:
-        return _member(cls, name, Parameter).spec.type.value
+def _of_declaration(kind: type[T], read: Callable[[T], Any], doc: str) -> Callable[[type, str, str], Any]:
+    """Return what makes a class method that reads the declaration of a member; `doc` has a place for the member's name."""
 
-    return classmethod(_named(type_, cls, accessor, f"Return the type of the parameter {name}, as a word."))
+    def make(cls: type, accessor: str, name: str) -> Any:
+        def read_it(cls: type) -> Any:
+            found = getattr(cls, name, None)
+            if not isinstance(found, kind):
+                raise AttributeError(f"{cls.__qualname__}.{name} is no {_WORDS[kind]} any more: a subclass overrides it")
+            return read(found)
 
+        return classmethod(_named(read_it, cls, accessor, doc.format(name)))
 
-def _options(cls: type, accessor: str, name: str) -> Any:
-    def options(cls: type) -> dict[str, Any]:
-        meta = _member(cls, name, Parameter).spec.to_meta()
-        del meta["type"]
-        return meta
-
-    return classmethod(_named(options, cls, accessor, f"Return what else was declared of the parameter {name}."))
-
-
-def _signature(cls: type, accessor: str, name: str) -> Any:
-    def signature(cls: type) -> Any:
-        return _member(cls, name, Predictor).signature
-
-    return classmethod(_named(signature, cls, accessor, f"Return the declared signature of the predictor {name}, a class."))
+    return make
 
 
-def _predictor_options(cls: type, accessor: str, name: str) -> Any:
-    def options(cls: type) -> dict[str, Any]:
-        return predictor_options(_member(cls, name, Predictor))
-
-    return classmethod(_named(options, cls, accessor, f"Return the kind and the options of the predictor {name}."))
-
-
-def _sub_module_type(cls: type, accessor: str, name: str) -> Any:
-    def type_(cls: type) -> str:
-        return _member(cls, name, SubModule).type_name
-
-    return classmethod(_named(type_, cls, accessor, f'Return the class of the sub-module {name}, as "pkg.mod:Name".'))
-
-
-def _sub_module_options(cls: type, accessor: str, name: str) -> Any:
-    def options(cls: type) -> dict[str, Any]:
-        return sub_module_options(_member(cls, name, SubModule))
-
-    return classmethod(_named(options, cls, accessor, f"Return what else was declared of the sub-module {name}."))
-
-
-def _member(cls: type, name: str, kind: type[T]) -> T:
-    found = getattr(cls, name, None)
-    if not isinstance(found, kind):
-        raise AttributeError(f"{cls.__qualname__}.{name} is no {_WORDS[kind]} any more: a subclass overrides it")
-    return found
+def _parameter_options(parameter: Parameter) -> dict[str, Any]:
+    meta = parameter.spec.to_meta()
+    del meta["type"]
+    return meta
 
 
 def _named(function: Callable[..., Any], cls: type, name: str, doc: str) -> Callable[..., Any]:
@@ -107,7 +77,20 @@ def _named(function: Callable[..., Any], cls: type, name: str, doc: str) -> Call
 
 _WORDS: Final[dict[Any, str]] = {Parameter: "dx.Parameter", Predictor: "dx.predictor", SubModule: "dx.sub_module"}
 _MAKERS: Final = {
-    Declared.PARAMETER: (_getter, _setter, _type, _options),
-    Declared.PREDICTOR: (_caller, _signature, _predictor_options),
-    Declared.SUB_MODULE: (_getter, _sub_module_type, _sub_module_options),
+    Declared.PARAMETER: (
+        _getter,
+        _setter,
+        _of_declaration(Parameter, lambda declared: declared.spec.type.value, "Return the type of the parameter {}, as a word."),
+        _of_declaration(Parameter, _parameter_options, "Return what else was declared of the parameter {}."),
+    ),
+    Declared.PREDICTOR: (
+        _caller,
+        _of_declaration(Predictor, lambda declared: declared.signature, "Return the signature of the predictor {}, a class."),
+        _of_declaration(Predictor, predictor_options, "Return the kind and the options of the predictor {}."),
+    ),
+    Declared.SUB_MODULE: (
+        _getter,
+        _of_declaration(SubModule, lambda declared: declared.type_name, 'Return the class of the sub-module {}: "pkg.mod:Name".'),
+        _of_declaration(SubModule, sub_module_options, "Return what else was declared of the sub-module {}."),
+    ),
 }

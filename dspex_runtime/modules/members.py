@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -30,7 +31,7 @@ KINDS: Final[Mapping[str, str]] = {
 }
 
 
-class Member:
+class Member(ABC):
     """What a class declares to have in each instance.
 
     Attributes:
@@ -59,9 +60,9 @@ class Member:
         """Return what is wrong with the declaration, or None. Asked when its class is made, which can be named then."""
         return None
 
+    @abstractmethod
     def build(self) -> Any:
         """Return the part of a new instance."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._of}.{self.name}>"

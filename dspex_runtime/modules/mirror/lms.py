@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 import dspy
 from dspy.clients.base_lm import BaseLM
 
+from dspex_runtime.errors import CallError
 from dspex_runtime.modules import lm_state
 from dspex_runtime.modules.relay import objects as relay_objects
 from dspex_runtime.modules.relay import pickles as relay_pickles
@@ -34,9 +35,9 @@ _stand_ins: Final[WeakValueDictionary[str, Any]] = WeakValueDictionary()  # here
 class HostedLM(BaseLM):  # type: ignore[misc] # dspy has no types
     """Stands for an LM whose class cannot be had in this process: it can be copied, assigned and compared, not called."""
 
-    def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+    def forward(self, *_args: Any, **_kwargs: Any) -> Any:
         """Raise: the LM is in the module's process."""
-        raise NotImplementedError(f"the LM {self.model!r} is one of the module's process and cannot be called here")
+        raise CallError(f"the LM {self.model!r} is one of the module's process and cannot be called here")
 
 
 def show(lm: Any) -> dict[str, Any]:

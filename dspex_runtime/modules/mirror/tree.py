@@ -13,6 +13,7 @@ from typing import Any, Final
 import dspy
 from dspy.predict.parameter import Parameter
 
+from dspex_runtime.errors import CallError
 from dspex_runtime.modules.cells import DspyCell
 from dspex_runtime.modules.mirror.classes import class_for
 from dspex_runtime.modules.mirror.image import described
@@ -45,11 +46,9 @@ class Part(dspy.Module):  # type: ignore[misc] # dspy has no types
         check_part(self, name)
         super().__delattr__(name)
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *_args: Any, **_kwargs: Any) -> Any:
         """Raise: a part of a hosted program runs within it."""
-        raise NotImplementedError(
-            f"{type(self).__name__} is a part of a program in another process, which calls it; call the program"
-        )
+        raise CallError(f"{type(self).__name__} is a part of a program in another process, which calls it; call the program")
 
 
 _PLAIN: Final = {"module": Part, "predict": dspy.Predict, "parameter": Parameter}

@@ -10,6 +10,7 @@ import dspy
 import pytest
 from dspy.utils import DummyLM
 
+from dspex_runtime.errors import CallError
 from dspex_runtime.modules.mirror import lms as mirror_lms
 from dspex_runtime.modules.mirror.lms import HostedLM, pack, show, unpack
 
@@ -57,7 +58,7 @@ def test_one_that_cannot_be_sent_is_named_and_comes_back_too() -> None:
     own.client = threading.Lock()
     there = unpack(show(own))
     assert isinstance(there, HostedLM)
-    with pytest.raises(NotImplementedError, match="'dummy'"):
+    with pytest.raises(CallError, match="'dummy'"):
         there.forward()
     assert unpack(pack(there)) is own
     assert unpack(pack(there.copy(temperature=1.0))).kwargs["temperature"] == 1.0
