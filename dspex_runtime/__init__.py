@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from dspex_runtime.errors import RuntimeUnreachableError as RuntimeUnreachableError
     from dspex_runtime.errors import StartError as StartError
     from dspex_runtime.errors import SupervisorError as SupervisorError
+    from dspex_runtime.errors import SwapError as SwapError
     from dspex_runtime.errors import UnserialisableError as UnserialisableError
     from dspex_runtime.host.alarms import clear_alarm as clear_alarm
     from dspex_runtime.host.alarms import set_alarm as set_alarm
@@ -82,7 +83,9 @@ if TYPE_CHECKING:
     from dspex_runtime.types import Exit as Exit
     from dspex_runtime.types import ModuleInfo as ModuleInfo
     from dspex_runtime.types import Registered as Registered
+    from dspex_runtime.types import SwapResult as SwapResult
     from dspex_runtime.types import Unregistered as Unregistered
+    from dspex_runtime.types import VersionInfo as VersionInfo
 
 _HOMES = {
     "client.compiling": ["CompileResult"],
@@ -112,6 +115,7 @@ _HOMES = {
         "RuntimeUnreachableError",
         "StartError",
         "SupervisorError",
+        "SwapError",
         "UnserialisableError",
     ],
     "host.alarms": ["clear_alarm", "set_alarm"],
@@ -124,7 +128,18 @@ _HOMES = {
     "modules.members": ["predictor", "sub_module"],
     "modules.module": ["Module"],
     "params.parameter": ["Parameter", "Shared"],
-    "types": ["Change", "CheckpointInfo", "Down", "Durability", "Exit", "ModuleInfo", "Registered", "Unregistered"],
+    "types": [
+        "Change",
+        "CheckpointInfo",
+        "Down",
+        "Durability",
+        "Exit",
+        "ModuleInfo",
+        "Registered",
+        "SwapResult",
+        "Unregistered",
+        "VersionInfo",
+    ],
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -338,6 +338,37 @@ class CompileError(DspexError):
         return f"{self.message}\n\n{self.remote_traceback.rstrip()}" if self.remote_traceback else self.message
 
 
+class SwapError(DspexError):
+    """A module was not swapped: the old version serves on as if nothing had happened; says whether that is otherwise.
+
+    Attributes:
+        code: Which step refused: "not_running", "busy", "kind", "supervisor", "start", "migrate", "verify", "drain_timeout", "timeout",
+            "move", "old_ended", "aborted"; "swap" where none of them says it.
+        remote_traceback: What the new version's code raised, as its process saw it; None when there is nothing to show.
+        reason: Exit reason of the process that ended meanwhile, if one did.
+    """
+
+    code = "swap"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "swap",
+        remote_traceback: str | None = None,
+        reason: ExitReason | None = None,
+        id: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, id=id, hint=hint)
+        self.code = code
+        self.remote_traceback = remote_traceback
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.message}\n\n{self.remote_traceback.rstrip()}" if self.remote_traceback else self.message
+
+
 class RegistryError(DspexError):
     """A key or a lock is not to be had.
 

@@ -10,7 +10,7 @@ from dspex_runtime.exit_reason import ExitReason
 
 __all__ = [
     "AutoShutdown", "Change", "CheckpointInfo", "ChildId", "Down", "Durability", "Exit", "FullId", "Incarnation", "Kind",
-    "ModuleInfo", "Registered", "RestartType", "State", "Strategy", "Unregistered",
+    "ModuleInfo", "Registered", "RestartType", "State", "Strategy", "SwapResult", "Unregistered", "VersionInfo",
 ]  # fmt: skip
 
 ChildId = NewType("ChildId", str)  # unique within its supervisor
@@ -147,6 +147,64 @@ class CheckpointInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class SwapResult:
+    """One module that another version took the place of.
+
+    Attributes:
+        id: Full id.
+        version: Of what serves now, as `ps` shows it.
+        old_version: Of what served before.
+        number: In `rt.versions(id)`.
+        pid: Of the new process.
+        incarnation: As it was: a swap is no restart.
+        seconds: All of it.
+        rehearsal_s: The new version's start, migration and verification, beside the old one.
+        drain_s: What ran had until then to finish; callers waited.
+        pause_s: What callers waited beyond the drain.
+        migrated: Whether user code (`migrate`, `code_change`) made the state what it is.
+        moved: How much went with it: "channels", "queued", "timers".
+    """
+
+    id: str
+    version: str | None
+    old_version: str | None
+    number: int
+    pid: int | None
+    incarnation: int
+    seconds: float
+    rehearsal_s: float
+    drain_s: float
+    pause_s: float
+    migrated: bool
+    moved: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionInfo:
+    """One version of one module that has served.
+
+    Attributes:
+        number: 1, 2, 3 ... for one module, in the order in which they came to serve; never used again.
+        version: As the spec or the class says; None where neither does.
+        target: What was hosted.
+        args: Its arguments, as text where they cannot be shown otherwise.
+        source_hash: Of its own file and of the user's modules that it imports; None where they are not known.
+        when: When it came to serve, seconds since the epoch.
+        why: "start", "swap", "rollback to 2", "reload", or what the caller said.
+        current: Whether it serves now.
+    """
+
+    number: int
+    version: str | None
+    target: str | None
+    args: Any
+    source_hash: str | None
+    when: float
+    why: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Registered:
     """What `dx.listen` delivers to a server's handle_info: this process was registered under this key."""
 
@@ -181,6 +239,7 @@ class ModuleInfo:
     last_exit: ExitReason | None = None
     supervisor: dict[str, Any] | None = None  # of a supervisor: strategy, restart budget and how much of it is used, children
     checkpoint: dict[str, Any] | None = None  # the newest one: number, created_at, kind
+    swap: dict[str, Any] | None = None  # while one is under way: phase, since (epoch seconds), to
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as a plain dict, in `ps` order."""

@@ -8,13 +8,18 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+import dspex_runtime as dx
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from helpers.leaks import Footprint
+from helpers.runtimes import Standing, standing_runtime
 
 
 def pytest_collection_finish() -> None:
@@ -27,7 +32,7 @@ def pytest_collection_finish() -> None:
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test marked `process` that leaves processes, descriptors, threads or shared memory behind.
 
-    One that uses the `shared_runtime` of its file is asked at the end of that.
+    One that uses the `shared_runtime` of its file is asked at the end of that: its own connections to it stay.
     """
     if request.node.get_closest_marker("process") is None or "shared_runtime" in request.fixturenames:
         yield
@@ -37,3 +42,14 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     leaks = before.leaks_since(timeout_s=5.0)
     if leaks:
         pytest.fail("left behind:\n  " + "\n  ".join(leaks), pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+    """Start the one runtime of a file, by its name and what is configured; it ends with the file, and leaves nothing behind."""
+    with ExitStack() as stack:
+
+        def start(name: str, **config: Any) -> dx.Runtime:
+            return stack.enter_context(standing_runtime(tmp_path_factory.mktemp(name), name, **config))
+
+        yield start

@@ -8,7 +8,9 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from dspy_compat.ways import WAYS, Way, hosting, starting
+from dspy_compat.ways import WAYS, Way, starting
+
+from helpers.runtimes import standing_runtime
 
 
 @pytest.fixture
@@ -22,11 +24,8 @@ _closing = ExitStack()
 @pytest.fixture(scope="session")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One runtime for all tests of this folder."""
-    folder = tmp_path_factory.mktemp("compat")
-    patch = _closing.enter_context(pytest.MonkeyPatch.context())
-    patch.setenv("DSPEX_RUNTIME_DIR", str(folder / "run"))
-    patch.delenv("DSPEX_SOCKET", raising=False)
-    return _closing.enter_context(hosting(folder))
+    config = {"runtime": {"spares": 2}, "tree": {"children": []}}
+    return _closing.enter_context(standing_runtime(tmp_path_factory.mktemp("compat"), "compat", **config))
 
 
 @pytest.hookimpl(trylast=True)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import dspy
 from dspy_compat.differences import BY_NAME
 
 import dspex_runtime as dx
-from helpers.leaks import Footprint
 
 WAYS = ("plain", "native", "hosted")
 _numbers = count()
@@ -58,20 +56,6 @@ class Way:
         """Return whether the program behaves as the named row of the differences says."""
         assert name in BY_NAME, f"no difference {name!r} is on the list"
         return self.hosted
-
-
-@contextmanager
-def hosting(folder: Path) -> Iterator[Any]:
-    """A runtime to host in; nothing is left of it afterwards."""
-    before = Footprint.take()
-    config = {"version": 1, "name": "compat", "runtime": {"spares": 2}, "tree": {"children": []}}
-    rt = dx.Runtime(config, state_dir=str(folder / "state"))
-    try:
-        yield rt
-    finally:
-        rt.close()
-    leaks = before.leaks_since(timeout_s=5.0)
-    assert not leaks, "left behind:\n  " + "\n  ".join(leaks)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import dspy
@@ -16,7 +16,7 @@ from dspy.teleprompt.infer_rules import RulesInductionProgram
 from dspy.utils import DummyLM
 
 import dspex_runtime as dx
-from helpers.leaks import Footprint
+from helpers.runtimes import Standing
 
 pytestmark = [
     pytest.mark.process,
@@ -126,20 +126,13 @@ BROKEN = {"Avatar"}
 
 
 @pytest.fixture(scope="module")
-def rt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dx.Runtime]:
-    """One runtime for all; what it leaves behind is looked for at its end."""
-    folder, before = tmp_path_factory.mktemp("builtin"), Footprint.take()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DSPEX_RUNTIME_DIR", str(folder / "run"))
-        patch.delenv("DSPEX_SOCKET", raising=False)
-        with dx.Runtime(name="builtin", state_dir=str(folder / "state")) as runtime:
-            yield runtime
-    assert before.leaks_since(timeout_s=5.0) == []
+def shared_runtime(standing: Standing) -> dx.Runtime:
+    return standing("builtin")
 
 
-@pytest.fixture(autouse=True)
-def nothing_left_behind() -> None:
-    """In place of the check after each test, which would end the runtime of this file."""
+@pytest.fixture
+def rt(shared_runtime: dx.Runtime) -> dx.Runtime:
+    return shared_runtime
 
 
 def shown(value: Any) -> Any:

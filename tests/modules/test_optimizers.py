@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import dspy
@@ -16,31 +15,21 @@ from dspy import teleprompt
 
 import dspex_runtime as dx
 from helpers.mirrored_programs import TRAINSET, PromptedLM, TwoHops, learned, metric
+from helpers.runtimes import Standing
 
 pytestmark = pytest.mark.process
 
 
-@pytest.fixture
-def nothing_left_behind() -> None:
-    """The runtime outlives a test: in place of the check that every test has."""
-
-
 @pytest.fixture(scope="module")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dx.Runtime]:
-    path: Path = tmp_path_factory.mktemp("optimizers")
-    config = {"version": 1, "name": "optimizers", "runtime": {"spares": 1}, "tree": {"children": []}}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DSPEX_RUNTIME_DIR", str(path / "run"))
-        patch.delenv("DSPEX_SOCKET", raising=False)
-        with dx.Runtime(config, state_dir=str(path / "state")) as rt:
-            yield rt
+def shared_runtime(standing: Standing) -> dx.Runtime:
+    return standing("optimizers", runtime={"spares": 1}, tree={"children": []})
 
 
 @pytest.fixture
-def proxy(runtime: dx.Runtime) -> Iterator[Any]:
-    yield runtime.start(TwoHops, id="program")
-    runtime.stop("program")
-    runtime.delete("program")
+def proxy(shared_runtime: dx.Runtime) -> Iterator[Any]:
+    yield shared_runtime.start(TwoHops, id="program")
+    shared_runtime.stop("program")
+    shared_runtime.delete("program")
 
 
 def feedback(gold: Any, prediction: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None) -> Any:

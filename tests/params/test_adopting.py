@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,13 +17,6 @@ from helpers.owners import CODEC, Keeper, specs
 
 TEMPERATURE = {"default": 0.2, "min": 0.0, "max": 2.0}
 SPECS = specs(temperature=(float, TEMPERATURE), k=(int, {"default": 3, "durability": "memory"}), text=str)
-
-
-@pytest.fixture
-def keeper(tmp_path: Path) -> Iterator[Keeper]:
-    keeper = Keeper(tmp_path)
-    yield keeper
-    keeper.kill_runtime()
 
 
 def encoded(value: Any) -> bytes:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,13 +28,6 @@ SPECS = specs(
     bias=("array", {"default": [0.0, 0.0], "requires_grad": True, "learning_rate": 0.5, "momentum": 0.5}),
     safe=(float, {"durability": "fsync"}),
 )
-
-
-@pytest.fixture
-def keeper(tmp_path: Path) -> Iterator[Keeper]:
-    keeper = Keeper(tmp_path)
-    yield keeper
-    keeper.kill_runtime()
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,13 +41,6 @@ SPECS = {
     **specs(temperature=(float, {"max": 2.0}), words=(list, {"default": ["a"], "max_length": 3}), anything="any"),
     "answer": ParameterSpec(ParameterType.PREDICTOR, default={"demos": []}),
 }
-
-
-@pytest.fixture
-def keeper(tmp_path: Path) -> Iterator[Keeper]:
-    keeper = Keeper(tmp_path)
-    yield keeper
-    keeper.kill_runtime()
 
 
 @pytest.fixture

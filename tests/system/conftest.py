@@ -15,7 +15,10 @@ from helpers.system import DSPY_PROGRAMS, PROGRAMS, Start
 
 
 @pytest.fixture(autouse=True)
-def own_rendezvous(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_rendezvous(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder for each test, which would hide that of a runtime which the whole file has."""
+    if "standing" in request.fixturenames:
+        return
     monkeypatch.setenv("DSPEX_RUNTIME_DIR", str(tmp_path / "run"))
     monkeypatch.delenv("DSPEX_SOCKET", raising=False)
 

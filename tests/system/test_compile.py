@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 import dspex_runtime as dx
-from helpers.leaks import Footprint
+from helpers.runtimes import Standing
 from helpers.system import FOLDER
 from helpers.waiting import wait_until
 
@@ -31,36 +31,22 @@ METRIC = f"{PROGRAMS}:exact"
 
 
 @pytest.fixture(scope="module")
-def rt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dx.Runtime]:
-    """One runtime for all; what it leaves behind is looked for at its end."""
-    folder, before = tmp_path_factory.mktemp("compile"), Footprint.take()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DSPEX_RUNTIME_DIR", str(folder / "run"))
-        patch.delenv("DSPEX_SOCKET", raising=False)
-        children = [
-            {"id": "qa", "module": f"{PROGRAMS}:TwoHops", "backoff": "none", "concurrency": 2},
-            {"id": "declared", "module": f"{PROGRAMS}:Declared"},
-        ]
-        config = {
-            "version": 1,
-            "name": "compile",
-            "runtime": {"spares": 2},
-            "lm": {"class": f"{PROGRAMS}:Stateless", "args": {}},
-            "tree": {"max_restarts": 1000, "children": children},
-        }
-        with dx.Runtime(config, state_dir=str(folder / "state")) as runtime:
-            yield runtime
-    assert before.leaks_since(timeout_s=5.0) == []
+def shared_runtime(standing: Standing) -> dx.Runtime:
+    children = [
+        {"id": "qa", "module": f"{PROGRAMS}:TwoHops", "backoff": "none", "concurrency": 2},
+        {"id": "declared", "module": f"{PROGRAMS}:Declared"},
+    ]
+    return standing(
+        "compile",
+        runtime={"spares": 2},
+        lm={"class": f"{PROGRAMS}:Stateless", "args": {}},
+        tree={"max_restarts": 1000, "children": children},
+    )
 
 
-@pytest.fixture(autouse=True)
-def nothing_left_behind() -> None:
-    """In place of the check after each test, which would end the runtime of this file."""
-
-
-@pytest.fixture(autouse=True)
-def own_rendezvous() -> None:
-    """The runtime of this file has one; each test's own would hide it."""
+@pytest.fixture
+def rt(shared_runtime: dx.Runtime) -> dx.Runtime:
+    return shared_runtime
 
 
 @pytest.fixture

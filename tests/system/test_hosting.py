@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import dspy
 import pytest
 
 import dspex_runtime as dx
-from helpers.leaks import Footprint
+from helpers.runtimes import Standing
 
 pytestmark = pytest.mark.process
 
@@ -50,25 +49,13 @@ class Guarded(dspy.Module):
 
 
 @pytest.fixture(scope="module")
-def rt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dx.Runtime]:
-    """One runtime for all; what it leaves behind is looked for at its end."""
-    folder, before = tmp_path_factory.mktemp("hosting"), Footprint.take()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DSPEX_RUNTIME_DIR", str(folder / "run"))
-        patch.delenv("DSPEX_SOCKET", raising=False)
-        with dx.Runtime({"version": 1, "name": "hosting", "lm": LM}, state_dir=str(folder / "state")) as runtime:
-            yield runtime
-    assert before.leaks_since(timeout_s=5.0) == []
+def shared_runtime(standing: Standing) -> dx.Runtime:
+    return standing("hosting", lm=LM)
 
 
-@pytest.fixture(autouse=True)
-def nothing_left_behind() -> None:
-    """In place of the check after each test, which would end the runtime of this file."""
-
-
-@pytest.fixture(autouse=True)
-def own_rendezvous() -> None:
-    """The runtime of this file has one; each test's own would hide it."""
+@pytest.fixture
+def rt(shared_runtime: dx.Runtime) -> dx.Runtime:
+    return shared_runtime
 
 
 def test_a_declared_module_is_hosted_with_its_accessors_modes_and_predictors(rt: dx.Runtime) -> None:

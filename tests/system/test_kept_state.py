@@ -14,8 +14,9 @@ import psutil
 import pytest
 
 import dspex_runtime as dx
-from dspex_runtime.errors import CheckpointError, ConfigError, RuntimeUnreachableError, StartError
+from dspex_runtime.errors import CheckpointError, ConfigError, StartError
 from dspex_runtime.state.layout import NAME, journal_directory
+from helpers.runtimes import following, kill_module, kill_runtime
 from helpers.system import FOLDER
 from helpers.waiting import wait_until
 
@@ -29,24 +30,19 @@ Up = Callable[..., dx.Runtime]
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Up]:
     """Start one runtime after the other on the same state directory."""
-    runtimes: list[dx.Runtime] = []
+    with following() as begin:
 
-    def start(*children: dict[str, Any], **options: Any) -> dx.Runtime:
-        config = {
-            "version": 1,
-            "name": "t",
-            "tree": {"max_restarts": 100, "children": list(children)},
-            "shared": options.pop("shared", {}),
-        }
-        runtimes.append(dx.Runtime({**config, "runtime": {"preload": [], "spares": 1}}, state_dir=tmp_path / "state", **options))
-        return runtimes[-1]
+        def start(*children: dict[str, Any], **options: Any) -> dx.Runtime:
+            config = {
+                "version": 1,
+                "name": "t",
+                "runtime": {"preload": [], "spares": 1},
+                "tree": {"max_restarts": 100, "children": list(children)},
+                "shared": options.pop("shared", {}),
+            }
+            return begin(config, state_dir=tmp_path / "state", **options)
 
-    yield start
-    for runtime in runtimes:
-        try:
-            runtime.close()
-        except RuntimeUnreachableError:
-            pass  # the test has killed it
+        yield start
 
 
 def thermostat(id: str = "it", **keys: Any) -> dict[str, Any]:
@@ -77,21 +73,6 @@ def kill_keeper(rt: dx.Runtime) -> None:
     wait_until(lambda: keeper(rt).pid != dead.pid, what="another keeper")
 
 
-def kill_module(rt: dx.Runtime, id: str = "it") -> None:
-    before = rt.info(id)
-    assert before.pid is not None
-    os.kill(before.pid, signal.SIGKILL)
-    wait_until(lambda: rt.info(id).incarnation > before.incarnation and rt.info(id).state == "READY", what="the next incarnation")
-
-
-def kill_runtime(rt: dx.Runtime) -> None:
-    assert rt.pid is not None
-    processes = [psutil.Process(rt.pid), *psutil.Process(rt.pid).children(recursive=True)]
-    os.kill(rt.pid, signal.SIGKILL)
-    _, alive = psutil.wait_procs(processes, timeout=20)
-    assert not alive
-
-
 class TestKeeperKilled:
     def test_modules_go_on_and_their_next_incarnations_have_what_was_set(self, up: Up) -> None:
         rt = up(thermostat())
@@ -99,7 +80,7 @@ class TestKeeperKilled:
         it.params["target"] = 21.5
         kill_keeper(rt)
         it.params["target"] = 22.5
-        kill_module(rt)
+        kill_module(rt, "it")
         assert (it.call("get"), it.params["target"], it.params.version("target")) == (22.5, 22.5, 3)
         assert [line["version"] for line in it.params.history("target")] == [3, 2, 1]
 
@@ -108,7 +89,7 @@ class TestKeeperKilled:
         rt.server("it").params["target"] = 21.5
         stopped = keeper(rt)
         stopped.suspend()
-        kill_module(rt)
+        kill_module(rt, "it")
         assert rt.server("it").call("get") == 21.5
         assert keeper(rt).pid != stopped.pid
         told = [(event["type"], event.get("alarm")) for event in rt.events(since=0, follow=False) if "alarm" in event]
@@ -128,7 +109,7 @@ class TestRuntimeKilled:
         it = rt.server("it")
         for degrees in (21.0, 22.0, 23.0):
             it.params["target"] = degrees
-        kill_module(rt)
+        kill_module(rt, "it")
         it.params["target"] = 24.0
         wait_until(lambda: rt.info("it").restarts == 1, what="its restart to be counted")
         kill_runtime(rt)
@@ -139,7 +120,7 @@ class TestRuntimeKilled:
 
     def test_what_led_to_the_end_is_told_by_the_next_runtime(self, up: Up) -> None:
         rt = up(thermostat())
-        kill_module(rt)
+        kill_module(rt, "it")
         wait_until(lambda: rt.info("it").restarts == 1, what="its restart to be counted")
         before = rt.past_events()
         kill_runtime(rt)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 
 import dspex_runtime as dx
+from helpers.runtimes import kill_module
 from helpers.system import FOLDER, Start
 from helpers.waiting import wait_until
 
@@ -30,14 +29,6 @@ def answerer(**keys: Any) -> dict[str, Any]:
     return {"id": "qa", "module": f"{PROGRAMS}:Answerer", "backoff": "none", **keys}
 
 
-def killed(rt: dx.Runtime, id: str) -> None:
-    """Kill a module with nothing to say about it; returns when the next incarnation serves."""
-    before = rt.info(id)
-    assert before.pid is not None
-    os.kill(before.pid, signal.SIGKILL)
-    wait_until(lambda: rt.info(id).incarnation > before.incarnation and rt.info(id).state == "READY", what="the next incarnation")
-
-
 def test_inside_and_outside_set_the_same_parameter(shared: Start) -> None:
     it = shared(thermostat()).server("it")
     assert it.params["target"] == 20.0
@@ -52,7 +43,7 @@ def test_what_was_set_is_there_after_kill_9(shared: Start) -> None:
     it = rt.server("it")
     it.params["target"] = 21.5
     it.call(["set", "odd", 7])
-    killed(rt, "it")
+    kill_module(rt, "it")
     assert (it.call("get"), it.params["target"], it.params["odd"]) == (21.5, 21.5, 7)
     it.params["target"] = 22.0
     assert [line["version"] for line in it.params.history("target")][:2] == [3, 2]
@@ -87,7 +78,7 @@ def test_a_reader_sees_the_next_incarnations_writes_without_asking_again(shared:
     params = it.params
     assert params["target"] == 20.0
     for target in (21.0, 22.0, 23.0):
-        killed(rt, "it")
+        kill_module(rt, "it")
         it.call(["set", "target", target])
         assert params["target"] == target
 
@@ -134,7 +125,7 @@ def test_a_large_array_is_a_view_that_outlives_its_successor_and_its_module(shar
     assert held.nbytes >= 2**20
     assert not held.flags.writeable
     it.params["curve"] = array + 1.0
-    killed(rt, "it")
+    kill_module(rt, "it")
     assert np.array_equal(it.params["curve"], array + 1.0)
     assert np.array_equal(held, array)
 
@@ -155,7 +146,7 @@ def test_demos_set_outside_are_what_forward_uses(shared: Start) -> None:
     assert state["demos"] == []
     params["answer"] = {**state, "demos": [DEMO]}
     assert qa(question="x").demos == [DEMO]
-    killed(rt, "qa")
+    kill_module(rt, "qa")
     assert qa(question="x").demos == [DEMO]
     params.rollback("answer", 1)
     assert qa(question="x").demos == []
@@ -171,7 +162,7 @@ def test_what_a_call_does_to_a_predictor_is_published_when_it_ends(shared: Start
     except LookupError:
         assert method == "fail_after_learning"
     assert [demo["answer"] for demo in qa.params["answer"]["demos"]] == ["four"]
-    killed(rt, "qa")
+    kill_module(rt, "qa")
     answer = rt.module("qa")(question="x")
     assert (answer.demos[0]["answer"], answer.instructions) == ("four", "Say four.")
 
@@ -180,7 +171,7 @@ def test_predictors_that_setup_makes_are_parameters_too(shared: Start) -> None:
     rt = shared({"id": "late", "module": f"{PROGRAMS}:Late", "backoff": "none"})
     params = rt.ref("late").params
     params["answer"] = {**params["answer"], "demos": [DEMO]}
-    killed(rt, "late")
+    kill_module(rt, "late")
     assert rt.module("late")(question="x").demos == 1
 
 
@@ -189,7 +180,7 @@ def test_the_configuration_gives_values_and_what_was_set_since_counts_more(share
     it = rt.server("it")
     assert it.call("get") == 18.0
     it.params["target"] = 19.0
-    killed(rt, "it")
+    kill_module(rt, "it")
     assert it.call("get") == 19.0
     it.params.reset("target")
     assert it.call("get") == 20.0
@@ -218,7 +209,7 @@ def test_a_killed_module_comes_back_with_the_newest_writes_and_the_state_of_its_
     rt.checkpoint("it")
     it.call("read")
     it.params["target"] = 21.0
-    killed(rt, "it")
+    kill_module(rt, "it")
     assert (it.call("get"), it.get_state()) == (21.0, 2)
 
 
@@ -230,7 +221,7 @@ def test_mode_and_sums_are_kept_over_a_kill(shared: Start) -> None:
         qa.call("__call__", question="x")
     count = qa.metrics()["count"]
     assert count >= 4
-    killed(rt, "qa")
+    kill_module(rt, "qa")
     assert rt.module("qa")(question="x").training is True
     assert qa.metrics()["count"] >= count + 1
 

@@ -17,27 +17,18 @@ from dspy.utils import DummyLM
 import dspex_runtime as dx
 from dspex_runtime.errors import CallError, ConstraintViolationError, ParameterError, UnserialisableError
 from helpers.mirrored_programs import Nested, PromptedLM, Remembering, TwoHops, learned
+from helpers.runtimes import Standing
 
 pytestmark = pytest.mark.process
 
 DEMO = {"question": "1 + 1", "answer": "2"}
 
 
-@pytest.fixture
-def nothing_left_behind() -> None:
-    """The runtime outlives a test: in place of the check that every test has."""
-
-
 @pytest.fixture(scope="module")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dx.Runtime]:
-    path: Path = tmp_path_factory.mktemp("mirror")
-    config = {"version": 1, "name": "mirror", "runtime": {"spares": 2}, "tree": {"max_restarts": 1000, "children": []}}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DSPEX_RUNTIME_DIR", str(path / "run"))
-        patch.delenv("DSPEX_SOCKET", raising=False)
-        with dx.Runtime(config, state_dir=str(path / "state")) as rt:
-            rt.start(Nested, id="nested")
-            yield rt
+def runtime(standing: Standing) -> dx.Runtime:
+    rt = standing("mirror", runtime={"spares": 2}, tree={"max_restarts": 1000, "children": []})
+    rt.start(Nested, id="nested")
+    return rt
 
 
 @pytest.fixture

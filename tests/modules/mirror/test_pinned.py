@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import dspy
-import psutil
 import pytest
 from dspy.utils import DummyLM
 
 import dspex_runtime as dx
-from dspex_runtime.errors import ParameterError, RuntimeUnreachableError
+from dspex_runtime.errors import ParameterError
 from dspex_runtime.modules.mirror.pinned import Changes, pinned
 from dspex_runtime.modules.parts import named_parts
 from helpers import mirrored_programs
 from helpers.mirrored_programs import Nested
-from helpers.waiting import wait_until
+from helpers.runtimes import following, kill_module, kill_runtime
 
 DEMO = {"q": "1 + 1", "a": "2"}
 
@@ -82,36 +79,11 @@ def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Up]:
     """Start one runtime after the other on the same state directory."""
     monkeypatch.setenv("DSPEX_RUNTIME_DIR", str(tmp_path / "run"))
     monkeypatch.delenv("DSPEX_SOCKET", raising=False)
-    runtimes: list[dx.Runtime] = []
     child = {"module": f"{mirrored_programs.__file__}:Nested", "backoff": "none"}
     children = [{"id": level, **child, "durability": level} for level in ("journal", "fsync", "memory")]
     config = {"version": 1, "name": "pinned", "runtime": {"spares": 1}, "tree": {"max_restarts": 100, "children": children}}
-
-    def start() -> dx.Runtime:
-        runtimes.append(dx.Runtime(config, state_dir=tmp_path / "state"))
-        return runtimes[-1]
-
-    yield start
-    for runtime in runtimes:
-        try:
-            runtime.close()
-        except RuntimeUnreachableError:
-            pass  # the test has killed it
-
-
-def kill_module(rt: dx.Runtime, id: str) -> None:
-    before = rt.info(id)
-    assert before.pid is not None
-    os.kill(before.pid, signal.SIGKILL)
-    wait_until(lambda: rt.info(id).incarnation > before.incarnation and rt.info(id).state == "READY", what="the next incarnation")
-
-
-def kill_runtime(rt: dx.Runtime) -> None:
-    assert rt.pid is not None
-    processes = [psutil.Process(rt.pid), *psutil.Process(rt.pid).children(recursive=True)]
-    os.kill(rt.pid, signal.SIGKILL)
-    _, alive = psutil.wait_procs(processes, timeout=20)
-    assert not alive
+    with following() as start:
+        yield lambda: start(config, state_dir=tmp_path / "state")
 
 
 def edit(proxy: Any) -> None:

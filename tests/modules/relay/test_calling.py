@@ -9,7 +9,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import dspy
@@ -20,6 +19,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 import dspex_runtime as dx
 from helpers.relayed_programs import ANSWERS, Diary, Loud, OnlyAsync, Plain, Program, streaming_lm
+from helpers.runtimes import Standing
 from helpers.waiting import wait_until
 
 pytestmark = pytest.mark.process
@@ -34,20 +34,15 @@ def observed(function: Observation) -> Observation:
 
 
 @pytest.fixture(scope="module")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dx.Runtime]:
-    path: Path = tmp_path_factory.mktemp("relay")
-    config = {"version": 1, "name": "relay", "runtime": {"spares": 0}, "tree": {"children": []}}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DSPEX_RUNTIME_DIR", str(path / "run"))
-        patch.delenv("DSPEX_SOCKET", raising=False)
-        with dx.Runtime(config, state_dir=str(path / "state")) as rt:
-            rt.start(Program, id="program")
-            rt.start(Plain, id="plain", concurrency=3)
-            rt.start(Loud, id="loud")
-            rt.start(OnlyAsync, id="only_async")
-            rt.start(dspy.Predict("question -> answer"), id="own", lm=scripted("the module's"), dspy={"num_threads": 5})
-            rt.start(dspy.Predict("question -> answer"), id="bare")
-            yield rt
+def runtime(standing: Standing) -> dx.Runtime:
+    rt = standing("relay", runtime={"spares": 0}, tree={"children": []})
+    rt.start(Program, id="program")
+    rt.start(Plain, id="plain", concurrency=3)
+    rt.start(Loud, id="loud")
+    rt.start(OnlyAsync, id="only_async")
+    rt.start(dspy.Predict("question -> answer"), id="own", lm=scripted("the module's"), dspy={"num_threads": 5})
+    rt.start(dspy.Predict("question -> answer"), id="bare")
+    return rt
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import dspy
@@ -13,20 +12,16 @@ import pytest
 import dspex_runtime as dx
 from dspex_runtime.modules.relay import consumer
 from dspex_runtime.testing import DummyLM
+from helpers.runtimes import Standing
 
 pytestmark = pytest.mark.process
 
 
 @pytest.fixture(scope="module")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dx.Runtime]:
-    path: Path = tmp_path_factory.mktemp("consumer")
-    config = {"version": 1, "name": "consumer", "runtime": {"spares": 0}, "tree": {"children": []}}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DSPEX_RUNTIME_DIR", str(path / "run"))
-        patch.delenv("DSPEX_SOCKET", raising=False)
-        with dx.Runtime(config, state_dir=str(path / "state")) as rt:
-            rt.start(dspy.Predict("question -> answer"), id="asked")
-            yield rt
+def runtime(standing: Standing) -> dx.Runtime:
+    rt = standing("consumer", runtime={"spares": 0}, tree={"children": []})
+    rt.start(dspy.Predict("question -> answer"), id="asked")
+    return rt
 
 
 @pytest.fixture
