@@ -342,8 +342,8 @@ class SwapError(DspexError):
     """A module was not swapped: the old version serves on as if nothing had happened; says whether that is otherwise.
 
     Attributes:
-        code: Which step refused: "not_running", "busy", "kind", "supervisor", "start", "migrate", "verify", "drain_timeout", "timeout",
-            "move", "old_ended", "aborted"; "swap" where none of them says it.
+        code: Which step refused: "not_running", "busy", "kind", "supervisor", "start", "migrate", "verify", "drain_timeout",
+            "timeout", "move", "old_ended", "aborted"; "swap" where none of them says it.
         remote_traceback: What the new version's code raised, as its process saw it; None when there is nothing to show.
         reason: Exit reason of the process that ended meanwhile, if one did.
     """
