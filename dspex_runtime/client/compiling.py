@@ -128,7 +128,7 @@ def compile(
         ConfigError: An argument is wrong.
     """
     job = job_of(optimizer, trainset, metric, valset, inputs, options)
-    if timeout is not None and not timeout > 0:
+    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
         raise ConfigError(f"timeout is seconds, more than 0, or None; got {show(timeout)}")
     session = self.session
     full_id = yield from looked_up(session, id)

@@ -1,7 +1,7 @@
 """What was edited on proxies and not sent yet: sent before this client uses the module in any way, and before it closes.
 
-dspy lets anybody write into its objects, so a proxy sees an edit when it looks. The last proxies that were filled are kept here,
-those too that nobody else holds any more: `rt.module("qa").predict.demos = []` is an edit like any other.
+dspy lets anybody write into its objects, so a proxy sees an edit when it looks. All that live are known here, and the last that
+were filled are kept, those too that nobody else holds any more: `rt.module("qa").predict.demos = []` is an edit like any other.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final, Protocol
 
@@ -21,7 +22,10 @@ __all__ = ["Edited", "Edits"]
 
 log = logging.getLogger("dspex_runtime.client")
 
-MOST_KEPT: Final = 64  # proxies that are kept alive for their edits; the one that was filled first goes first
+# Proxies that are kept alive for their edits; the one that was filled first goes first, and what it has is sent then. Of one
+# module a few: each call of it looks at all of them, 0.8 us a predictor.
+MOST_KEPT: Final = 64
+MOST_KEPT_OF_ONE: Final = 4
 
 
 class Edited(Protocol):
@@ -41,59 +45,76 @@ class Edits:
     """Those of one session. Safe to use from many threads."""
 
     def __init__(self) -> None:
-        self._of: dict[str, tuple[Edited, ...]] = {}  # by id: a call asks for those of one module
-        self._order: deque[tuple[str, Edited]] = deque()
+        self._of: dict[str, tuple[weakref.ref[Edited], ...]] = {}  # by id, all that live: a call asks for those of one module
+        self._kept: deque[tuple[str, Edited]] = deque()
         self._lock = threading.Lock()  # of the two; nothing is sent under it
 
     def track(self, id: str, mirror: Edited) -> None:
-        """Know of a mirror from now on: it was filled, and may be changed."""
+        """Know of a mirror from now on, for as long as it lives: it was filled, and may be changed."""
         with self._lock:
             _with_some.add(self)
-            self._order.append((id, mirror))
-            self._of[id] = (*self._of.get(id, ()), mirror)
-            oldest = self._first() if len(self._order) > MOST_KEPT else None
-        if oldest is not None:
-            _send(*oldest)
+            self._of[id] = (*(ref for ref in self._of.get(id, ()) if ref() is not None), weakref.ref(mirror))
+            self._kept.append((id, mirror))
+            of_one = [kept for kept in self._kept if kept[0] == id]
+            too_many = of_one[:1] if len(of_one) > MOST_KEPT_OF_ONE else [self._kept[0]] if len(self._kept) > MOST_KEPT else []
+            for kept in too_many:
+                self._kept.remove(kept)
+        for kept in too_many:
+            _send(*kept)
 
-    def _first(self) -> tuple[str, Edited]:
-        id, mirror = self._order.popleft()
-        left = tuple(other for other in self._of[id] if other is not mirror)
-        if left:
-            self._of[id] = left
-        else:
-            del self._of[id]
-        return id, mirror
+    def _living(self, id: str) -> list[Edited]:
+        return [mirror for ref in self._of.get(id, ()) if (mirror := ref()) is not None]
 
     def waiting(self, id: str) -> bool:
         """Whether something of a module is to be sent."""
-        return any(mirror.has_edits for mirror in self._of.get(id, ()))
+        return any(mirror.has_edits for mirror in self._living(id))
 
     def push(self, id: str) -> None:
         """Send what was edited of a module; raises what `Edited.push` does. Costs nothing where no proxy was filled."""
-        for mirror in self._of.get(id, ()):
+        for mirror in self._living(id):
             mirror.push()
 
     def pushed(self, id: str) -> Steps[None]:
         """Do the same in steps: it waits for the module, and an event loop must not."""
         if self.waiting(id):
-            done: Future[None] = Future()
-            threading.Thread(target=self._push_into, args=(done, id), name="dspex-edits", daemon=True).start()
-            yield Await(done)
+            yield from _elsewhere(lambda: self.push(id))
 
-    def _push_into(self, done: Future[None], id: str) -> None:
+    def close(self) -> None:
+        """Send what there is, of all modules, and keep nothing any more. What is refused is logged: nobody is there to catch it.
+
+        From many threads, and twice: each edit is sent once.
+        """
+        for id, mirror in self._all():
+            _send(id, mirror)
+
+    def closed(self) -> Steps[None]:
+        """Do the same in steps."""
+        there = self._all()
+        if any(mirror.has_edits for _, mirror in there):
+            yield from _elsewhere(lambda: [_send(id, mirror) for id, mirror in there])
+
+    def _all(self) -> list[tuple[str, Edited]]:
+        with self._lock:
+            there = [(id, mirror) for id in self._of for mirror in self._living(id)]
+            self._of.clear()
+            self._kept.clear()
+        return there
+
+
+def _elsewhere(function: Callable[[], object]) -> Steps[None]:
+    """Run a function on a thread of its own."""
+    done: Future[None] = Future()
+
+    def run() -> None:
         try:
-            self.push(id)
+            function()
         except BaseException as exc:
             done.set_exception(exc)
         else:
             done.set_result(None)
 
-    def close(self) -> None:
-        """Send what there is, of all modules, and keep nothing any more. What is refused is logged: nobody is there to catch it."""
-        while self._order:
-            with self._lock:
-                first = self._first()
-            _send(*first)
+    threading.Thread(target=run, name="dspex-edits", daemon=True).start()
+    yield Await(done)
 
 
 def _send(id: str, mirror: Edited) -> None:

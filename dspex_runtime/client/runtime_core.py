@@ -54,13 +54,15 @@ class RuntimeCore:
         self._process = None
         if session is None:
             return
-        if process is None or self._detached or process.reason is not None:
-            session.close()
-            return
+        is_ours = process is not None and not self._detached and process.reason is None
         try:
-            yield from _stopped(session, process)
+            if not session.connection.closed:
+                yield from session.edits.closed()
+            if process is not None and is_ours:
+                yield from _stopped(session, process)
         except BaseException:
-            process.kill()  # a second Ctrl-C, or a cancelled task: nothing of the tree may outlive its owner
+            if process is not None and is_ours:
+                process.kill()  # a second Ctrl-C, or a cancelled task: nothing of the tree may outlive its owner
             raise
         finally:
             session.close()
@@ -72,7 +74,6 @@ class RuntimeCore:
 
 def _stopped(session: Session, process: spawn.RuntimeProcess) -> Steps[None]:
     if not session.connection.closed:
-        session.edits.close()
         try:
             yield from ask(session, "shutdown", {})
         except RuntimeUnreachableError:

@@ -13,6 +13,7 @@ import copy
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Final, Self
 from weakref import WeakKeyDictionary
 
@@ -25,8 +26,8 @@ from dspex_runtime.modules.calls import calls_of
 from dspex_runtime.modules.cells import DspyCell
 from dspex_runtime.modules.members import build_members, declared_members
 from dspex_runtime.modules.metadata import describe
-from dspex_runtime.modules.pristine import pristine
 from dspex_runtime.modules.reserved import Declared, refusal
+from dspex_runtime.modules.state_loading import load_onto_pristine
 from dspex_runtime.params.cell import Cell
 from dspex_runtime.params.parameter import Parameter, Shared, declared
 
@@ -172,22 +173,7 @@ class Module(dspy.Module, metaclass=ModuleMeta):  # type: ignore[misc]
         A parameter that the state does not know, because it is older, gets its default. Every predictor's signature is loaded
         onto the one it was built with, so that a module can be loaded any number of times.
         """
-        named = self.named_parameters()
-        if isinstance(self, dspy.Predict):  # one of the user's own: dspy's state of it holds nothing else
-            self.signature = pristine(self)
-            return super().load_state(state, allow_unsafe_lm_state=allow_unsafe_lm_state)
-        missing = {name: p for name, p in named if isinstance(p, DspyCell) and name not in state}
-        whole = {**state, **{name: {"value": cell.initial()} for name, cell in missing.items()}}
-        predictors = [p for _, p in named if isinstance(p, dspy.Predict)]
-        before = [(p, p.signature) for p in predictors]
-        try:
-            for predictor in predictors:
-                predictor.signature = pristine(predictor)
-            return super().load_state(whole, allow_unsafe_lm_state=allow_unsafe_lm_state)
-        except BaseException:
-            for predictor, signature in before:
-                predictor.signature = signature
-            raise
+        return load_onto_pristine(self, state, partial(super().load_state, allow_unsafe_lm_state=allow_unsafe_lm_state))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

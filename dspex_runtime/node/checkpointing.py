@@ -57,7 +57,14 @@ class Checkpointing:
             self._reports.emit("checkpoint_failed", process.id, incarnation=process.incarnation, message=str(fault.get("message")))
         self._again(process, every_s, every_s)  # from its end: what takes longer than the period must not pile up
 
-    def take(self, process: ModuleProcess, kind: str, done: Done, about: Facts | None = None) -> None:
+    def take(
+        self,
+        process: ModuleProcess,
+        kind: str,
+        done: Done,
+        about: Facts | None = None,
+        timeout_s: float | None = IMAGE_TIMEOUT_S,
+    ) -> None:
         """Take a checkpoint of a running module; `done` gets what it is, once it is on the disk, or why there is none.
 
         Args:
@@ -65,6 +72,7 @@ class Checkpointing:
             kind: Why, see `types.CheckpointInfo.kind`.
             done: Called exactly once.
             about: Facts about this checkpoint: "note", and what made it.
+            timeout_s: For the module to be between two callbacks; None: however long that takes.
         """
 
         def imaged(_value: Any, fault: Facts | None, fd: int | None) -> None:
@@ -82,7 +90,7 @@ class Checkpointing:
             done(info, fault)
 
         asked = {"kind": kind} if about is None else {"kind": kind, "about": about}
-        process.request_fd("checkpoint", asked, IMAGE_TIMEOUT_S, imaged)
+        process.request_fd("checkpoint", asked, timeout_s, imaged)
 
     def newest(self, id: str, info: Facts | None) -> None:
         """Remember which checkpoint of an id is the newest, for `info`."""

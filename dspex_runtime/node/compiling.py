@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from dspex_runtime.errors import BusyError, CallTimeoutError, CompileError, DspexError
+from dspex_runtime.errors import CallTimeoutError, CompileError, DspexError
 from dspex_runtime.node.checkpointing import IMAGE_TIMEOUT_S
 from dspex_runtime.node.compile_copy import Copy
 from dspex_runtime.node.event_loop import Timer
@@ -67,12 +67,16 @@ class Compile:
 
     def _snapshot(self, _value: Any, fault: Facts | None, fd: int | None) -> None:
         if fault is not None or fd is None:
-            self._fail(fault or CompileError("no snapshot came", id=self._record.id))
+            self._fail(fault or self._no_image())
         elif self._is_over:
             os.close(fd)
         else:
             job, self._job = self._job, b""
             self._copy.run(fd, job, self._responder.tell, self._compiled)
+
+    def _no_image(self) -> CompileError:
+        id = self._record.id
+        return CompileError(f"{id!r} answered a checkpoint without its image: expected a descriptor, got none", id=id)
 
     def _compiled(self, value: Any, error: CompileError | Facts | None, fd: int | None) -> None:
         if self._is_over or error is not None:
@@ -115,7 +119,7 @@ class Compile:
         self._process = process
         checkpointing = self._node.checkpointing
         if self._before is None:
-            checkpointing.take(process, "before_compile", self._saved)
+            checkpointing.take(process, "before_compile", self._saved, timeout_s=None)
         elif self._versions is None:
             assert self._fd is not None
             self._is_committing = True
@@ -126,7 +130,7 @@ class Compile:
             process.request("restore", {"who": f"compile ({self._facts['optimizer']})"}, None, self._taken, (os.dup(self._fd),))
         else:
             about = {"note": self._note(), "compile": {**self._facts, "before": self._before["number"], "versions": self._versions}}
-            checkpointing.take(process, "compiled", self._done, about)
+            checkpointing.take(process, "compiled", self._done, about, timeout_s=None)
 
     def _saved(self, info: Facts | None, fault: Facts | None) -> None:
         if self._succeeded(fault):
@@ -149,12 +153,12 @@ class Compile:
         self._end(lambda: self._responder.reply({**facts, **result}))
 
     def _succeeded(self, fault: Facts | None) -> bool:
-        """Return whether to go on; a step whose process ended, or was busy, is done again, any other fault is the end."""
+        """Return whether to go on; one of a process that ended is done again by the next; any other fault ends it."""
         if self._is_over:
             return False
         if fault is None:
             return True
-        if self._process.ended or fault.get("dspex") == BusyError.__name__:
+        if not self._process.serving:
             self._node.loop.call_soon(self._when_it_serves)
         else:
             id = self._record.id

@@ -131,7 +131,7 @@ class EventLoop:
                 if events & ~select.EPOLLOUT and (callback := self._readers.get(fd)):
                     self._guarded(callback)
             self._run_timers()
-            while self._soon:
+            for _ in range(len(self._soon)):  # what they put here is for the next turn: descriptors and timers come first
                 self._guarded(self._soon.popleft())
 
     def stop(self) -> None:

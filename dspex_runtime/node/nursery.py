@@ -25,7 +25,6 @@ from dspex_runtime.wire.messages import Message
 log = logging.getLogger(__name__)
 
 MAX_FORKS_AHEAD: Final = 8  # forks asked for and not yet there; more only lengthens the zygote's queue
-NEXT_REFUSAL_S: Final = 0.001  # the loop serves everybody else in between
 REFILL_AFTER_S: Final = 0.02  # spares are refilled when no start has waited for this long
 
 
@@ -162,7 +161,7 @@ class Nursery:
             self._waiting.append(process)
             if self.refusal is not None:
                 # Not now: it may be a restart of what was refused just now, and the next one its restart, and so on.
-                self._loop.call_later(NEXT_REFUSAL_S, self._refuse_waiting)
+                self._loop.call_soon(self._refuse_waiting)
         self._ask_forks()
 
     def expect(self, starts: int) -> None:

@@ -7,7 +7,10 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ import dspy
 import pytest
 
 import dspex_runtime as dx
-from dspex_runtime.client.edits import MOST_KEPT, Edits
+from dspex_runtime.client.edits import MOST_KEPT, MOST_KEPT_OF_ONE, Edits
 from dspex_runtime.client.steps import Steps, arun, run
 from dspex_runtime.errors import ParameterError
 
@@ -59,13 +62,46 @@ def test_at_the_end_all_are_sent_and_what_is_refused_is_logged(caplog: pytest.Lo
     assert other.sent == 1, "it is not known any more"
 
 
-def test_no_more_are_kept_than_so_many_and_one_that_goes_is_sent() -> None:
-    edits, mirrors = Edits(), [Mirror() for _ in range(MOST_KEPT + 1)]
+@pytest.mark.parametrize(("most", "id"), [(MOST_KEPT, "m{}"), (MOST_KEPT_OF_ONE, "m")], ids=["in all", "of one module"])
+def test_no_more_are_kept_than_so_many_and_one_that_goes_is_sent_and_still_known_while_it_lives(most: int, id: str) -> None:
+    edits, mirrors = Edits(), [Mirror() for _ in range(most + 1)]
     for number, mirror in enumerate(mirrors):
-        edits.track(f"m{number % 3}", mirror)
-    assert [mirror.sent for mirror in mirrors] == [1] + [0] * MOST_KEPT
+        edits.track(id.format(number), mirror)
+    assert [mirror.sent for mirror in mirrors] == [1] + [0] * most
+    first, rest = mirrors[0], weakref.ref(mirrors[-1])
+    first.has_edits = True
+    edits.push(id.format(0))
+    assert first.sent == 2, "it was edited again"
+    del mirror
+    mirrors.clear()
+    assert rest() is not None, "nobody else holds it, and it was edited"
     edits.close()
-    assert all(mirror.sent == 1 for mirror in mirrors)
+    assert rest() is None
+
+
+@pytest.mark.parametrize("drive", [run, lambda steps: asyncio.run(arun(steps))], ids=["thread", "loop"])
+def test_closed_twice_and_from_many_threads_each_edit_is_sent_once(drive: Callable[[Steps[Any]], Any]) -> None:
+    edits, mirrors = Edits(), [Mirror() for _ in range(20)]
+    for number, mirror in enumerate(mirrors):
+        edits.track(f"m{number}", mirror)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: drive(edits.closed()), range(4)))
+    edits.close()
+    assert [mirror.sent for mirror in mirrors] == [1] * 20
+
+
+def test_a_loop_goes_on_while_edits_are_sent_at_the_end() -> None:
+    edits, mirror, sending, seen = Edits(), Mirror(), threading.Event(), threading.Event()
+    mirror.push = lambda: (sending.set(), seen.wait())  # type: ignore[method-assign, assignment, return-value]
+    edits.track("a", mirror)
+
+    async def main() -> None:
+        closing = asyncio.ensure_future(arun(edits.closed()))
+        await asyncio.to_thread(sending.wait)
+        seen.set()  # a loop that waits itself never comes here
+        await closing
+
+    asyncio.run(asyncio.wait_for(main(), 30))
 
 
 ENDS = {

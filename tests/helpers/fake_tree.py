@@ -113,6 +113,7 @@ class FakeProcess:
         self.facts: dict[str, Any] = {}  #: of its assignment
         self.kept: list[tuple[dict[str, Any], int]] = []  #: what of earlier incarnations it was given: info, descriptors
         self.fd_requests: list[tuple[str, dict[str, Any], FdAnswer]] = []
+        self.fd_timeouts: list[float | None] = []
         self.brought: list[bytes] = []  #: what was in the descriptors that came with those
         self.on_progress: Callable[[dict[str, Any]], None] | None = None
         self.illegal_messages: list[Message] = []
@@ -188,6 +189,7 @@ class FakeProcess:
         for fd in fds:
             os.close(fd)
         self.fd_requests.append((op, args, answer))
+        self.fd_timeouts.append(timeout_s)
 
     def give_kept(self, info: dict[str, Any], fds: list[int]) -> None:
         for fd in fds:

@@ -219,12 +219,12 @@ def test_a_step_whose_process_ended_is_done_again_by_the_next_one(run: Run, step
     run.nothing_is_left()
 
 
-def test_a_module_that_is_busy_is_asked_again(run: Run) -> None:
+def test_a_module_that_is_busy_is_waited_for_however_long_a_call_of_it_takes(run: Run) -> None:
     run.to_commit()
-    run.image(BusyError("a call runs"))
-    assert run.image() == {"kind": "before_compile"}
+    run.image()
     run.restored()
     run.image()
+    assert run.process().fd_timeouts[1:] == [None, None], "there is no way back, and asked again it would not be faster"
     run.answer()
 
 

@@ -45,6 +45,15 @@ def test_a_timer_set_by_a_timer_runs(loop: EventLoop) -> None:
     loop.run()
 
 
+def test_what_puts_itself_off_for_ever_holds_up_no_timer(loop: EventLoop) -> None:
+    def again() -> None:
+        loop.call_soon(again)
+
+    loop.call_later(0.0, loop.stop)
+    again()
+    loop.run()
+
+
 def test_call_soon_runs_after_what_is_being_handled(loop: EventLoop) -> None:
     seen: list[str] = []
 

@@ -10,7 +10,7 @@ import pytest
 
 from dspex_runtime.errors import StartError
 from dspex_runtime.node.module_process import ModuleProcess
-from dspex_runtime.node.nursery import MAX_FORKS_AHEAD, NEXT_REFUSAL_S, REFILL_AFTER_S, Nursery
+from dspex_runtime.node.nursery import MAX_FORKS_AHEAD, REFILL_AFTER_S, Nursery
 from dspex_runtime.node.spares import Spare
 from dspex_runtime.node.zygote_life import RESPAWN_DELAYS_S
 from dspex_runtime.osproc.warmth import Warmth
@@ -338,7 +338,7 @@ class TestPreloadFailure:
         assert error.reason == ("error", "PreloadError", "preload 'nowhere': no such module", "Traceback ...")
         assert waited_for
         later = bench.start("b")
-        bench.loop.advance(NEXT_REFUSAL_S)
+        bench.loop.turn()
         assert waiting.error is later.error is error
         assert bench.reports == [("zygote_failed", {"serves": "servers", "message": "preload 'nowhere': no such module"})]
 
@@ -352,9 +352,10 @@ class TestPreloadFailure:
 
         bench.start("a").never_forked = again  # type: ignore[method-assign]
         bench.says(WHY)
+        before = len(refused)
         for _ in range(3):
-            bench.loop.advance(NEXT_REFUSAL_S)
-        assert len(refused) == 4, "once at a time, and the loop comes back each time"
+            bench.loop.turn()
+        assert len(refused) == before + 3, "once at a time, and the loop comes back each time"
 
     def test_is_final(self, bench: Bench) -> None:
         bench.nursery.open()

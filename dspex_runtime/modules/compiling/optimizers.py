@@ -104,7 +104,7 @@ def prepared(
         raise CompileError(f"an optimizer is an instance with a compile(student, ...) method, or its name; got {optimizer!r:.100}")
     if metric is not None and getattr(optimizer, "metric", ...) is None:
         optimizer.metric = metric
-    return _run(optimizer, {}, options, options, trainset, valset)
+    return _run(optimizer, options, options, trainset, valset)
 
 
 def _of_class(
@@ -127,18 +127,16 @@ def _of_class(
         raise CompileError(
             f"{cls.__name__} needs a metric", hint="metric=function, or 'file.py:fn'; of the CLI --metric file.py:fn"
         )
-    return _run(_built(cls, arguments), of_compile, options, later, trainset, valset)
+    return _run(_built(cls, arguments), options, later, trainset, valset)
 
 
-def _run(
-    optimizer: Any, of_compile: Mapping[str, Any], options: dict[str, Any], later: dict[str, Any], trainset: Any, valset: Any
-) -> Run:
+def _run(optimizer: Any, options: dict[str, Any], later: dict[str, Any], trainset: Any, valset: Any) -> Run:
     label = type(optimizer).__name__
-    parameters = of_compile or _parameters(type(optimizer).compile)
+    parameters = _parameters(type(optimizer).compile)
     _check_compile(label, parameters)
     is_open = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
-    unknown = [name for name in later if name not in parameters or name in _OURS]
-    if unknown and not (is_open and unknown[0] not in _OURS):
+    unknown = [name for name in later if name in _OURS or (name not in parameters and not is_open)]
+    if unknown:
         allowed = [name for name, parameter in parameters.items() if name not in _OURS and parameter.kind in _NAMED]
         raise _unknown(f"{label}.compile", unknown[0], allowed, suggest(unknown[0], allowed))
     arguments = dict(later)

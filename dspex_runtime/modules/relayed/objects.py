@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from operator import length_hint
 from typing import Any, Final
 
@@ -43,11 +43,12 @@ class Guests:
             Exception: Whatever unpickling raises: its class cannot be imported here, say.
         """
         missing = []
+        needed = {token for token, *_ in messages}
         for token, version, body, left in messages:
             with self._lock:
                 guest = self._guests.get(token)
                 if body is not None and (guest is None or guest.version != version):
-                    guest = self._keep(token, _Guest(relay_pickles.loads(body), version))
+                    guest = self._keep(token, _Guest(relay_pickles.loads(body), version), needed)
                 if guest is None or guest.version != version:
                     missing.append(token)
                     continue
@@ -55,15 +56,14 @@ class Guests:
                 advance(guest.cursors, left)
         return missing
 
-    def _keep(self, token: str, guest: _Guest) -> _Guest:
+    def _keep(self, token: str, guest: _Guest, needed: Container[str]) -> _Guest:
         before = self._guests.pop(token, None)
         if before is not None:
             self._tokens.pop(id(before.object), None)
         self._guests[token] = guest
         self._tokens[id(guest.object)] = token
-        while len(self._guests) > MOST:
-            _, oldest = self._guests.popitem(last=False)
-            self._tokens.pop(id(oldest.object), None)
+        for oldest in [known for known in self._guests if known not in needed][: max(0, len(self._guests) - MOST)]:
+            self._tokens.pop(id(self._guests.pop(oldest).object), None)
         return guest
 
     def get(self, token: str) -> Any:

@@ -74,6 +74,12 @@ def test_a_valset_is_not_given_to_who_takes_none() -> None:
     assert prepare(Passing(), None, ["v"], rounds=2).arguments == {"trainset": ["t"], "valset": ["v"], "rounds": 2}
 
 
+@pytest.mark.parametrize("options", [{"student": 2, "foo": 1}, {"foo": 1, "student": 2}], ids=["first", "last"])
+def test_what_is_ours_is_no_option_wherever_it_is_named(options: dict[str, Any]) -> None:
+    with pytest.raises(CompileError, match=r"Passing\.compile has no option 'student'"):
+        prepare(Passing(), **options)
+
+
 def test_what_takes_any_option_takes_any_that_is_no_typo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dspy.teleprompt, "COPRO", Own)
     assert prepare("COPRO", colour="red").optimizer.more == {"colour": "red"}

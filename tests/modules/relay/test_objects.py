@@ -98,6 +98,15 @@ def test_a_host_keeps_the_last_ones_only() -> None:
     assert guests.take([kept(models[-1]).message(1, "lm")]) == []
 
 
+def test_what_one_call_brings_is_kept_for_it_however_much_that_is() -> None:
+    guests, models = Guests(), [dspy.LM(f"openai/{n}") for n in range(MOST + 1)]
+    guests.take([kept(models[0]).message(1, "lm")])
+    brought = [kept(model).message(1, "lm") for model in models[1:]] + [kept(lm()).message(1, "lm")]
+    assert guests.take(brought) == []
+    assert [guests.get(token) for token, *_ in brought]
+    assert len(guests.all()) == len(brought)
+
+
 def test_a_forked_child_has_tokens_of_its_own() -> None:
     model = lm()
     token = kept(model).token
