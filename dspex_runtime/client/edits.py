@@ -84,14 +84,13 @@ class Edits:
 
         From many threads, and twice: each edit is sent once.
         """
-        for id, mirror in self._all():
-            _send(id, mirror)
+        _send_all(self._all())
 
     def closed(self) -> Steps[None]:
         """Do the same in steps."""
         there = self._all()
         if any(mirror.has_edits for _, mirror in there):
-            yield from _elsewhere(lambda: [_send(id, mirror) for id, mirror in there])
+            yield from _elsewhere(lambda: _send_all(there))
 
     def _all(self) -> list[tuple[str, Edited]]:
         with self._lock:
@@ -115,6 +114,11 @@ def _elsewhere(function: Callable[[], object]) -> Steps[None]:
 
     threading.Thread(target=run, name="dspex-edits", daemon=True).start()
     yield Await(done)
+
+
+def _send_all(there: list[tuple[str, Edited]]) -> None:
+    for id, mirror in there:
+        _send(id, mirror)
 
 
 def _send(id: str, mirror: Edited) -> None:

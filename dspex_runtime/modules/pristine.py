@@ -28,10 +28,5 @@ def pristine(predictor: dspy.Predict) -> Any:
     return kept
 
 
-def field_names(signature: Any) -> list[str]:
-    """Return the names of a signature's fields, in order."""
-    return list(signature.fields)
-
-
 def _shape(signature: Any) -> list[tuple[str, Any]]:
     return [(name, field.annotation) for name, field in signature.fields.items()]

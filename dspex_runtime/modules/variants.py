@@ -1,7 +1,7 @@
 """Private copies of the hosted program, one for each copy that a client made of its proxy: what is done to them stays with them.
 
 Owns the last few copies. Never changes the hosted program, never writes the table: the parameters of a copy are bound to nobody.
-An overlay is {"copy": which, "digest": of its image, "image": pickled parts, see `edits.image_of`}.
+An overlay is {"copy": which, "digest": of its image, "image": pickled parts, see `mirror.changes.Edits.whole`}.
 """
 
 from __future__ import annotations
@@ -33,16 +33,14 @@ class _Variant:
     module: Any = None
 
 
-def module_for(root: Any, overlay: dict[str, Any] | None) -> Any:
-    """Return the module that a call is for: the hosted one, or the private copy with the overlay's states.
+def module_for(root: Any, overlay: dict[str, Any]) -> Any:
+    """Return the private copy that a call is for, with the overlay's states.
 
     A copy lasts over its calls, with whatever they leave in it, while it is one of the last MOST that were called.
 
     Raises:
         Exception: The overlay cannot be unpickled here, or does not fit the program.
     """
-    if overlay is None:
-        return root
     which, digest = overlay["copy"], overlay["digest"]
     with _lock:
         variant = _variants.get(which)

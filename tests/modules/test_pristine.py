@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dspy
 
-from dspex_runtime.modules.pristine import field_names, pristine
+from dspex_runtime.modules.pristine import pristine
 
 
 def test_it_is_the_first_one_seen() -> None:
@@ -34,11 +34,3 @@ def test_other_types_are_another_signature() -> None:
     pristine(predictor)
     predictor.signature = predictor.signature.with_updated_fields("answer", type_=int)
     assert pristine(predictor) is predictor.signature
-
-
-def test_fields_are_in_the_order_of_dspy_inputs_first() -> None:
-    class Mixed(dspy.Signature):
-        out: str = dspy.OutputField()
-        question: str = dspy.InputField()
-
-    assert field_names(Mixed) == list(Mixed.fields) == ["question", "out"]

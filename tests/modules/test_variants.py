@@ -25,11 +25,6 @@ def attributes(**values: Any) -> dict[str, Any]:
     return {"attributes": {name: pack(name, value) for name, value in values.items()}}
 
 
-def test_without_an_overlay_it_is_the_program_itself() -> None:
-    program = Nested()
-    assert module_for(program, None) is program
-
-
 def test_a_copy_has_the_states_of_its_overlay_and_the_program_its_own() -> None:
     program = Nested()
     demos, lm = [{"q": "a"}], dspy.LM("openai/some")

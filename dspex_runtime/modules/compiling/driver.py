@@ -5,7 +5,7 @@ sys.path, and the pickle of a map:
 
     {"optimizer": class name | "pkg:Name" | "file.py:Name" | instance | {"class": class, "arguments": {...}},
      "options": {...}, "metric": function | "file.py:fn" | None, "inputs": [name, ...] | None,
-     "trainset": [Example | map, ...], "valset": [...] | None, "settings": what `compiling_settings.of_caller` returned}
+     "trainset": [Example | map, ...], "valset": [...] | None, "settings": what `compiling.settings.of_caller` returned}
 
 Owns the order of things. Never changes the program itself, never writes a parameter: who asked commits what is returned.
 """

@@ -1,6 +1,6 @@
 """How a compile goes, told while it runs: dspy's callbacks and its log of errors as small maps.
 
-    {"type": "started", "optimizer"}                     from `compiling`
+    {"type": "started", "optimizer"}                     from `driver`
     {"type": "evaluating", "number", "examples"}         an evaluation of a whole set began
     {"type": "evaluated", "number", "score", "seconds"}  ... and ended; score None: it failed
     {"type": "calls", "lm_calls"}                        twice a second at most, while an LM is called

@@ -2,7 +2,7 @@
 
 An image is plain data: {"objects": [record, ...], "versions": {parameter: version}, "edits": n, "lm": parcel}. Record 0 is the
 program. A record says what a part is called ("name"), what it is ("kind", "class", "label") and what it holds ("attributes":
-[[name, node], ...], in order, see `mirror_values`), and what its plain attributes are called ("plain"). Nothing of the user's
+[[name, node], ...], in order, see `mirror.values`), and what its plain attributes are called ("plain"). Nothing of the user's
 classes is in it but their names: methods and the values of plain attributes stay here.
 """
 

@@ -1,7 +1,7 @@
 """The mirror of one hosted program behind a proxy: what dspy sees of it, what a relayed call needs of it, and copies.
 
 A copy (`copied`) is never in step: it keeps what it has, and its calls run in the same process on a copy of the program, made to
-match (`overlay`). How a mirror stays in step is the business of `mirror_step`.
+match (`overlay`). How a mirror stays in step is the business of `mirror.step`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Mirror(InStep):
         self._copy = ""  # which one; "" for none
         self._overlay: dict[str, Any] | None = None
 
-    # -- what a relayed call needs (see relay_protocol.Mirror)
+    # -- what a relayed call needs (see relay.protocol.Mirror)
 
     def part(self, name: str) -> Any | None:
         """Return the part of a name ("" and "self" are the proxy), or None; asks the process when nothing was fetched yet."""

@@ -48,7 +48,7 @@ class InStep:
         root: The proxy.
         attributes: The proxy's own attributes, kept up to date here.
         ref: The reference to the process.
-        class_of: Gives the class of the proxy for what the program is (see `mirror_image.kind_of`) and the name of its class.
+        class_of: Gives the class of the proxy for what the program is (see `mirror.image.kind_of`) and the name of its class.
 
     Attributes:
         attributes: As given.

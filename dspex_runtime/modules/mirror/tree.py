@@ -102,7 +102,7 @@ class Tree:
         self.parts = {record["name"]: part for record, part in zip(records, parts, strict=True) if record["name"] is not None}
 
     def kind(self, name: str) -> str:
-        """Return what a part is, see `mirror_image.kind_of`."""
+        """Return what a part is, see `mirror.image.kind_of`."""
         kind: str = self._records[name]["kind"]
         return kind
 

@@ -3,7 +3,7 @@
     ["v", value]               a number, a text, a bool or None
     ["p", bytes]               anything else, as a pickle
     ["s", digest, bytes]       a signature; where the digest is known the class is at hand and nothing is unpickled
-    ["lm", {...}]              an LM, see `mirror_lms`
+    ["lm", {...}]              an LM, see `mirror.lms`
     ["o", number]              a part: the number of its record
     ["l" | "t", [node, ...]]   a list or tuple with parts in it
     ["d", [[node, node], ...]] a dict with parts in it: keys and values

@@ -11,6 +11,7 @@ from importlib import import_module
 from operator import itemgetter
 from typing import Any, Final
 
+import dspy
 from dspy.clients.base_lm import BaseLM
 
 from dspex_runtime.modules.relay import objects as relay_objects
@@ -101,7 +102,7 @@ def context_of(now: Mapping[str, Any], kwargs: dict[str, Any], ref: Any) -> Cont
     context = None
     if len(now) > len(_DEFAULTS) or not (_values(now) == _values(_main) == _AT_DEFAULT):
         context = _difference(now, ref)
-    given = [name for name, value in kwargs.items() if isinstance(value, BaseLM)]
+    given = [name for name, value in kwargs.items() if not isinstance(value, dspy.Module) and isinstance(value, BaseLM)]
     if given:
         context = context or Context(ref)
         for name in given:

@@ -14,7 +14,7 @@ from dspy.clients.base_lm import BaseLM
 
 from dspex_runtime.wire.by_value import ByValuePickler
 
-#: Attribute of an LM that stands for one of the other process: it goes there as that one, see `mirror_lms`.
+#: Attribute of an LM that stands for one of the other process: it goes there as that one, see `mirror.lms`.
 STAND_IN: Final = "_dspex_stands_for"
 _LEFT_OUT: Final = ("history", "callbacks")
 _EMPTY: Final = "empty list"
@@ -22,7 +22,8 @@ _EMPTY: Final = "empty list"
 
 def has_calls(value: Any) -> bool:
     """Return whether a value holds its calls or callbacks: such a one is pickled here."""
-    return isinstance(value, BaseLM | dspy.Adapter | dspy.Module)
+    # dspy.Module first: a proxy asked for another class looks at its process for what it is.
+    return isinstance(value, dspy.Module | BaseLM | dspy.Adapter)
 
 
 def dumps(value: Any) -> bytes:

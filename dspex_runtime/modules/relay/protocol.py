@@ -1,10 +1,10 @@
-"""What a relayed call says on the pipe, and what each side needs of the mirror. Shared by `relay*` (client) and `relayed*` (host).
+"""What a relayed call says on the pipe, and what each side needs of the mirror. Shared by `relay` (client) and `relayed` (host).
 
 One method of the hosted module: `RELAY`, or `ARELAY` where the caller awaits (then `acall` runs, if the module has `aforward`).
 Its positional arguments:
 
     args, kwargs     the call's own
-    overlay          of the mirror, for `variants.module_for(root, overlay)`; None: the hosted program itself
+    overlay          of the mirror, for `variants.module_for(root, overlay)`; None: the hosted program
     context          the caller's settings, as far as they are not dspy's defaults; None: they are
         {"set": {key: value},           by dspy.context: they go before the module's own config
          "configured": {key: value},    by dspy.configure: the module's own config goes before them
@@ -13,7 +13,7 @@ Its positional arguments:
     want             what the caller keeps: TRACE | HISTORY | USAGE
     live             what is told while the call runs, as items of a stream; None: nothing, and it is a plain call
         {"call_id": dspy's id of the call that this is part of, or None,
-         "kinds": [kind, ...], "everywhere": bool, "parts": [...], "lms": [...], "objects": [...],    whose callbacks: see Watched
+         "kinds": [kind, ...], "everywhere": bool, "parts": [...], "lms": [...], "objects": [...],    see `relayed.events`
          "stream": None | {"listeners": [name | None, ...]},      None: nobody takes chunks
          "logs": None | int}                                      the level from which log records are told
 
@@ -22,7 +22,7 @@ host. The body is a pickle without the object's calls and callbacks, sent once p
 `[None, None, [token, ...]]` and has run nothing. Scripted answers (DummyLM's) are one cursor on both sides: whoever is behind
 catches up.
 
-The answer is `[value, record]`: bytes of `relay_codec`, or None where there is nothing to tell. Of a call that raises, the record
+The answer is `[value, record]`: bytes of `relay.codec`, or None where there is nothing to tell. Of a call that raises, the record
 is in the map of its fault (`wire.faults.RECORD`).
 
     {"trace": [[part, inputs, prediction, signature], ...], "history": [[entry, lm, [part, ...]], ...], "usage": {lm: [entry, ...]},

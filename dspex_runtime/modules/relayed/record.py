@@ -1,7 +1,7 @@
 """What a relayed call leaves for its caller: history, trace, usage. Noted while it runs, in the host.
 
 The record stands first in dspy's `caller_modules`, so that every entry of a history reaches it like any module of the call.
-Nothing here fails a call: what cannot be sent is replaced by a note that says so (`relay_codec`). Of a call that leaves nothing it
+Nothing here fails a call: what cannot be sent is replaced by a note that says so (`relay.codec`). Of a call that leaves nothing it
 costs about a microsecond.
 """
 

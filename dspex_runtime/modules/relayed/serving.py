@@ -1,7 +1,7 @@
 """A relayed call in the host: the program runs with its caller's settings, and what it leaves goes back with its value.
 
-One entry of the hosted module for each of `relay_protocol.METHODS`. Counted, recorded and repeated as "__call__". Owns the order of
-the steps; what is noted and told is the business of `relayed_record` and `relayed_events`.
+One entry of the hosted module for each of `relay.protocol.METHODS`. Counted, recorded and repeated as "__call__". Owns the order of
+the steps; what is noted and told is the business of `relayed.record` and `relayed.events`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def entry(method: str, root: Any, *, has_forward: bool, has_aforward: bool, idem
 
 
 def run(root: Any, args: list[Any], kwargs: dict[str, Any], overlay: Any, context: Any, want: int, live: Any) -> Any:
-    """Run the program on this thread. For the arguments and the answer see `relay_protocol`."""
+    """Run the program on this thread. For the arguments and the answer see `relay.protocol`."""
     if (missing := _missing(context)) is not None:
         return [None, None, missing]
     record = Record(root, want) if context is None and overlay is None else _record(root, kwargs, overlay, context, want)
