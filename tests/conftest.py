@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import gc
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,9 +20,17 @@ import pytest
 import dspex_runtime as dx
 
 sys.path.insert(0, str(Path(__file__).parent))
+# Before dspy is imported, here and in every process that is started: answers of other days are no answers, and the developer's
+# own cache is none of ours.
+CACHE = os.environ["DSPY_CACHEDIR"] = tempfile.mkdtemp(prefix="dspex-tests-")
 
 from helpers.leaks import Footprint
 from helpers.runtimes import Standing, standing_runtime
+
+
+def pytest_unconfigure() -> None:
+    """Remove what dspy has kept."""
+    shutil.rmtree(CACHE, ignore_errors=True)
 
 
 def pytest_collection_finish() -> None:

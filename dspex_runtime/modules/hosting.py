@@ -132,6 +132,16 @@ class ModuleHost:
             self._module.set_state(saved)
 
     @property
+    def changes_code(self) -> bool:
+        """Return whether the class defines code_change(old_version, state, extra)."""
+        cls = self._found if isinstance(self._found, type) else type(self._found)
+        return callable(getattr(cls, "code_change", None))
+
+    def code_change(self, old_version: Any, state: Any, extra: Any) -> Any:
+        """Run the module's own `code_change`; its state is {"params": {name: value}, "state": what get_state returned}."""
+        return self._module.code_change(old_version, state, extra)
+
+    @property
     def program(self) -> tuple[Any, list[str]]:
         """The program, and the names of its predictors that are parameters."""
         return self._module, self._parameters.names if self._parameters is not None else []

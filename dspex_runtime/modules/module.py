@@ -100,6 +100,10 @@ class Module(dspy.Module, metaclass=ModuleMeta):  # type: ignore[misc]
     `answer = dx.predictor("question -> answer")`, `retriever = dx.sub_module("retrieval:BM25", inline=True)`. Define `forward` or
     `aforward`; optional are setup(), terminate(reason), get_state() and set_state(state).
 
+    In a hot swap parameters that somebody has set keep their value, and a state goes from get_state() to set_state(). To change
+    them on the way define `code_change(old_version, state, extra)`: `state` is {"params": {name: value}, "state": what get_state()
+    returned, or None}, and so is what it returns. What is returned as it came counts as not touched.
+
     Attributes:
         module_config: Anything plain about the class; shown by `__module_metadata__()`.
     """

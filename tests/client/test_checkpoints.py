@@ -13,6 +13,7 @@ import pytest
 from dspex_runtime.client import checkpoints
 from dspex_runtime.client.async_ref import ModuleRef as AsyncModuleRef
 from dspex_runtime.client.ref import ModuleRef, ServerRef
+from dspex_runtime.client.runtime import Runtime
 from dspex_runtime.client.session import Session
 from dspex_runtime.client.steps import run
 from dspex_runtime.errors import CheckpointError, ConfigError
@@ -23,16 +24,6 @@ from helpers.param_tables import CODEC, tables
 
 if TYPE_CHECKING:
     from client.conftest import FakeRuntime
-
-
-class Client:
-    """What an operation needs of a runtime."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-
-    def reference(self, id: str, kind: str) -> Any:
-        raise NotImplementedError
 
 
 def info(number: int, id: str = "qa", kind: str = "manual") -> dict[str, Any]:
@@ -57,8 +48,10 @@ def memfd(data: bytes) -> int:
 
 
 @pytest.fixture
-def client(session: Session) -> Client:
-    return Client(session)
+def client(session: Session) -> Runtime:
+    runtime = Runtime.__new__(Runtime)
+    runtime._session = session
+    return runtime
 
 
 @pytest.fixture
@@ -80,7 +73,7 @@ def images(runtime: FakeRuntime) -> Iterator[dict[int | None, bytes]]:
 # -- taking, listing, restoring
 
 
-def test_a_checkpoint_is_taken_and_listed(client: Client, runtime: FakeRuntime) -> None:
+def test_a_checkpoint_is_taken_and_listed(client: Runtime, runtime: FakeRuntime) -> None:
     runtime.handlers["checkpoint"] = lambda args: info(2, args["id"])
     runtime.handlers["checkpoints"] = lambda args: [info(2), info(1)]
     taken = run(checkpoints.checkpoint(client, "qa"))
@@ -90,7 +83,7 @@ def test_a_checkpoint_is_taken_and_listed(client: Client, runtime: FakeRuntime) 
 
 @pytest.mark.parametrize(("given", "number"), [(None, None), (3, 3), (CheckpointInfo("qa", 4, 5.0, "manual", 7), 4)])
 def test_a_checkpoint_is_meant_by_what_was_returned_or_by_its_number(
-    client: Client, runtime: FakeRuntime, given: Any, number: int | None
+    client: Runtime, runtime: FakeRuntime, given: Any, number: int | None
 ) -> None:
     asked: list[dict[str, Any]] = []
     runtime.handlers["restore"] = lambda args: asked.append(args) or info(number or 9)
@@ -99,12 +92,12 @@ def test_a_checkpoint_is_meant_by_what_was_returned_or_by_its_number(
 
 
 @pytest.mark.parametrize("wrong", ["3", 3.0, True, CheckpointInfo("other", 4, 5.0, "manual", 7)])
-def test_what_is_no_checkpoint_of_this_module_is_refused(client: Client, wrong: Any) -> None:
+def test_what_is_no_checkpoint_of_this_module_is_refused(client: Runtime, wrong: Any) -> None:
     with pytest.raises(ConfigError, match="checkpoint"):
         run(checkpoints.restore(client, "qa", wrong))
 
 
-def test_pruning_says_how_many_stay_or_which_go(client: Client, runtime: FakeRuntime) -> None:
+def test_pruning_says_how_many_stay_or_which_go(client: Runtime, runtime: FakeRuntime) -> None:
     asked: list[dict[str, Any]] = []
     runtime.handlers["prune"] = lambda args: asked.append(args) or [1]
     assert run(checkpoints.prune_checkpoints(client, "qa", keep=3)) == [1]
@@ -131,7 +124,7 @@ def test_references_have_them_as_well(session: Session, runtime: FakeRuntime) ->
 # -- looking into them
 
 
-def test_what_is_in_a_checkpoint(client: Client, images: dict[int | None, bytes]) -> None:
+def test_what_is_in_a_checkpoint(client: Runtime, images: dict[int | None, bytes]) -> None:
     images[2] = made(2, {"seen": 4}, temperature=0.3, style="brief")
     found = run(checkpoints.inspect_checkpoint(client, "qa", 2))
     assert found == {
@@ -144,7 +137,7 @@ def test_what_is_in_a_checkpoint(client: Client, images: dict[int | None, bytes]
     }  # fmt: skip
 
 
-def test_what_this_process_cannot_read_is_said_and_hides_nothing_else(client: Client, images: dict[int | None, bytes]) -> None:
+def test_what_this_process_cannot_read_is_said_and_hides_nothing_else(client: Runtime, images: dict[int | None, bytes]) -> None:
     whole = image.decode(made(1, temperature=0.3))
     images[None] = image.encode(image.Image(**{**{f: getattr(whole, f) for f in whole.__slots__}, "user": b"\xc1"}))
     found = run(checkpoints.inspect_checkpoint(client, "qa"))
@@ -152,7 +145,7 @@ def test_what_this_process_cannot_read_is_said_and_hides_nothing_else(client: Cl
     assert found["parameters"]["temperature"]["value"] == 0.3
 
 
-def test_two_checkpoints_are_compared_by_parameter(client: Client, images: dict[int | None, bytes]) -> None:
+def test_two_checkpoints_are_compared_by_parameter(client: Runtime, images: dict[int | None, bytes]) -> None:
     images[1] = made(1, same=[1], changed=0.2, gone="x")
     images[2] = made(2, same=[1], changed=0.3, new=None)
     assert run(checkpoints.diff_checkpoints(client, "qa", 1, 2)) == [
@@ -163,7 +156,7 @@ def test_two_checkpoints_are_compared_by_parameter(client: Client, images: dict[
     assert run(checkpoints.diff_checkpoints(client, "qa", 1, 1)) == []
 
 
-def test_a_checkpoint_is_compared_with_what_is_now(client: Client, runtime: FakeRuntime, images: dict[int | None, bytes]) -> None:
+def test_a_checkpoint_is_compared_with_what_is_now(client: Runtime, runtime: FakeRuntime, images: dict[int | None, bytes]) -> None:
     images[None] = made(1, temperature=0.2, style="brief")
     with tables() as kept:
         table = kept.new()
@@ -175,7 +168,7 @@ def test_a_checkpoint_is_compared_with_what_is_now(client: Client, runtime: Fake
         ]
 
 
-def test_one_that_is_not_there_is_said(client: Client, images: dict[int | None, bytes], runtime: FakeRuntime) -> None:
+def test_one_that_is_not_there_is_said(client: Runtime, images: dict[int | None, bytes], runtime: FakeRuntime) -> None:
     with pytest.raises(CheckpointError, match="there is no checkpoint 7"):
         run(checkpoints.inspect_checkpoint(client, "qa", 7))
     runtime.handlers["image"] = lambda args: None
@@ -187,7 +180,7 @@ def test_one_that_is_not_there_is_said(client: Client, images: dict[int | None, 
 
 
 def test_a_file_is_written_whole_and_taken_in_again(
-    client: Client, images: dict[int | None, bytes], runtime: FakeRuntime, tmp_path: Path
+    client: Runtime, images: dict[int | None, bytes], runtime: FakeRuntime, tmp_path: Path
 ) -> None:
     images[None] = b"the image and its proof"
     file = tmp_path / "qa.ckpt"
@@ -201,7 +194,7 @@ def test_a_file_is_written_whole_and_taken_in_again(
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing(
-    client: Client, images: dict[int | None, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: Runtime, images: dict[int | None, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(fd: int) -> None:
         raise OSError(28, "No space left on device")
@@ -219,7 +212,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(
     ("path", "why"), [("qa.ckpt", "No space left"), ("nowhere/qa.ckpt", "No such file"), ("directory", "Is a directory")]
 )
 def test_a_file_that_cannot_be_written_is_named_as_it_was_asked_for(
-    client: Client, images: dict[int | None, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, why: str
+    client: Runtime, images: dict[int | None, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, why: str
 ) -> None:
     def full(fd: int) -> None:
         raise OSError(28, "No space left on device")
@@ -234,6 +227,6 @@ def test_a_file_that_cannot_be_written_is_named_as_it_was_asked_for(
     assert ".part" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_an_error_of_the_caller(client: Client, tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_an_error_of_the_caller(client: Runtime, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         run(checkpoints.import_checkpoint(client, "qa", tmp_path / "nothing"))

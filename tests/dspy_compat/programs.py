@@ -328,6 +328,23 @@ def sleeping(base: Any) -> Any:
     return Sleeping
 
 
+def meeting(base: Any) -> Any:
+    """Says that it has begun, and waits so long for another that runs at the same time or before it."""
+
+    class Meeting(base):  # type: ignore[misc]
+        def forward(self, n: int, folder: str, seconds: float) -> Any:
+            import os
+
+            with open(f"{folder}/{n}", "x"):
+                pass
+            end = time.monotonic() + seconds
+            while not (met := len(os.listdir(folder)) > 1) and time.monotonic() < end:
+                time.sleep(0.002)
+            return dspy.Prediction(met=met)
+
+    return Meeting
+
+
 def add(a: int, b: int) -> int:
     """Add two numbers."""
     return a + b

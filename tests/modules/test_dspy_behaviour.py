@@ -19,6 +19,7 @@ import pytest
 from dspy.primitives.module import ProgramMeta, set_attribute_by_name
 from dspy.utils import DummyLM
 from dspy.utils.callback import BaseCallback
+from dspy_compat.programs import hops, outer
 
 import dspex_runtime as dx
 
@@ -32,36 +33,16 @@ def observed(function: Observation) -> Observation:
 
 
 def programs(base: Any) -> tuple[Any, Any]:
-    """A program of two hops and one around it."""
+    """A program of two hops and one around it, with places that a hosted one cannot have."""
+    two_hops = hops(base)
 
-    class Hops(base):  # type: ignore[misc]
-        """Documented."""
-
+    class Outer(outer(base)):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.one = dspy.Predict("question -> query")
-            self.two = dspy.ChainOfThought("query -> answer")
-
-        def forward(self, question: str) -> Any:
-            return self.two(query=self.one(question=question).query)
-
-        async def aforward(self, question: str) -> Any:
-            found = await self.one.acall(question=question)
-            return await self.two.acall(query=found.query)
-
-    class Outer(base):  # type: ignore[misc]
-        def __init__(self) -> None:  # without super().__init__()
-            self.hops = Hops()
-            self.several = [dspy.Predict("a -> b"), Hops(), [dspy.Predict("a -> b")]]
-            self.named = {"x": dspy.Predict("a -> b"), 3: Hops(), "nested": {"y": Hops()}}
+            self.named[3] = two_hops()
             self.pair = (dspy.Predict("a -> b"),)
-            self.again = self.hops
-            self.plain = {"lines": [1, 2]}
 
-        def forward(self, question: str) -> Any:
-            return self.hops(question=question)
-
-    return Hops, Outer
+    return two_hops, Outer
 
 
 def lm() -> DummyLM:

@@ -109,7 +109,7 @@ def embedded(texts: list[str]) -> Any:
 
 def knn(program: Any) -> Any:
     random.seed(0)
-    found = teleprompt.KNNFewShot(k=3, trainset=TRAINSET, vectorizer=dspy.Embedder(embedded), metric=metric)
+    found = teleprompt.KNNFewShot(k=3, trainset=TRAINSET, vectorizer=dspy.Embedder(embedded, caching=False), metric=metric)
     return found.compile(program)
 
 

@@ -160,6 +160,7 @@ with dx.Runtime({"version": 1, "name": "notebook", "lm": LM}) as rt:
 '''
 
 
+@pytest.mark.usefixtures("shared_runtime")  # whose processes come and go meanwhile
 def test_what_is_defined_in_main_is_hosted_in_every_form(tmp_path: Path) -> None:
     environment = {**os.environ, "DSPEX_RUNTIME_DIR": str(tmp_path / "run"), "PYTHONPATH": str(Path(dx.__file__).parents[1])}
     done = subprocess.run(  # from its standard input: as in a notebook, there is no file

@@ -38,10 +38,21 @@ def class_for(base: type, label: str, ref: Any, name: str) -> type:
         sys.modules[module.__name__] = module
         namespace = {"__module__": module.__name__, "__qualname__": label, "__doc__": base.__doc__, "__firstlineno__": 1}
         found = _classes[key] = type(base)(label, (base,), namespace)
-        # One entry, a function, is what the line cache calls when it is asked for the lines.
-        linecache.cache[module.__file__] = (partial(_source, ref, name, label, base.__name__),)
+        linecache.cache[module.__file__] = _when_asked(ref, name, label, base)
         finalize(found, _forget, module.__name__, module.__file__).atexit = False
     return found
+
+
+def renew(ref: Any) -> None:
+    """Have the source of the classes of a process fetched again when somebody asks for it: it runs other code now."""
+    for (base, of, name, label), cls in list(_classes.items()):
+        if of == ref:
+            linecache.cache[f"{cls.__module__}.{label}"] = _when_asked(ref, name, label, base)
+
+
+def _when_asked(ref: Any, name: str, label: str, base: type) -> Any:
+    """Return an entry of the line cache that is one function, which that calls when it is asked for the lines."""
+    return (partial(_source, ref, name, label, base.__name__),)
 
 
 def _source(ref: Any, name: str, label: str, base: str) -> str:

@@ -8,6 +8,7 @@ states of what is no parameter) is kept for the next incarnation in the same ste
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
@@ -47,7 +48,7 @@ def shown(root: Any, owner: Owner | None, *, by_value: bool = False, source_of: 
         if versions == before:  # else something was published meanwhile, and it may be in there or not
             configured = dspy.settings.lm
             lm = mirror_lms.show(configured) if configured is not None else None
-            return {"objects": records, "versions": versions, "edits": _edits(owner), "lm": lm}
+            return {"objects": records, "versions": versions, "edits": _edits(owner), "lm": lm, "process": os.getpid()}
 
 
 def edited(

@@ -1,9 +1,9 @@
 """The image of a hosted program that a client builds its mirror from: its tree, and what dspy shows of every part. Host side.
 
-An image is plain data: {"objects": [record, ...], "versions": {parameter: version}, "edits": n, "lm": parcel}. Record 0 is the
-program. A record says what a part is called ("name"), what it is ("kind", "class", "label") and what it holds ("attributes":
-[[name, node], ...], in order, see `mirror.values`), and what its plain attributes are called ("plain"). Nothing of the user's
-classes is in it but their names: methods and the values of plain attributes stay here.
+An image is plain data: {"objects": [record, ...], "versions": {parameter: version}, "edits": n, "lm": parcel, "process": pid}.
+Record 0 is the program. A record says what a part is called ("name"), what it is ("kind", "class", "label") and what it holds
+("attributes": [[name, node], ...], in order, see `mirror.values`), and what its plain attributes are called ("plain"). Nothing of
+the user's classes is in it but their names: methods and the values of plain attributes stay here.
 """
 
 from __future__ import annotations

@@ -10,11 +10,13 @@ import threading
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from threading import get_ident
+from time import monotonic
 from typing import Any, Final, Protocol
 
 from dspex_runtime.errors import DspexError, NoProcessError, ParameterError, ParameterNotFoundError, ProcessDownError
 from dspex_runtime.modules.mirror import lms as mirror_lms
 from dspex_runtime.modules.mirror.changes import Edit, Edits
+from dspex_runtime.modules.mirror.classes import renew
 from dspex_runtime.modules.mirror.following import unfollowed
 from dspex_runtime.modules.mirror.tree import Marks, Tree
 from dspex_runtime.modules.mirror.writer import MirrorWriter
@@ -23,6 +25,7 @@ from dspex_runtime.modules.parts import ROOT, parameter_name
 MIRROR: Final = "$mirror"
 EDIT: Final = "$edit"
 _NO_TABLE: Final = (0, 0)  # stamp of a module without parameters
+NO_TABLE_FOR_S: Final = 1.0  # after that it is asked whether its program is another one: no table would tell
 
 
 class Params(Protocol):
@@ -77,6 +80,9 @@ class InStep:
         self._versions: dict[str, int] = {}  # that the parts here are of
         self._seen: dict[str, int] = {}  # that were published at the last look
         self._edits_seen = 0
+        self._process: int | None = None  # in which the program was seen
+        self._ask_process_at = 0.0
+        self._outdated = False
         self._sending = False
 
     @property
@@ -95,11 +101,15 @@ class InStep:
         if not self.in_step or self.at_work:
             return
         stamp = self._now()
-        if self.loaded and stamp == self._stamp:
+        if self.loaded and stamp == self._stamp and not self._outdated:
             return
         with self.working():
-            if not self.loaded or stamp != self._stamp:
+            if not self.loaded or stamp != self._stamp or self._outdated:
                 self._refresh(stamp)
+
+    def outdated(self) -> None:
+        """Look at the whole program at the next look: it is another one, or the same one with other code. Waits for nobody."""
+        self._outdated = True
 
     def push(self) -> None:
         """Send what was changed here, as a whole or not at all. Where there is nothing that costs a microsecond a part.
@@ -157,8 +167,10 @@ class InStep:
 
     def _now(self) -> tuple[int, int] | None:
         """Return the stamp of what is published now."""
-        if self._stamp == _NO_TABLE:
-            return _NO_TABLE
+        if self._stamp == _NO_TABLE and not self._outdated:
+            if not self._is_another():
+                return _NO_TABLE
+            self._outdated = True
         try:
             found: tuple[int, int] = self.ref.params.stamp()
         except ParameterNotFoundError:
@@ -169,21 +181,35 @@ class InStep:
             return self._stamp
         return found
 
+    def _is_another(self) -> bool:
+        """Return whether a program without a table runs in another process by now."""
+        if monotonic() < self._ask_process_at:
+            return False
+        self._ask_process_at = monotonic() + NO_TABLE_FOR_S
+        try:
+            pid = self.ref.info().pid
+        except DspexError:
+            return False
+        return pid not in (None, self._process)
+
     def _refresh(self, stamp: tuple[int, int] | None) -> None:
         if self._sending:  # what the process has is just becoming what is here
             return
-        if self.loaded and self._stamp and stamp and stamp[0] == self._stamp[0] and self._is_as_known():
+        outdated, self._outdated = self._outdated, False
+        if not outdated and self.loaded and self._stamp and stamp and stamp[0] == self._stamp[0] and self._is_as_known():
             self._stamp = stamp
             return
         try:
             self._take(self._ask())
         except NoProcessError:
+            self._outdated |= outdated
             if not self.loaded:
                 raise
             return  # stopped: what was read last is the best there is
         except (ImportError, AttributeError):  # a class of the user's that is in a file of the process
             self._take(self._ask(by_value=True))
         self._stamp = stamp
+        self._ask_process_at = monotonic() + NO_TABLE_FOR_S
 
     def _ask(self, **how: bool) -> dict[str, Any]:
         try:
@@ -211,6 +237,9 @@ class InStep:
         kept = {name: old[name] for name in map(parameter_name, pending) if name in old and name in self._seen}
         self._versions = self._seen | kept
         self._edits_seen = image["edits"]
+        if self._process not in (None, image["process"]):
+            renew(self.ref)
+        self._process = image["process"]
         self.lm = mirror_lms.unpack(image["lm"]) if image["lm"] is not None else None
         if not self.loaded:
             self.ref.track(self)

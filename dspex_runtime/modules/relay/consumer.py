@@ -1,7 +1,7 @@
 """Whoever takes the chunks of a streamed call that runs in a worker thread of a loop, as `dspy.streamify` runs it. Client side.
 
-Owns how that thread notices that its consumer is gone: the loop has ended, or the task that waits for the thread was cancelled.
-A consumer that is slow is waited for, and so is a loop that only stands still.
+Owns how that thread notices that its consumer is gone: the loop has ended, or the scope that waits for the thread (dspy's task
+group) was cancelled. A consumer that is slow is waited for, and so is a loop that only stands still.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ def send(chunk: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         from_thread.run(chunk)  # raises: this is no worker thread
         return
     from_thread.check_cancelled()
-    sending = _on(loop, chunk())
+    work = chunk()
+    sending = _on(loop, work)
     while True:
         done, _ = concurrent.futures.wait((sending,), _LOOK_S)
         if done:
             sending.result()
             return
         if loop.is_closed():
+            work.close()  # the loop never came to it
             raise asyncio.CancelledError("the event loop that the stream was read on is closed")
 
 

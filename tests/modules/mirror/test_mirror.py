@@ -25,14 +25,14 @@ DEMO = {"question": "1 + 1", "answer": "2"}
 
 
 @pytest.fixture(scope="module")
-def runtime(standing: Standing) -> dx.Runtime:
+def shared_runtime(standing: Standing) -> dx.Runtime:
     rt = standing("mirror", runtime={"spares": 2}, tree={"max_restarts": 1000, "children": []})
     rt.start(Nested, id="nested")
     return rt
 
 
 @pytest.fixture
-def client(runtime: dx.Runtime) -> Iterator[Any]:
+def client(shared_runtime: dx.Runtime) -> Iterator[Any]:
     """A client of its own for each test: its pipes end with it."""
     with dx.connect("mirror") as rt:
         yield rt

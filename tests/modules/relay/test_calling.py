@@ -492,19 +492,24 @@ def test_a_straggler_that_lost_is_cancelled_in_its_process(client: Any) -> None:
     wait_until(lambda: plain.dx.call("how_it_ended") == ["CallCancelledError"])
 
 
-def test_a_cancelled_task_cancels_its_call(client: Any) -> None:
-    program = client.module("program")
+@pytest.mark.parametrize("told", [False, True])
+def test_a_cancelled_task_cancels_its_call_in_its_process(client: Any, told: bool) -> None:
+    plain = client.start(Plain, id="left", concurrency=3)
 
-    async def run() -> Any:
-        with dspy.context(lm=lm(), callbacks=[Diary()]):
-            task = asyncio.ensure_future(program.acall(question="hi"))
-            await asyncio.sleep(0)
+    async def run() -> None:
+        with dspy.context(lm=scripted("late"), callbacks=[Diary()] if told else []):
+            task = asyncio.ensure_future(plain.acall(x="slow", wait=True))
+            while not await asyncio.to_thread(plain.dx.call, "seen"):
+                assert not task.done()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            return (await program.acall(question="hi")).verdict
 
-    assert asyncio.run(run()).startswith("v")
+    asyncio.run(run())
+    plain.dx.call("release")
+    wait_until(lambda: plain.dx.call("how_it_ended") == ["CallCancelledError"])
+    client.stop("left")
+    client.delete("left")
 
 
 # -- logs
