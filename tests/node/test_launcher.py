@@ -14,7 +14,7 @@ from dspex_runtime.errors import StartError
 from dspex_runtime.node import launcher as launcher_module
 from dspex_runtime.node.launcher import Launcher
 from dspex_runtime.node.module_process import ModuleProcess
-from dspex_runtime.node.nursery import NEXT_REFUSAL_S, REFILL_AFTER_S
+from dspex_runtime.node.nursery import REFILL_AFTER_S
 from dspex_runtime.osproc.board import Board
 from dspex_runtime.osproc.warmth import Warmth
 from dspex_runtime.osproc.zygote_client import Zygote
@@ -287,7 +287,7 @@ class TestPreloadFailure:
         bench.forks(servers)
         assert server.pid is not None
         late = bench.start("b", Kind.MODULE)
-        bench.loop.advance(NEXT_REFUSAL_S)
+        bench.loop.turn()
         assert late.unborn == [WHY[1]["message"]]
 
 
