@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,11 +60,7 @@ def resolve_target(target: str, folders: Sequence[str]) -> str:
         return resolve_directory(target, folders)
     if not place.endswith(".py"):
         return target
-    paths = _candidates(place, folders)
-    for path in paths:
-        if os.path.isfile(path):
-            return f"{path}:{name}"
-    raise ValueError(f"found {target!r}, but there is no file {paths[0]}" + _also(paths))
+    return f"{_first(target, place, folders, os.path.isfile, 'file')}:{name}"
 
 
 def resolve_directory(text: str, folders: Sequence[str]) -> str:
@@ -73,15 +69,8 @@ def resolve_directory(text: str, folders: Sequence[str]) -> str:
     Raises:
         ValueError: There is none.
     """
-    paths = _candidates(text, folders)
-    for path in paths:
-        if os.path.isdir(path):
-            return path
-    hint = _hint(text)
     allowed = 'allowed: "file.py:Name", "pkg.mod:Name" or the directory of a saved program'
-    raise ValueError(
-        f"found {text!r}, but there is no directory {paths[0]}{_also(paths)}; {allowed}" + (f"; {hint}" if hint else "")
-    )
+    return _first(text, text, folders, os.path.isdir, "directory", allowed, _hint(text))
 
 
 def resolve_state(text: str, folders: Sequence[str]) -> str:
@@ -90,16 +79,17 @@ def resolve_state(text: str, folders: Sequence[str]) -> str:
     Raises:
         ValueError: There is none.
     """
-    paths = _candidates(text, folders)
-    for path in paths:
-        if os.path.isfile(path):
-            return path
-    raise ValueError(f"found {text!r}, but there is no file {paths[0]}{_also(paths)}; allowed: a .json that module.save(...) wrote")
+    return _first(text, text, folders, os.path.isfile, "file", "allowed: a .json that module.save(...) wrote")
 
 
-def _candidates(place: str, folders: Sequence[str]) -> list[str]:
+def _first(found: str, place: str, folders: Sequence[str], exists: Callable[[str], bool], what: str, *words: str) -> str:
+    """Return the first path that exists, of a place in each of the folders, or raise; `words` say what else is to be said."""
     expanded = os.path.expanduser(place)
-    return list(dict.fromkeys(os.path.abspath(os.path.join(folder, expanded)) for folder in folders or ["."]))
+    paths = list(dict.fromkeys(os.path.abspath(os.path.join(folder, expanded)) for folder in folders or ["."]))
+    for path in paths:
+        if exists(path):
+            return path
+    raise ValueError("; ".join((f"found {found!r}, but there is no {what} {paths[0]}{_also(paths)}", *filter(None, words))))
 
 
 def _also(paths: Sequence[str]) -> str:

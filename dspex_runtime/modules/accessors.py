@@ -16,7 +16,7 @@ from dspex_runtime.params.parameter import Parameter
 T = TypeVar("T")
 
 
-def generate(cls: type, name: str, declared: Declared = Declared.PARAMETER) -> None:
+def generate(cls: type, name: str, declared: Declared) -> None:
     """Put the accessors of a member on a class; one that the class defines or inherits stays."""
     for accessor, make in zip(accessor_names(name, declared), _MAKERS[declared], strict=True):
         if not hasattr(cls, accessor):

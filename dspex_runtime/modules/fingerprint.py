@@ -10,6 +10,8 @@ from itertools import chain
 from operator import is_
 from typing import Any
 
+from dspex_runtime.modules.parts import OF_CALLS
+
 _NO_FIELDS: dict[str, Any] = {}
 
 
@@ -70,4 +72,4 @@ def _fields(demo: Any) -> dict[str, Any]:
 
 def _is_state(value: Any, attributes: dict[str, Any]) -> bool:
     # What grows with every call is no state.
-    return value is not attributes.get("history") and value is not attributes.get("callbacks")
+    return all(value is not attributes.get(name) for name in OF_CALLS)

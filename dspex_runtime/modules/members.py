@@ -11,11 +11,13 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 import dspy
 from dspy.signatures.signature import ensure_signature
+
+from dspex_runtime.params.parameter import Parameter, declarations, declared
 
 # dspy's modules that are made from a signature and options, under their names in the package.
 KINDS: Final[Mapping[str, str]] = {
@@ -164,34 +166,38 @@ def sub_module(target: Any, *, inline: bool = False, **kwargs: Any) -> Any:
     return SubModule(target, inline, kwargs)
 
 
-# By class, filled at its first instance: cloudpickle makes a class empty and fills it later.
-_members: Final[WeakKeyDictionary[type, dict[str, Member]]] = WeakKeyDictionary()
-
-
 def members_of(cls: type) -> dict[str, Member]:
-    """Return the declared predictors and sub-modules of a class by name, those of its bases first, looked up once."""
-    found = _members.get(cls)
+    """Return the declared predictors and sub-modules of a class by name, see `declarations`."""
+    return declarations(cls, Member)  # type: ignore[type-abstract] # of instances it is asked, and makes none
+
+
+class Declarations(NamedTuple):
+    """What a class declares, by name; what its bases do first."""
+
+    parameters: dict[str, Parameter]
+    members: dict[str, Member]
+
+
+# By class, filled at its first instance: cloudpickle makes a class empty and fills it later.
+_declared: Final[WeakKeyDictionary[type, Declarations]] = WeakKeyDictionary()
+
+
+def declared_by(cls: type) -> Declarations:
+    """Return what a class declares, looked up once.
+
+    Raises:
+        TypeError, ValueError: The declaration of a parameter is wrong.
+    """
+    found = _declared.get(cls)
     if found is None:
-        found = _members[cls] = declared_members(cls)
-    return found
-
-
-def declared_members(cls: type) -> dict[str, Member]:
-    """Return the same, looked up now; what a subclass overrides otherwise is none any more."""
-    found: dict[str, Member] = {}
-    for base in reversed(cls.__mro__):
-        for name, member in vars(base).items():
-            if isinstance(member, Member):
-                found[name] = member
-            else:
-                found.pop(name, None)
+        found = _declared[cls] = Declarations(declared(cls), members_of(cls))
     return found
 
 
 def build_members(module: Any) -> None:
     """Give a module the declared parts that it lacks."""
     attributes = module.__dict__
-    for name, member in members_of(type(module)).items():
+    for name, member in declared_by(type(module)).members.items():
         if name not in attributes:
             attributes[name] = member.build()
 

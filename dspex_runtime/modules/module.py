@@ -14,8 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, Final, Self
-from weakref import WeakKeyDictionary
+from typing import Any, ClassVar, Self
 
 import dspy
 from dspy.primitives.module import ProgramMeta
@@ -24,29 +23,19 @@ from dspex_runtime.modules.accessors import generate, kind_of
 from dspex_runtime.modules.calls import ATTRIBUTE as CALLS
 from dspex_runtime.modules.calls import calls_of
 from dspex_runtime.modules.cells import DspyCell
-from dspex_runtime.modules.members import build_members, declared_members
+from dspex_runtime.modules.members import build_members, declared_by, members_of
 from dspex_runtime.modules.metadata import describe
+from dspex_runtime.modules.parts import OF_CALLS
 from dspex_runtime.modules.reserved import Declared, refusal
 from dspex_runtime.modules.state_loading import load_onto_pristine
 from dspex_runtime.params.cell import Cell
-from dspex_runtime.params.parameter import Parameter, Shared, declared
-
-# By class, filled at its first instance: cloudpickle makes a class empty and fills it later.
-_parameters: Final[WeakKeyDictionary[type, dict[str, Parameter]]] = WeakKeyDictionary()
-
-
-def parameters_of(cls: type) -> dict[str, Parameter]:
-    """Return the declared parameters of a class by name, looked up once."""
-    found = _parameters.get(cls)
-    if found is None:
-        found = _parameters[cls] = declared(cls)
-    return found
+from dspex_runtime.params.parameter import Shared, declared
 
 
 def materialise(module: Any) -> None:
     """Give a module the cells that it lacks; one that was made at its first use (of a plain dspy.Module) becomes dspy's."""
     attributes = module.__dict__
-    for name, parameter in parameters_of(type(module)).items():
+    for name, parameter in declared_by(type(module)).parameters.items():
         cell = attributes.get(name)
         if not isinstance(cell, DspyCell):
             attributes[name] = DspyCell(parameter.spec, name)
@@ -60,7 +49,7 @@ class ModuleMeta(ProgramMeta):  # type: ignore[misc] # dspy has no types
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> None:  # noqa: N805
         super().__init__(name, bases, namespace, **options)
-        parameters, members = declared(cls), declared_members(cls)
+        parameters, members = declared(cls), members_of(cls)
         every = {*parameters, *members}
         kinds = {attribute: kind_of(member) for attribute, member in members.items()}
         shared = [attribute for attribute, member in namespace.items() if isinstance(member, Shared)]
@@ -83,10 +72,10 @@ class ModuleMeta(ProgramMeta):  # type: ignore[misc] # dspy has no types
             dspy.Module._base_init(obj)
             build_members(obj)
             cls.__init__(obj, *args, **kwargs)
-            for name in ("callbacks", "history"):
+            for name in OF_CALLS:
                 if not hasattr(obj, name):
                     setattr(obj, name, [])
-            for name in parameters_of(type(obj)):
+            for name in declared_by(type(obj)).parameters:
                 cell = obj.__dict__.get(name)
                 if cell is not None:  # else a __new__ of the user's own went past ours
                     cell.begin()  # what __init__ assigned is the initial value
@@ -184,7 +173,7 @@ class Module(dspy.Module, metaclass=ModuleMeta):  # type: ignore[misc]
         # A program saved before a member was declared has a new one; one saved under other limits has today's.
         materialise(self)
         build_members(self)
-        for name, parameter in parameters_of(type(self)).items():
+        for name, parameter in declared_by(type(self)).parameters.items():
             cell = self.__dict__[name]
             if cell.spec is not parameter.spec:
                 cell.spec = replace(parameter.spec, default=cell.spec.default)

@@ -6,7 +6,7 @@ that it leaves out (inside frozen children, in nested containers) and the module
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import dspy
@@ -14,6 +14,9 @@ from dspy.predict.parameter import Parameter
 
 ROOT: Final = ""
 ITSELF: Final = "self"  # what dspy calls a program that is a parameter itself, a bare Predict
+#: What a part, an LM or an adapter has of its calls, and for them: its process's own, and no part of what it is.
+OF_CALLS: Final = ("callbacks", "history")
+PLAIN: Final = (bool, int, float, str, type(None))  #: what can be sent and compared as it is
 
 
 def named_parts(root: Any) -> dict[str, Any]:
@@ -46,15 +49,26 @@ def is_part(value: Any) -> bool:
 
 def holds_parts(value: Any) -> bool:
     """Return whether there are parts in a list, tuple or dict, at any depth."""
-    return any(is_part(item) or (isinstance(item, list | tuple | dict) and holds_parts(item)) for _, item in items(value, ""))
+    return is_container(value) and _holds_parts(value, set())
 
 
-def items(container: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield the items of a list, tuple or dict, under the names that dspy makes of its own."""
+def is_container(value: Any) -> bool:
+    """Return whether parts are looked for among the items of a value."""
+    return isinstance(value, list | tuple | dict)
+
+
+def items(container: Any, name: str, wanted: Callable[[Any], bool]) -> Iterator[tuple[str, Any]]:
+    """Yield the wanted items of a list, tuple or dict, under the names that dspy makes of its own; of all else nothing."""
     if isinstance(container, dict):
-        yield from ((f"{name}['{key}']", item) for key, item in list(container.items()))
+        yield from ((f"{name}['{key}']", item) for key, item in list(container.items()) if wanted(item))
     elif isinstance(container, list | tuple):
-        yield from ((f"{name}[{index}]", item) for index, item in enumerate(container))
+        yield from ((f"{name}[{index}]", item) for index, item in enumerate(container) if wanted(item))
+
+
+def _holds_parts(container: Any, entered: set[int]) -> bool:
+    entered.add(id(container))
+    values: Sequence[Any] = list(container.values()) if isinstance(container, dict) else container
+    return any(is_part(item) or (is_container(item) and id(item) not in entered and _holds_parts(item, entered)) for item in values)
 
 
 def _collect(value: Any, name: str, parts: dict[str, Any], named: set[int], entered: set[int]) -> None:
@@ -67,9 +81,12 @@ def _collect(value: Any, name: str, parts: dict[str, Any], named: set[int], ente
             parts[name] = value
         prefix = f"{name}." if name else ""
         for attribute, child in list(getattr(value, "__dict__", {}).items()):
-            if is_part(child) or isinstance(child, list | tuple | dict):
+            if _is_looked_into(child):
                 _collect(child, prefix + attribute, parts, named, entered)
     else:
-        for path, item in items(value, name):
-            if is_part(item) or isinstance(item, list | tuple | dict):
-                _collect(item, path, parts, named, entered)
+        for path, item in items(value, name, _is_looked_into):
+            _collect(item, path, parts, named, entered)
+
+
+def _is_looked_into(value: Any) -> bool:
+    return is_part(value) or is_container(value)

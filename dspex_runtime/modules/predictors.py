@@ -17,13 +17,12 @@ import dspy
 from dspex_runtime.errors import ConstraintViolationError
 from dspex_runtime.modules import lm_state
 from dspex_runtime.modules.fingerprint import Fingerprint
+from dspex_runtime.modules.parts import OF_CALLS
 from dspex_runtime.modules.pristine import pristine
 from dspex_runtime.params.constraints import refusal
 from dspex_runtime.params.spec import ParameterSpec, ParameterType
 
 log = logging.getLogger("dspex_runtime.module")
-
-_UNSAVED = ("history", "callbacks")
 
 
 class PredictorHolder:
@@ -179,7 +178,7 @@ class PredictorHolder:
         if loaded["signature"].dump_state() == base.dump_state():
             loaded["signature"] = base
         # In one step: a call that runs beside this one finds the old state or the new one.
-        predictor.__dict__.update({name: value for name, value in loaded.items() if name not in _UNSAVED})
+        predictor.__dict__.update({name: value for name, value in loaded.items() if name not in OF_CALLS})
 
     def _store_any(self, parameter: Any, state: dict[str, Any], lm: Any) -> None:
         before = dict(parameter.__dict__)

@@ -12,6 +12,8 @@ from typing import Final
 
 import dspy
 
+from dspex_runtime.modules.parts import OF_CALLS
+
 # What a program defines, and the instance attributes of a module and of a predictor. `get_lm` and `set_lm` are dspy's own, so
 # `lm` may not be declared either.
 _INSTANCE: Final = frozenset(
@@ -19,8 +21,7 @@ _INSTANCE: Final = frozenset(
         "forward",
         "aforward",
         "_compiled",
-        "callbacks",
-        "history",
+        *OF_CALLS,
         "lm",
         "signature",
         "demos",
@@ -56,12 +57,12 @@ _ACCESSORS: Final = {
 }
 
 
-def accessor_names(name: str, declared: Declared = Declared.PARAMETER) -> tuple[str, ...]:
+def accessor_names(name: str, declared: Declared) -> tuple[str, ...]:
     """Return the names of a member's accessors: getter, setter, type and options of a parameter, and so on."""
     return tuple(form.format(name) for form in _ACCESSORS[declared])
 
 
-def refusal(name: str, others: Container[str] = (), declared: Declared = Declared.PARAMETER) -> str | None:
+def refusal(name: str, others: Container[str], declared: Declared) -> str | None:
     """Return why a declared member may not have this name, or None.
 
     Args:

@@ -20,7 +20,7 @@ from dspex_runtime.errors import UnserialisableError
 from dspex_runtime.modules import lm_state
 from dspex_runtime.modules.cells import DspyCell
 from dspex_runtime.modules.mirror.following import unfollowed
-from dspex_runtime.modules.parts import ROOT, named_parts, parameter_name
+from dspex_runtime.modules.parts import OF_CALLS, ROOT, named_parts, parameter_name
 from dspex_runtime.modules.predictors import PredictorHolder, dump
 from dspex_runtime.modules.tree import named_modules
 from dspex_runtime.wire.codec import Codec
@@ -31,7 +31,7 @@ log = logging.getLogger("dspex_runtime.module")
 MOST_ITEMS: Final = 1000
 MOST_CHARACTERS: Final = 1 << 16
 _plain: Final = Codec()
-_DSPYS: Final = frozenset({"_compiled", "callbacks", "history", "training"})
+_DSPYS: Final = frozenset({"_compiled", *OF_CALLS, "training"})
 
 
 def collect(root: dspy.Module, listed: Container[str], *, attributes: bool) -> dict[str, Any]:

@@ -6,7 +6,6 @@ is prevented earlier: nothing calls an LM before the fork.
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ from typing import Any, Final
 import dspy
 
 from dspex_runtime.modules import lm_cache, making
+from dspex_runtime.modules.dspy_settings import configured
+from dspex_runtime.modules.dspy_settings import module as owned_by
 
 # dspy's own caps are 10 000 calls, 7 MB per process; a thousand modules live on one machine.
 MAX_HISTORY: Final = 1000
@@ -48,27 +49,20 @@ def prepare(lm: Mapping[str, Any] | None, settings: Mapping[str, Any] | None) ->
 @contextmanager
 def restored() -> Iterator[None]:
     """Put dspy's settings back at the end: values, and who may configure."""
-    settings = _settings_module()
-    values = dict(settings.main_thread_config)
-    owners = settings.config_owner_thread_id, settings.config_owner_async_task
+    values = dict(configured)
+    owners = owned_by.config_owner_thread_id, owned_by.config_owner_async_task
     try:
         yield
     finally:
-        settings.main_thread_config.clear()
-        settings.main_thread_config.update(values)
-        settings.config_owner_thread_id, settings.config_owner_async_task = owners
+        configured.clear()
+        configured.update(values)
+        owned_by.config_owner_thread_id, owned_by.config_owner_async_task = owners
 
 
 def _forget_the_zygote() -> None:
-    settings = _settings_module()
-    settings.config_owner_thread_id = None
-    settings.config_owner_async_task = None
-    settings.main_thread_config["trace"] = []
+    owned_by.config_owner_thread_id = None
+    owned_by.config_owner_async_task = None
+    configured["trace"] = []
     history = sys.modules.get("dspy.clients.base_lm")
     if history is not None:
         history.GLOBAL_HISTORY.clear()
-
-
-def _settings_module() -> Any:
-    # `dspy.dsp.utils.settings` as an attribute is the Settings object; the module is only in sys.modules.
-    return importlib.import_module("dspy.dsp.utils.settings")

@@ -15,6 +15,7 @@ import dspy
 from dspy.predict.parameter import Parameter
 
 from dspex_runtime.modules.cells import DspyCell
+from dspex_runtime.modules.parts import is_container, is_part, items
 
 # A corpus of 100 000 passages is an attribute too. A predictor behind so many other items is found by a full listing only.
 LOOKED_AT: Final = 256
@@ -74,12 +75,10 @@ def _frozen(module: dspy.Module, prefix: str, *, inside: bool, seen: set[int]) -
 def _children(module: dspy.Module) -> Iterator[tuple[str, Any]]:
     """Yield the parameters and modules that a module holds, under dspy's names."""
     for name, value in list(module.__dict__.items()):
-        if _is_part(value):
+        if is_part(value):
             yield name, value
-        elif isinstance(value, list | tuple):
-            yield from ((f"{name}[{i}]", item) for i, item in enumerate(value) if _is_part(item))
-        elif isinstance(value, dict):
-            yield from ((f"{name}['{key}']", item) for key, item in list(value.items()) if _is_part(item))
+        else:
+            yield from items(value, name, is_part)
 
 
 class TreeWatch:
@@ -120,7 +119,7 @@ class _Node:
         self._containers = [
             known.get(id(value)) or (value, len(value), tuple(_items(value)) if _is_holder(value) else None)
             for value in self._values
-            if isinstance(value, list | tuple | dict)
+            if is_container(value)
         ]
 
     def differs(self) -> bool:
@@ -128,19 +127,19 @@ class _Node:
         if len(now) != len(values) or not all(map(is_, now, values)):
             other = _difference(tuple(now), values)
             if self._is_frozen != bool(self._attributes.get("_compiled")) or any(
-                _is_part(value) or _is_holder(value) for value in other
+                is_part(value) or _is_holder(value) for value in other
             ):
                 return True
-            if any(isinstance(value, list | tuple | dict) for value in other):
+            if any(map(is_container, other)):
                 self._take()
             else:
                 self._values = tuple(now)  # a counter, say, of every call
-        for index, (container, size, items) in enumerate(self._containers):
+        for index, (container, size, held) in enumerate(self._containers):
             if len(container) != size:
-                if items is not None or _holds_parts(_newest(container, size)):
+                if held is not None or _holds_parts(_newest(container, size)):
                     return True
                 self._containers[index] = (container, len(container), None)
-            elif items is not None and not all(map(is_, _items(container), items)):
+            elif held is not None and not all(map(is_, _items(container), held)):
                 return True
         return False
 
@@ -153,16 +152,12 @@ def _difference(now: tuple[Any, ...], before: tuple[Any, ...]) -> list[Any]:
     return [value for value in (*now, *before) if id(value) not in kept]
 
 
-def _is_part(value: Any) -> bool:
-    return isinstance(value, dspy.Module | Parameter)  # in this order: a proxy would ask its process whether it is a Parameter
-
-
 def _is_holder(value: Any) -> bool:
-    return isinstance(value, list | tuple | dict) and _holds_parts(_items(value))
+    return is_container(value) and _holds_parts(_items(value))
 
 
-def _holds_parts(items: Iterable[Any]) -> bool:
-    return any(_is_part(item) for item in islice(items, LOOKED_AT))
+def _holds_parts(values: Iterable[Any]) -> bool:
+    return any(map(is_part, islice(values, LOOKED_AT)))
 
 
 def _items(container: Any) -> Iterable[Any]:

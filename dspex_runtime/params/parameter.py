@@ -8,7 +8,7 @@ assignment goes through the cell: checked, versioned and, where it is bound, vis
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from dspex_runtime.errors import ParameterError
 from dspex_runtime.params.cell import Cell as Cell
@@ -16,7 +16,9 @@ from dspex_runtime.params.declaration import MISSING, make_spec
 from dspex_runtime.params.spec import ParameterSpec
 from dspex_runtime.types import Durability
 
-__all__ = ["Cell", "Parameter", "Shared", "declared", "read_shared_with"]
+__all__ = ["Cell", "Parameter", "Shared", "declarations", "declared", "read_shared_with"]
+
+T = TypeVar("T")
 
 
 class Parameter:
@@ -141,19 +143,25 @@ class Parameter:
         return f"<Parameter {self._of}.{self.name}>"
 
 
+def declarations(cls: type, kind: type[T]) -> dict[str, T]:
+    """Return the attributes of a class that are of a kind, those of its bases first; what a subclass overrides is none any more."""
+    found: dict[str, T] = {}
+    for base in reversed(cls.__mro__):
+        for name, member in vars(base).items():
+            if isinstance(member, kind):
+                found[name] = member
+            else:
+                found.pop(name, None)
+    return found
+
+
 def declared(cls: type) -> dict[str, Parameter]:
-    """Return the parameters of a class by name, those of its bases first; what a subclass overrides otherwise is none any more.
+    """Return the parameters of a class by name, see `declarations`.
 
     Raises:
         TypeError, ValueError: A declaration is wrong; the message begins with Class.attribute.
     """
-    found: dict[str, Parameter] = {}
-    for base in reversed(cls.__mro__):
-        for name, member in vars(base).items():
-            if isinstance(member, Parameter):
-                found[name] = member
-            else:
-                found.pop(name, None)
+    found = declarations(cls, Parameter)
     for parameter in found.values():
         parameter.spec  # noqa: B018  # raises when it is wrong
     return found

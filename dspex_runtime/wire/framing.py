@@ -112,6 +112,14 @@ class FrameReader:
         return bytes(body)
 
     @property
+    def unread(self) -> bytes:
+        """Those bytes, headers included: fed to another reader they are to that what they are to this one."""
+        rest = self._chunk[self._position :]
+        if self._body is None:
+            return rest
+        return _pack_header(len(self._body) + self._missing_bytes) + bytes(self._body) + rest
+
+    @property
     def pending_bytes(self) -> int:
         """Bytes received that were not yet returned as part of a body (0: the stream may end here)."""
         if self._body is not None:

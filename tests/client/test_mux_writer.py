@@ -16,13 +16,15 @@ LARGE = b"x" * (HIGH_WATER_BYTES + 1)
 
 
 class Counting(socket.socket):
-    """A socket that counts its sends."""
+    """A socket that counts its sends, and what the kernel took."""
 
-    sends = 0
+    sends = sent_bytes = 0
 
     def send(self, data: Any, flags: int = 0) -> int:
         self.sends += 1
-        return super().send(data, flags)
+        sent = super().send(data, flags)
+        self.sent_bytes += sent
+        return sent
 
 
 class Pipe:
@@ -43,6 +45,17 @@ class Pipe:
         data = b""
         while len(data) < size:
             data += await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self.module, size - len(data)), PATIENCE_S)
+        return data
+
+    async def read_to(self, end: bytes) -> bytes:
+        """Send something past the writer, and return what there was before it, and it."""
+        loop = asyncio.get_running_loop()
+        self.module.setblocking(False)
+        sending = asyncio.create_task(loop.sock_sendall(self.ours, end))
+        data = b""
+        while not data.endswith(end):
+            data += await asyncio.wait_for(loop.sock_recv(self.module, HIGH_WATER_BYTES), PATIENCE_S)
+        await sending
         return data
 
 
@@ -123,11 +136,12 @@ def test_once_closed_nothing_is_sent_and_nobody_waits(in_loop: Any) -> None:
         pipe.writer.close()
         pipe.writer.when_written(lambda: told.append("later"))
         assert (told, pipe.writer.choked, pipe.writer.drained.is_set()) == (["waited", "later"], False, True)
-        sends = pipe.ours.sends
+        sent = pipe.ours.sent_bytes
+        assert 0 < sent < len(LARGE)
+        assert await pipe.read(sent) == LARGE[:sent], "there is room for more"
         pipe.writer.put(b"a")
         pipe.writer.flush()
-        await asyncio.sleep(0)
-        assert pipe.ours.sends == sends
+        assert await pipe.read_to(b"!") == b"!"
 
     in_loop(main)
 

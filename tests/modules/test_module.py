@@ -226,16 +226,16 @@ def test_a_program_pickled_under_other_limits_has_those_of_today() -> None:
     old, Answerer.temperature = Answerer.temperature, dx.Parameter(float, default=0.0, max=1.0)
     Answerer.temperature.__set_name__(Answerer, "temperature")
     try:
-        from dspex_runtime.modules import module as home
+        from dspex_runtime.modules import members
 
-        del home._parameters[Answerer]
+        del members._declared[Answerer]
         loaded = pickle.loads(data)
         assert loaded.temperature == 1.5, "what was saved stays"
         with pytest.raises(dx.ConstraintViolationError):
             loaded.temperature = 1.4
     finally:
         Answerer.temperature = old
-        del home._parameters[Answerer]
+        del members._declared[Answerer]
 
 
 BROKEN = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dspy
 
 from dspex_runtime.modules import parts
@@ -33,6 +35,11 @@ def test_a_container_that_holds_itself_ends() -> None:
     program.loop.append(program.loop)
     program.me = [[program]]
     assert set(parts.named_parts(program)) == {"", "loop[0]"}
+    around: list[Any] = [1]
+    around.append({"around": around})
+    assert not parts.holds_parts(around)
+    around.append(program)
+    assert parts.holds_parts(around)
 
 
 def test_what_is_inside_what() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import threading
@@ -14,9 +13,8 @@ from dspy.clients.base_lm import GLOBAL_HISTORY
 
 from dspex_runtime.host import context
 from dspex_runtime.modules import rehearsal
+from dspex_runtime.modules.dspy_settings import module as settings_module
 from dspex_runtime.osproc.warmth import Warmth
-
-settings_module: Any = importlib.import_module("dspy.dsp.utils.settings")
 
 
 def settings() -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from dspy.utils import DummyLM
 from dspy.utils.callback import BaseCallback
 
 from dspex_runtime.config.dspy_schema import DSPY
+from dspex_runtime.modules.dspy_settings import module as settings_module
 from dspex_runtime.modules.lm_cache import LazyCache
 from dspex_runtime.modules.runtime_env import MAX_HISTORY, MAX_TRACE, prepare
 
@@ -22,8 +22,6 @@ from dspex_runtime.modules.runtime_env import MAX_HISTORY, MAX_TRACE, prepare
 CALLS_OWN = {
     *("lm", "branch_idx", "trace", "send_stream", "usage_tracker", "caller_predict", "caller_modules", "stream_listeners"),
 }
-
-settings_module: Any = importlib.import_module("dspy.dsp.utils.settings")
 
 
 @pytest.fixture(autouse=True)

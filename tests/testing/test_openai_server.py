@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,6 +13,7 @@ import dspy
 import pytest
 
 from dspex_runtime.testing import BadMarkers, Chat, Cut, Latency, OpenAIServer, Status
+from helpers.waiting import wait_until
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -166,8 +166,7 @@ def test_closing_it_ends_threads_and_connections_also_those_that_wait() -> None:
     idle.connect()
     waiting = http.client.HTTPConnection(host, timeout=10)
     waiting.request("POST", "/v1/chat/completions", b'{"messages": []}')
-    while not server.requests:
-        threading.Event().wait(0.002)
+    wait_until(lambda: server.requests, what="the request")
     server.close()
     server.close()
     with pytest.raises((OSError, http.client.HTTPException)):

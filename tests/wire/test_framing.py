@@ -100,3 +100,20 @@ def test_pending_bytes_tell_whether_the_stream_may_end_here() -> None:
         body = reader.next()
         assert reader.pending_bytes == pending
     assert body == b"abcde"
+
+
+@settings(deadline=None)
+@given(bodies=st.lists(st.binary(max_size=300), min_size=1, max_size=4), cut=st.integers(0, 1300), looks=st.booleans())
+def test_what_one_reader_has_not_returned_is_to_another_what_it_was_to_this_one(bodies: list[bytes], cut: int, looks: bool) -> None:
+    stream = b"".join(frame(body) for body in bodies)
+    first, second, found = FrameReader(), FrameReader(), []
+    first.feed(stream[:cut])
+    while looks and (body := first.next()) is not None:
+        found.append(body)
+    second.feed(first.unread)
+    while (body := second.next()) is not None:
+        found.append(body)
+    second.feed(stream[cut:])
+    while (body := second.next()) is not None:
+        found.append(body)
+    assert found == bodies

@@ -6,12 +6,13 @@ a call of a proxy.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import dspy
+
+from dspex_runtime.modules.dspy_settings import DEFAULTS, configured, overrides
 
 __all__ = ["applied", "of_caller"]
 
@@ -20,29 +21,27 @@ _TAKEN: Final = ("lm", "adapter", "rm", "interpreter_factory", "num_threads", "m
 
 def of_caller() -> dict[str, dict[str, Any]]:
     """Return what this thread has set, as {"context": {...}, "configured": {...}}: only what is not dspy's default."""
-    settings = _module()
-    defaults, configured = settings.DEFAULT_CONFIG, settings.main_thread_config
-    overrides = settings.thread_local_overrides.get()
+    here = overrides.get()
     return {
         # dspy.context copies all of the configuration: what is the same there was not said here.
         "context": {
-            name: _portable(overrides[name])
+            name: _portable(here[name])
             for name in _TAKEN
-            if name in overrides and overrides[name] is not configured.get(name) and overrides[name] is not None
+            if name in here and here[name] is not configured.get(name) and here[name] is not None
         },
         "configured": {
             name: _portable(configured[name])
             for name in _TAKEN
-            if configured.get(name) is not None and configured[name] != defaults.get(name)
+            if configured.get(name) is not None and configured[name] != DEFAULTS.get(name)
         },
     }
 
 
 def applied(settings: Mapping[str, Mapping[str, Any]]) -> AbstractContextManager[None]:
     """Return a context in which they hold, in this process."""
-    own, defaults = dspy.settings, _module().DEFAULT_CONFIG
-    configured = {name: value for name, value in settings.get("configured", {}).items() if own.get(name) == defaults.get(name)}
-    context: AbstractContextManager[None] = dspy.context(**{**configured, **settings.get("context", {})})
+    own = dspy.settings
+    free = {name: value for name, value in settings.get("configured", {}).items() if own.get(name) == DEFAULTS.get(name)}
+    context: AbstractContextManager[None] = dspy.context(**{**free, **settings.get("context", {})})
     return context
 
 
@@ -54,8 +53,3 @@ def _portable(value: Any) -> Any:
     copy.__dict__.update(value.__dict__)
     copy.history = []
     return copy
-
-
-def _module() -> Any:
-    # `dspy.dsp.utils.settings` as an attribute is the Settings object; the module is only in sys.modules.
-    return importlib.import_module("dspy.dsp.utils.settings")

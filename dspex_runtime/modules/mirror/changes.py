@@ -48,7 +48,7 @@ class Edits:
     def __init__(self, root: Any, tree: Tree) -> None:
         self._root = root
         self._tree = tree
-        self._parts: dict[str, Any] = {}
+        self.seen: dict[str, Any] = {}  #: the parts by name, as they were at the last look; another dict after each
         self._structure = TreeWatch(())
         self._prints: dict[str, Fingerprint] = {}
         self._base: dict[str, tuple[Any, Any, Any]] = {}  # signature, its instructions, LM
@@ -116,7 +116,7 @@ class Edits:
         """Return the parts there are now, by name: those that were replaced or added here too."""
         if self._structure.differs():
             self._look()
-        return self._parts
+        return self.seen
 
     def untouched(self) -> bool:
         """Return whether `pending` would find nothing. Needs no lock; about a microsecond for each predictor."""
@@ -208,7 +208,7 @@ class Edits:
         return (*names, "lm") if self._has_its_own_lm(name, attributes) else names
 
     def _look(self) -> None:
-        self._parts = named_parts(self._root)
+        self.seen = named_parts(self._root)
         self._structure.take(named_modules(self._root))
 
 

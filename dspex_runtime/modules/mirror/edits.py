@@ -43,7 +43,7 @@ def shown(root: Any, owner: Owner | None, *, by_value: bool = False, source_of: 
         return sources.source_of(type(named_parts(root).get(source_of)))
     versions = _versions(owner)
     while True:
-        records, before = take(root, by_value=by_value), versions
+        records, before = take(root, whole=by_value), versions
         versions = _versions(owner)
         if versions == before:  # else something was published meanwhile, and it may be in there or not
             configured = dspy.settings.lm

@@ -8,13 +8,8 @@ the user's classes is in it but their names: methods and the values of plain att
 
 from __future__ import annotations
 
-import sys
-import sysconfig
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
-import cloudpickle
 import dspy
 from dspy.predict.parameter import Parameter
 
@@ -22,35 +17,32 @@ from dspex_runtime.modules.cells import DspyCell
 from dspex_runtime.modules.mirror.following import unfollowed
 from dspex_runtime.modules.mirror.refusing import plain
 from dspex_runtime.modules.mirror.values import Node, pack
-from dspex_runtime.modules.parts import holds_parts, is_part, items, named_parts, names_of
+from dspex_runtime.modules.parts import OF_CALLS, PLAIN, holds_parts, is_container, is_part, named_parts, names_of
 from dspex_runtime.modules.pristine import ATTRIBUTE as PRISTINE
 from dspex_runtime.modules.pristine import pristine
 
 #: What dspy shows of a predictor, and what an edit of it may change.
 STATE: Final = ("stage", "signature", "demos", "traces", "train", "lm", "config", "fields")
-# What a client has for itself.
-_LOCAL: Final = frozenset({"callbacks", "history"})
 # What dspy sets on programs itself: also on one that it did not copy.
 _DSPYS: Final = frozenset({"_compiled", PRISTINE, "candidate_programs", "flag_compilation_error_occurred"})
-_SCALARS: Final = (bool, int, float, str, type(None))
 
 
-def take(root: Any, *, by_value: bool = False) -> list[dict[str, Any]]:
+def take(root: Any, *, whole: bool = False) -> list[dict[str, Any]]:
     """Return the records of a program's parts.
 
     Args:
         root: The program.
-        by_value: Pickle the user's classes whole, for a client that cannot import them.
+        whole: Pickle the user's classes by value, for a client that cannot import them.
     """
-    with unfollowed(), _whole() if by_value else ExitStack():
-        imager = _Imager(names_of(named_parts(root)), anew=by_value)
+    with unfollowed():
+        imager = _Imager(names_of(named_parts(root)), whole=whole)
         imager.number(root)
         return imager.records
 
 
 class _Imager:
-    def __init__(self, names: dict[int, str], *, anew: bool) -> None:
-        self._anew = anew
+    def __init__(self, names: dict[int, str], *, whole: bool) -> None:
+        self._whole = whole
         self.records: list[dict[str, Any]] = []
         self._names = names
         self._numbers: dict[int, int] = {}
@@ -68,23 +60,23 @@ class _Imager:
 
     def _describe(self, part: Any, record: dict[str, Any]) -> None:
         if isinstance(part, DspyCell):
-            record |= {"meta": part.spec.to_meta(), "attributes": [["value", pack("value", part.value)]]}
+            record |= {"meta": part.spec.to_meta(), "attributes": [["value", pack("value", part.value, whole=self._whole)]]}
             return
         shown = self._predictors if record["kind"] == "predict" else self._plain
         if record["kind"] == "predict":
             pristine(part)  # there from now on: a mirror loads states onto the very signature that the program does
         attributes = [[name, node] for name, value in list(part.__dict__.items()) if (node := shown(part, name, value)) is not None]
         record["attributes"] = attributes
-        free = _LOCAL | _DSPYS | (frozenset(STATE) if record["kind"] == "predict" else frozenset())
+        free = {*OF_CALLS} | _DSPYS | (frozenset(STATE) if record["kind"] == "predict" else frozenset())
         record["plain"] = plain(part.__dict__, dict(map(tuple, attributes)), free)
 
     def _predictors(self, part: Any, name: str, value: Any) -> Node | None:
         if name in STATE or name == PRISTINE:
-            return _shown(name, value, anew=self._anew)
+            return _shown(name, value, whole=self._whole)
         return self._plain(part, name, value)
 
     def _plain(self, part: Any, name: str, value: Any) -> Node | None:
-        if name in _LOCAL or name.startswith("_dspex"):
+        if name in OF_CALLS or name.startswith("_dspex"):
             return None
         if is_part(value) or holds_parts(value):
             return self._node(value)
@@ -93,22 +85,28 @@ class _Imager:
         if not type(part).__module__.startswith("dspy."):
             return None
         # dspy's own modules are shown as what they are, so that they can be asked what they were built with.
-        if type(value) in _SCALARS or (isinstance(value, type) and issubclass(value, dspy.Signature)):
-            return _shown(name, value, anew=self._anew)
+        if type(value) in PLAIN or (isinstance(value, type) and issubclass(value, dspy.Signature)):
+            return _shown(name, value, whole=self._whole)
         return None
 
     def _node(self, value: Any) -> Node:
         if is_part(value):
             return ["o", self.number(value)]
-        if not isinstance(value, list | tuple | dict) or id(value) in self._open:
-            return ["v", value if type(value) in _SCALARS else None]
+        if not is_container(value) or id(value) in self._open:
+            return ["v", value if type(value) in PLAIN else None]
         self._open.add(id(value))
         try:
             if isinstance(value, dict):
-                return ["d", [[_key(key), self._node(item)] for key, item in list(value.items())]]
-            return ["t" if isinstance(value, tuple) else "l", [self._node(item) for _, item in items(value, "")]]
+                return ["d", [[self._key(key), self._node(item)] for key, item in list(value.items())]]
+            return ["t" if isinstance(value, tuple) else "l", [self._node(item) for item in value]]
         finally:
             self._open.discard(id(value))
+
+    def _key(self, key: Any) -> Node:
+        try:
+            return pack("", key, whole=self._whole)
+        except Exception:
+            return ["v", str(key)]
 
 
 def kind_of(part: Any) -> str:
@@ -125,22 +123,15 @@ def described(part: Any) -> dict[str, Any]:
     return {"kind": kind_of(part), "class": _dspys_class(type(part)), "label": type(part).__qualname__}
 
 
-def _shown(name: str, value: Any, *, anew: bool) -> Node | None:
+def _shown(name: str, value: Any, *, whole: bool) -> Node | None:
     if name == "lm" and value is not None:
         from dspex_runtime.modules.mirror.lms import show
 
-        return ["lm", show(value)]
+        return ["lm", show(value, whole=whole)]
     try:
-        return pack(name, value, anew=anew)
+        return pack(name, value, whole=whole)
     except Exception:  # an object of the user's that no pickle takes: a mirror does without it
         return None
-
-
-def _key(key: Any) -> Node:
-    try:
-        return pack("", key)
-    except Exception:
-        return ["v", str(key)]
 
 
 def _dspys_class(cls: type) -> str | None:
@@ -151,28 +142,3 @@ def _dspys_class(cls: type) -> str | None:
         if base.__module__.partition(".")[0] == "dspy" and (base is cls or issubclass(base, Parameter)):
             return f"{base.__module__}:{base.__qualname__}"
     return None
-
-
-@contextmanager
-def _whole() -> Iterator[None]:
-    """Within this, classes of the user's files are pickled whole, not as a name to import."""
-    registered = []
-    for name, module in sys.modules.copy().items():  # in one step: what a collection runs may import
-        if _is_the_users(module) and name not in cloudpickle.list_registry_pickle_by_value():
-            cloudpickle.register_pickle_by_value(module)
-            registered.append(module)
-    try:
-        yield
-    finally:
-        for module in registered:
-            cloudpickle.unregister_pickle_by_value(module)
-
-
-def _is_the_users(module: Any) -> bool:
-    file = getattr(module, "__file__", None)
-    paths = sysconfig.get_paths()
-    return (
-        isinstance(file, str)
-        and module.__name__.partition(".")[0] != "dspex_runtime"
-        and not file.startswith((paths["stdlib"], paths["purelib"], paths["platlib"]))
-    )

@@ -18,6 +18,7 @@ from dspy.clients.base_lm import BaseLM
 
 from dspex_runtime.errors import CallError
 from dspex_runtime.modules import lm_state
+from dspex_runtime.modules.parts import OF_CALLS
 from dspex_runtime.modules.relay import objects as relay_objects
 from dspex_runtime.modules.relay import pickles as relay_pickles
 from dspex_runtime.modules.relay.pickles import STAND_IN
@@ -25,7 +26,7 @@ from dspex_runtime.modules.relayed.objects import guests
 
 _SHOWN_AS: Final = "_dspex_shown_as"  # of the host's own LM: what its stand-ins are marked with
 _MADE_FOR: Final = "_dspex_made_for"  # of an LM that was made for a stand-in: which one
-_OWN: Final = frozenset({"history", "callbacks", "kwargs", STAND_IN, _SHOWN_AS, _MADE_FOR})
+_OWN: Final = frozenset({*OF_CALLS, "kwargs", STAND_IN, _SHOWN_AS, _MADE_FOR})
 _numbers: Final = itertools.count(1)
 _own: Final[WeakValueDictionary[str, Any]] = WeakValueDictionary()  # LMs of this process that others have stand-ins of
 _made: Final[WeakValueDictionary[tuple[str, int], Any]] = WeakValueDictionary()  # for stand-ins that others changed
@@ -40,8 +41,8 @@ class HostedLM(BaseLM):  # type: ignore[misc] # dspy has no types
         raise CallError(f"the LM {self.model!r} is one of the module's process and cannot be called here")
 
 
-def show(lm: Any) -> dict[str, Any]:
-    """Return what a mirror may have of an LM of this process."""
+def show(lm: Any, *, whole: bool = False) -> dict[str, Any]:
+    """Return what a mirror may have of an LM of this process; `whole` is for a client that has none of the user's files."""
     token = lm.__dict__.get(_SHOWN_AS)
     if token is None or _own.get(token) is not lm:
         token = lm.__dict__[_SHOWN_AS] = f"{os.getpid()}-{next(_numbers)}"
@@ -52,7 +53,7 @@ def show(lm: Any) -> dict[str, Any]:
         twin = copy.copy(lm)
         twin.__dict__.update(lm_state.without_secrets(twin.__dict__) | {"kwargs": dict(options)})
         twin.__dict__.pop(_SHOWN_AS, None)
-        return {**facts, "pickled": relay_pickles.dumps(twin)}
+        return {**facts, "pickled": relay_pickles.dumps(twin, whole=whole)}
     except Exception:  # clients, locks: all that is left of it is what it is called
         return facts
 

@@ -15,7 +15,7 @@ import dspy
 
 from dspex_runtime.modules.mirror.refusing import check_attribute
 from dspex_runtime.modules.mirror.step import InStep
-from dspex_runtime.modules.parts import ROOT, names_of
+from dspex_runtime.modules.parts import OF_CALLS, ROOT, names_of
 from dspex_runtime.params.cell import Cell
 
 
@@ -29,7 +29,9 @@ class Mirror(InStep):
     def __init__(self, root: Any, attributes: dict[str, Any], ref: Any, class_of: Callable[[str, str], type]) -> None:
         super().__init__(root, attributes, ref, class_of)
         self.root = root
+        # Each of the parts that it was made of.
         self._names: tuple[Any, dict[int, str]] = ({}, {})
+        self._inner: tuple[Any, tuple[tuple[str, Any, dict[str, Any]], ...]] = ({}, ())
         self._copy = ""  # which one; "" for none
         self._overlay: dict[str, Any] | None = None
 
@@ -56,12 +58,13 @@ class Mirror(InStep):
                 self._names = parts, names_of(parts)
             return self._names[1].get(id(part))
 
-    def parts(self) -> list[tuple[str, Any]]:
-        """Return all parts but the proxy, of what was fetched so far."""
-        if not self.loaded:
-            return []
-        with self.working():
-            return [(name, part) for name, part in self._edits.parts().items() if part is not self.root]
+    def parts(self) -> tuple[tuple[str, Any, dict[str, Any]], ...]:
+        """Return all parts but the proxy with their attributes: those that there were when edits were last looked for."""
+        parts, inner = self._edits.seen, self._inner
+        if inner[0] is not parts:
+            found = tuple((name, part, part.__dict__) for name, part in parts.items() if part is not self.root)
+            inner = self._inner = parts, found
+        return inner[1]
 
     def check(self, name: str, *value: Any) -> None:
         """Raise AttributeError if the proxy's attribute cannot be set to a value, or without one deleted; see `check_attribute`."""
@@ -108,7 +111,7 @@ class Mirror(InStep):
         """Return what a part has now, but for what calls add to it meanwhile."""
         if isinstance(part, Cell):
             return part.value
-        return {name: value for name, value in self._tree.attributes(part).items() if name not in ("callbacks", "history")}
+        return {name: value for name, value in self._tree.attributes(part).items() if name not in OF_CALLS}
 
     def copied(self, other: Mirror, memo: dict[int, Any]) -> None:
         """Make another mirror, of a fresh proxy, a copy of this one.
@@ -122,7 +125,7 @@ class Mirror(InStep):
             for lm in self._edits.lms():
                 memo[id(lm)] = lm  # of the process: what a copy's calls use is known by it
             for name, value in self.attributes.items():
-                other.attributes[name] = [] if name in ("callbacks", "history") else _copied(value, memo)
+                other.attributes[name] = [] if name in OF_CALLS else _copied(value, memo)
             other._tree.follow(self._tree, {name: memo.get(id(part), part) for name, part in self._tree.parts.items()})
             other.loaded, other.cls, other.in_step, other._copy = True, self.cls, False, os.urandom(8).hex()
             other.lm = self.lm

@@ -22,7 +22,7 @@ from dspex_runtime.modules.mirror.classes import class_for
 from dspex_runtime.modules.mirror.edits import put
 from dspex_runtime.modules.mirror.following import follows
 from dspex_runtime.modules.mirror.mirror import Mirror
-from dspex_runtime.modules.parts import ROOT, named_parts
+from dspex_runtime.modules.parts import OF_CALLS, ROOT, named_parts
 from dspex_runtime.modules.relay import calling as relay
 from dspex_runtime.modules.state_loading import load_onto_pristine
 from dspex_runtime.params.cell import Cell
@@ -30,7 +30,6 @@ from dspex_runtime.params.cell import Cell
 # The instance's real attributes: `proxy.__dict__` gives the mirror's. "dx", "callbacks", "history", and the mirror itself.
 _own: Final[Callable[[Any], dict[str, Any]]] = vars(BaseModule)["__dict__"].__get__
 _MIRROR: Final = "$mirror"  # no name that anybody could use
-_LOCAL: Final = frozenset({"callbacks", "history"})  # this proxy's, not the program's
 
 
 class ModuleProxy(dspy.Module):  # type: ignore[misc]
@@ -41,7 +40,7 @@ class ModuleProxy(dspy.Module):  # type: ignore[misc]
 
     def __init__(self, ref: Any) -> None:
         own = _own(self)
-        attributes = {name: own[name] for name in _LOCAL}
+        attributes = {name: own[name] for name in OF_CALLS}
         del own["_compiled"]  # dspy's, made just now; it is the program's that counts
         own["dx"] = ref
         own[_MIRROR] = Mirror(self, attributes, ref.raw(), partial(_class_of, ref))
@@ -109,14 +108,14 @@ class ModuleProxy(dspy.Module):  # type: ignore[misc]
             return
         if isinstance(getattr(type(self), name, None), property):
             raise AttributeError(f"{name!r} is the proxy's own and cannot be set")
-        attributes = own[_MIRROR].attributes if name in _LOCAL else self.__dict__
+        attributes = own[_MIRROR].attributes if name in OF_CALLS else self.__dict__
         present = attributes.get(name)
         if isinstance(present, Cell) and not isinstance(value, Cell):
             present.set(value)
             return
         own[_MIRROR].check(name, value)
         attributes[name] = value
-        if name in _LOCAL or hasattr(type(self), name):  # else the class's own would be found first: a patched `forward`
+        if name in OF_CALLS or hasattr(type(self), name):  # else the class's own would be found first: a patched `forward`
             own[name] = value
 
     def __delattr__(self, name: str) -> None:
@@ -202,11 +201,11 @@ class ModuleProxy(dspy.Module):  # type: ignore[misc]
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         theirs = _own(twin)
-        attributes: dict[str, Any] = {name: [] for name in _LOCAL}
+        attributes: dict[str, Any] = {name: [] for name in OF_CALLS}
         ref = own["dx"]
         theirs |= {"dx": ref, _MIRROR: Mirror(twin, attributes, own[_MIRROR].ref, partial(_class_of, ref))}
         own[_MIRROR].copied(theirs[_MIRROR], memo)
-        theirs |= {name: value for name, value in attributes.items() if name in _LOCAL or hasattr(type(self), name)}
+        theirs |= {name: value for name, value in attributes.items() if name in OF_CALLS or hasattr(type(self), name)}
         return twin
 
     def deepcopy(self) -> ModuleProxy:

@@ -168,6 +168,9 @@ class InStep:
     def _now(self) -> tuple[int, int] | None:
         """Return the stamp of what is published now."""
         if self._stamp == _NO_TABLE and not self._outdated:
+            if monotonic() < self._ask_process_at:
+                return _NO_TABLE
+            self._ask_process_at = monotonic() + NO_TABLE_FOR_S
             if not self._is_another():
                 return _NO_TABLE
             self._outdated = True
@@ -182,10 +185,7 @@ class InStep:
         return found
 
     def _is_another(self) -> bool:
-        """Return whether a program without a table runs in another process by now."""
-        if monotonic() < self._ask_process_at:
-            return False
-        self._ask_process_at = monotonic() + NO_TABLE_FOR_S
+        """Return whether the program runs in another process by now: a swap keeps the incarnation, and may leave all values be."""
         try:
             pid = self.ref.info().pid
         except DspexError:
@@ -224,9 +224,11 @@ class InStep:
         """Return whether what is published is what was seen last: of one's own push nothing new is learned."""
         try:
             params = self.ref.params
-            return bool(params.versions() == self._seen and params.facts().get("edits", 0) == self._edits_seen)
+            if params.versions() != self._seen or params.facts().get("edits", 0) != self._edits_seen:
+                return False
         except DspexError:
             return False
+        return not self._is_another()
 
     def _take(self, image: dict[str, Any], *, anew: Container[str] = ()) -> None:
         """Become what an image says, but for edits that were not sent yet: those keep the version that they were made of."""

@@ -19,7 +19,7 @@ from dspex_runtime.modules.mirror.classes import class_for
 from dspex_runtime.modules.mirror.image import described
 from dspex_runtime.modules.mirror.refusing import WITH_PARTS, check_part, watch
 from dspex_runtime.modules.mirror.values import Node, unpack
-from dspex_runtime.modules.parts import ROOT, is_inside
+from dspex_runtime.modules.parts import OF_CALLS, ROOT, is_inside
 from dspex_runtime.params.cell import Cell, Writer
 from dspex_runtime.params.spec import ParameterSpec
 
@@ -72,7 +72,7 @@ class Tree:
         self._records: dict[str, Record] = {}
         self.parts: dict[str, Any] = {}  #: by name, as the process has them: without those that were replaced here
 
-    def take(self, records: list[Record], edited: Container[str] = (), anew: Container[str] = ()) -> None:
+    def take(self, records: list[Record], *, edited: Container[str], anew: Container[str]) -> None:
         """Become what an image says.
 
         Args:
@@ -178,7 +178,7 @@ class Tree:
         """Return what a part's attributes are to be: those of the image, in its order, and what is only here."""
         has = self.attributes(part)
         old = dict(map(tuple, self._records.get(record["name"], {}).get("attributes", ())))
-        now: dict[str, Any] = {name: has[name] for name in ("_compiled", "callbacks", "history") if name in has}
+        now: dict[str, Any] = {name: has[name] for name in ("_compiled", *OF_CALLS) if name in has}
         for name, node in record["attributes"]:
             is_as_before = is_known and old.get(name) == node and node[0] not in WITH_PARTS
             if name in has and (is_as_before or _is_edited(node, records, edited)):

@@ -21,32 +21,33 @@ import cloudpickle
 import dspy
 
 from dspex_runtime.modules.mirror import lms as mirror_lms
+from dspex_runtime.modules.parts import PLAIN
+from dspex_runtime.wire.by_value import dumps_whole
 
 Node = list[Any]
 
-_CONSTANTS: Final = (bool, int, float, str, type(None))
 _packed: Final[WeakKeyDictionary[type, tuple[str | None, str, bytes]]] = WeakKeyDictionary()  # -> instructions then, digest, pickle
 _signatures: Final[WeakValueDictionary[str, type]] = WeakValueDictionary()  # by digest
 
 
-def pack(name: str, value: Any, *, anew: bool = False) -> Node:
+def pack(name: str, value: Any, *, whole: bool = False) -> Node:
     """Return the node of an attribute that holds no parts.
 
     Args:
         name: Of the attribute: "lm" is an LM.
         value: Any.
-        anew: Pickle a signature again: what was kept of it is of another kind.
+        whole: Pickle the user's classes by value, for a client that has none of the user's files.
 
     Raises:
         Exception: It cannot be pickled.
     """
-    if type(value) in _CONSTANTS:
+    if type(value) in PLAIN:
         return ["v", value]
     if name == "lm":
         return ["lm", mirror_lms.pack(value)]
     if isinstance(value, type) and issubclass(value, dspy.Signature):
-        return _pack_signature(value, anew=anew)
-    return ["p", cloudpickle.dumps(value)]
+        return _pack_signature(value, whole=whole)
+    return ["p", dumps_whole(value) if whole else cloudpickle.dumps(value)]
 
 
 def unpack(node: Node) -> Any:
@@ -68,10 +69,10 @@ def unpack(node: Node) -> Any:
             raise ValueError(f"no attribute of a program's part: {node!r:.100}")
 
 
-def _pack_signature(signature: Any, *, anew: bool) -> Node:
+def _pack_signature(signature: Any, *, whole: bool) -> Node:
+    if whole:  # not what is kept of it
+        return ["s", *_remembered(signature, dumps_whole(signature))]
     known = _packed.get(signature)
-    if anew:
-        return ["s", *_remembered(signature, cloudpickle.dumps(signature))]
     if known is None or known[0] is not signature.__doc__:
         # Instructions that were edited in place: as a class of its own, or the other process would change the class that it has.
         data = cloudpickle.dumps(signature if known is None else signature.with_instructions(signature.instructions))

@@ -14,7 +14,9 @@ from typing import Any, Final
 
 from anyio import from_thread
 
-_LOOK_S: Final = 0.25  # a loop that is closed says nothing to those who wait for it
+# A loop that is closed says nothing to those who wait for it. asyncio's own then drops its handles, whose end could be heard of;
+# another's (qasync's) keeps them.
+_LOOK_S: Final = 0.25
 
 
 def send(chunk: Callable[[], Coroutine[Any, Any, Any]]) -> None:

@@ -7,31 +7,27 @@ nobody changed cost one comparison.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from operator import itemgetter
 from typing import Any, Final
 
 import dspy
 from dspy.clients.base_lm import BaseLM
 
+from dspex_runtime.modules.dspy_settings import DEFAULTS, configured, overrides
+from dspex_runtime.modules.parts import PLAIN
 from dspex_runtime.modules.relay import objects as relay_objects
 from dspex_runtime.modules.relay.protocol import HISTORY, OWN_SETTINGS, RELAYED, TRACE, USAGE
 
-_settings: Final = import_module("dspy.dsp.utils.settings")  # as an attribute of its package it is the Settings object
-_DEFAULTS: Final[Mapping[str, Any]] = _settings.DEFAULT_CONFIG
-_main: Final[dict[str, Any]] = _settings.main_thread_config
-_overrides: Final = _settings.thread_local_overrides
-_values: Final = itemgetter(*(key for key in _DEFAULTS if key not in OWN_SETTINGS))
-_AT_DEFAULT: Final = _values(_DEFAULTS)
-_PLAIN: Final = (type(None), bool, int, float, str)
+_values: Final = itemgetter(*(key for key in DEFAULTS if key not in OWN_SETTINGS))
+_AT_DEFAULT: Final = _values(DEFAULTS)
 _UNSET: Final = object()
 
 
 def settings_now() -> dict[str, Any]:
     """Return all settings that hold here and now. Not to be changed."""
-    now: dict[str, Any] = _overrides.get()
+    now: dict[str, Any] = overrides.get()
     # Inside a module's call dspy has made a full copy; elsewhere there may be less.
-    return now if len(now) >= len(_main) else {**_main, **now}
+    return now if len(now) >= len(configured) else {**configured, **now}
 
 
 def kept_of_call(now: Mapping[str, Any]) -> int:
@@ -64,7 +60,7 @@ class Context:
     def note(self, key: str, value: Any, *, by_context: bool) -> None:
         """Take a setting."""
         told = value
-        if not isinstance(value, _PLAIN):
+        if not isinstance(value, PLAIN):
             try:
                 told = {"$": self._token(value, f"dspy.settings.{key}")}
             except TypeError:  # a list, say, that nothing can tell is gone: it goes with every call
@@ -100,7 +96,7 @@ class Context:
 def context_of(now: Mapping[str, Any], kwargs: dict[str, Any], ref: Any) -> Context | None:
     """Return the context of a call, None where there is nothing to say; LMs are taken out of `kwargs`."""
     context = None
-    if len(now) > len(_DEFAULTS) or not (_values(now) == _values(_main) == _AT_DEFAULT):
+    if len(now) > len(DEFAULTS) or not (_values(now) == _values(configured) == _AT_DEFAULT):
         context = _difference(now, ref)
     given = [name for name, value in kwargs.items() if not isinstance(value, dspy.Module) and isinstance(value, BaseLM)]
     if given:
@@ -113,13 +109,13 @@ def context_of(now: Mapping[str, Any], kwargs: dict[str, Any], ref: Any) -> Cont
 def _difference(now: Mapping[str, Any], ref: Any) -> Context | None:
     context = Context(ref)
     relayed = now.get(RELAYED)
-    configured = relayed.configured if relayed is not None else {}
+    relayed_too = relayed.configured if relayed is not None else {}
     said = False
     for key, value in now.items():
         if key in OWN_SETTINGS or key[0] == "_":
             continue
-        by_context = value is not _main.get(key, _UNSET) and value is not configured.get(key, _UNSET)
-        if by_context or not (value is (default := _DEFAULTS.get(key, _UNSET)) or (isinstance(value, _PLAIN) and value == default)):
+        by_context = value is not configured.get(key, _UNSET) and value is not relayed_too.get(key, _UNSET)
+        if by_context or not (value is (default := DEFAULTS.get(key, _UNSET)) or (isinstance(value, PLAIN) and value == default)):
             context.note(key, value, by_context=by_context)
             said = True
     return context if said else None

@@ -58,8 +58,7 @@ def _with_callbacks(mirror: p.Mirror) -> tuple[dict[str, Any], dict[str, Any]]:
     # The program's own hear of its call here; of calls of itself inside that, which are the process's, they are told.
     parts = {"": mirror.root} if mirror.root.callbacks else {}
     lms = {}
-    for name, part in mirror.parts():
-        own = part.__dict__
+    for name, part, own in mirror.parts():
         if own.get("callbacks"):
             parts[name] = part
         if (lm := own.get("lm")) is not None and getattr(lm, "callbacks", None):

@@ -17,10 +17,10 @@ from operator import length_hint
 from typing import Any, Final
 
 from dspex_runtime.errors import UnserialisableError
+from dspex_runtime.modules.parts import OF_CALLS
 from dspex_runtime.modules.relay import pickles as relay_pickles
 
 CURSORS: Final[tuple[type, ...]] = (type(iter([])), type(iter(())), type(iter(range(0))))
-_NO_STATE: Final = ("history", "callbacks")
 _PLAIN: Final = (bool, int, float, str, bytes)
 _MOST_ITEMS: Final = 64  # of a list or dict that are looked at, by identity
 
@@ -146,7 +146,7 @@ def _state(obj: Any) -> dict[str, Any]:
 
 def _print(state: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what tells one version from another. Holds nothing that may lead back to the object: that is free to go."""
-    own = [_mark(value) for name, value in state.items() if name not in _NO_STATE]
+    own = [_mark(value) for name, value in state.items() if name not in OF_CALLS]
     options = state.get("kwargs")
     return (*own, *options, *map(_mark, options.values())) if type(options) is dict else tuple(own)
 

@@ -12,11 +12,11 @@ from typing import Any, Final
 import dspy
 from dspy.clients.base_lm import BaseLM
 
+from dspex_runtime.modules.parts import OF_CALLS
 from dspex_runtime.wire.by_value import ByValuePickler
 
 #: Attribute of an LM that stands for one of the other process: it goes there as that one, see `mirror.lms`.
 STAND_IN: Final = "_dspex_stands_for"
-_LEFT_OUT: Final = ("history", "callbacks")
 _EMPTY: Final = "empty list"
 
 
@@ -26,10 +26,10 @@ def has_calls(value: Any) -> bool:
     return isinstance(value, dspy.Module | BaseLM | dspy.Adapter)
 
 
-def dumps(value: Any) -> bytes:
-    """Return cloudpickle bytes. Raises whatever pickling raises."""
+def dumps(value: Any, *, whole: bool = False) -> bytes:
+    """Return cloudpickle bytes; `whole` is for a reader that has none of the user's files. Raises whatever pickling raises."""
     file = io.BytesIO()
-    _Pickler(file).dump(value)
+    _Pickler(file, whole=whole).dump(value)
     return file.getvalue()
 
 
@@ -39,8 +39,8 @@ def loads(data: bytes) -> Any:
 
 
 class _Pickler(ByValuePickler):
-    def __init__(self, file: Any) -> None:
-        super().__init__(file)
+    def __init__(self, file: Any, *, whole: bool) -> None:
+        super().__init__(file, whole=whole)
         self._left_out: dict[int, Any] = {}
 
     def persistent_id(self, obj: Any) -> Any:
@@ -50,7 +50,7 @@ class _Pickler(ByValuePickler):
             if STAND_IN in vars(obj):
                 return _mirror_lms().pack(obj)
             # The object comes before what it holds.
-            self._left_out |= {id(held): held for name in _LEFT_OUT if type(held := vars(obj).get(name)) is list}
+            self._left_out |= {id(held): held for name in OF_CALLS if type(held := vars(obj).get(name)) is list}
         return None
 
 

@@ -35,7 +35,7 @@ An item of the stream is bytes of the same codec, an array that begins with one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
 RELAY: Final = "$dspy"
@@ -91,8 +91,11 @@ class Mirror(Protocol):
         """Return the name of one of the mirror's objects, by identity."""
         ...
 
-    def parts(self) -> Iterable[tuple[str, Any]]:
-        """Return what is there without asking the process, the root left out. Called before each call: cheap."""
+    def parts(self) -> Iterable[tuple[str, Any, Mapping[str, Any]]]:
+        """Return name, object and attributes of what is there without asking the process, the root left out.
+
+        Called once per call, when edits are pushed: it need not look again whether a part is another.
+        """
         ...
 
     def overlay(self) -> dict[str, Any] | None:

@@ -7,17 +7,13 @@ Precedence: the caller's `dspy.context`, the module's own config (`lm:`, `dspy:`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any, Final
 
+from dspex_runtime.modules.dspy_settings import DEFAULTS, configured, overrides
 from dspex_runtime.modules.relay.protocol import RELAYED
 from dspex_runtime.modules.relayed.objects import guests
 
-_settings: Final = import_module("dspy.dsp.utils.settings")
-_DEFAULTS: Final[Mapping[str, Any]] = _settings.DEFAULT_CONFIG
-_main: Final[dict[str, Any]] = _settings.main_thread_config
-overrides: Final = _settings.thread_local_overrides
-_MAX_TRACE: Final[int] = _DEFAULTS["max_trace_size"]
+_MAX_TRACE: Final[int] = DEFAULTS["max_trace_size"]
 _MISSING: Final = object()
 # What this runtime configures in every module itself: no word of the module's own config.
 _OURS: Final = frozenset(("max_trace_size", "max_history_size"))
@@ -38,7 +34,7 @@ def settings_of(context: Mapping[str, Any] | None, record: Any, live: Mapping[st
         record.configured = {
             key: value_of(told)
             for key, told in context["configured"].items()
-            if key in _OURS or _main.get(key, _MISSING) == _DEFAULTS.get(key, _MISSING)
+            if key in _OURS or configured.get(key, _MISSING) == DEFAULTS.get(key, _MISSING)
         }
         settings.update(record.configured)
         for key, told in context["set"].items():
@@ -59,4 +55,4 @@ def value_of(told: Any) -> Any:
 
 def own_callbacks() -> list[Any]:
     """Return the callbacks that the module's own config has."""
-    return list(_main["callbacks"])
+    return list(configured["callbacks"])

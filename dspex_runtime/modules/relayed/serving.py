@@ -16,6 +16,7 @@ from dspex_runtime.host.context import current_request
 from dspex_runtime.host.hosted import Entry
 from dspex_runtime.host.streams import is_special, needs_stream
 from dspex_runtime.host.tally import UNCOUNTED
+from dspex_runtime.modules.dspy_settings import overrides
 from dspex_runtime.modules.relay.protocol import ARELAY
 from dspex_runtime.modules.relayed import context as relayed_context
 from dspex_runtime.modules.relayed.objects import guests
@@ -23,7 +24,6 @@ from dspex_runtime.modules.relayed.record import Record
 from dspex_runtime.modules.variants import module_for
 
 CALL: Final = "__call__"  # what metrics and executions know a relayed call as
-_overrides: Final = relayed_context.overrides
 _settings_of: Final = relayed_context.settings_of
 
 
@@ -40,14 +40,14 @@ def run(root: Any, args: list[Any], kwargs: dict[str, Any], overlay: Any, contex
     record = Record(root, want) if context is None and overlay is None else _record(root, kwargs, overlay, context, want)
     if live is not None:
         return _run_live(record, args, kwargs, context, live)
-    token = _overrides.set(_settings_of(context, record))
+    token = overrides.set(_settings_of(context, record))
     try:
         value = record.module(*args, **kwargs)
     except BaseException as exc:
         record.attach(exc)
         raise
     finally:
-        _overrides.reset(token)
+        overrides.reset(token)
     return _answer(record, value)
 
 
@@ -58,7 +58,7 @@ async def arun(root: Any, args: list[Any], kwargs: dict[str, Any], overlay: Any,
     record = _record(root, kwargs, overlay, context, want)
     if live is not None:
         return await _arun_live(record, args, kwargs, context, live)
-    _overrides.set(_settings_of(context, record))
+    overrides.set(_settings_of(context, record))
     try:
         value = await record.module.acall(*args, **kwargs)
     except BaseException as exc:
@@ -106,7 +106,7 @@ def _run_live(record: Record, args: list[Any], kwargs: dict[str, Any], context: 
 
     with heard():
         made = _live_settings(record, live, ThreadChannel(_request()).tell)
-        token, around = _overrides.set(_settings_of(context, record, made)), ACTIVE_CALL_ID.set(live["call_id"])
+        token, around = overrides.set(_settings_of(context, record, made)), ACTIVE_CALL_ID.set(live["call_id"])
         try:
             call = _on_own_loop if live["stream"] is not None else _call
             value = call(record.module, args, kwargs)
@@ -115,7 +115,7 @@ def _run_live(record: Record, args: list[Any], kwargs: dict[str, Any], context: 
             raise
         finally:
             ACTIVE_CALL_ID.reset(around)
-            _overrides.reset(token)
+            overrides.reset(token)
     return _answer(record, value)
 
 
@@ -123,7 +123,7 @@ async def _arun_live(record: Record, args: list[Any], kwargs: dict[str, Any], co
     from dspex_runtime.modules.relayed.channel import LoopChannel
 
     channel = LoopChannel(_request())
-    _overrides.set(_settings_of(context, record, _live_settings(record, live, channel.tell)))
+    overrides.set(_settings_of(context, record, _live_settings(record, live, channel.tell)))
     ACTIVE_CALL_ID.set(live["call_id"])
     try:
         try:

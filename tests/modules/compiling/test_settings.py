@@ -9,7 +9,7 @@ import dspy
 import pytest
 from dspy.utils import DummyLM
 
-from dspex_runtime.modules.compiling import settings as compiling_settings
+from dspex_runtime.modules import dspy_settings
 from dspex_runtime.modules.compiling.settings import applied, of_caller
 from dspex_runtime.modules.runtime_env import restored
 
@@ -27,9 +27,8 @@ CONTEXT, OWN, CONFIGURED = (DummyLM({"": {"answer": name}}) for name in ("contex
     ],
 )
 def test_who_goes_first(context: Any, configured: Any, own: Any, expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = compiling_settings._module()
     said = {"context": {"lm": context} if context else {}, "configured": {"lm": configured} if configured else {}}
-    monkeypatch.setitem(settings.main_thread_config, "lm", own)
+    monkeypatch.setitem(dspy_settings.configured, "lm", own)
     with applied(said):
         assert dspy.settings.lm is expected
     with applied({}):
@@ -51,8 +50,7 @@ def test_only_what_was_said_is_taken_and_no_history(monkeypatch: pytest.MonkeyPa
 def test_what_was_configured_is_told_apart_from_a_context() -> None:
     lm = DummyLM({"": {"answer": "4"}})
     with restored():
-        settings = compiling_settings._module()
-        settings.main_thread_config["lm"] = lm
+        dspy_settings.configured["lm"] = lm
         with dspy.context(num_threads=3):
             taken = of_caller()
     assert taken["context"] == {"num_threads": 3}

@@ -22,7 +22,7 @@ class Mirrored:
     def __init__(self) -> None:
         self.root = Root()
         self.tree = Tree(self.root, self.root.__dict__, None, "ref")  # type: ignore[arg-type]
-        self.tree.take(mirror_image.take(Nested()))
+        self.tree.take(mirror_image.take(Nested()), edited=(), anew=())
         self.edits = Edits(self.root, self.tree)
         self.edits.take(self.tree.parts)
 

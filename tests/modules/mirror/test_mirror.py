@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import inspect
 import pickle
 import sys
 from collections.abc import Callable, Iterator
@@ -121,8 +122,6 @@ def test_a_hosted_predict_is_a_predict(start: Any, client: Any) -> None:
 
 
 def test_its_source_is_that_of_the_program(client: Any, start: Any) -> None:
-    import inspect
-
     start(TwoHops)
     assert inspect.getsource(type(client.module("m0"))) != ""  # of what is not fetched yet: the proxy's
     proxy = client.module("m0")
@@ -483,3 +482,38 @@ def test_tasks_edit_and_call(start: Any) -> None:
     local.rephrase.demos = [DEMO]
     with dspy.context(lm=PromptedLM()):
         assert asyncio.run(work()) == [dict(local(question="q"))] * 4
+
+
+# -- another program behind the same reference
+
+
+class Stricter(TwoHops):
+    """The same predictors in another program."""
+
+    def forward(self, question: str) -> Any:
+        return super().forward(question.strip())
+
+
+def test_after_a_swap_the_proxies_of_all_clients_show_the_other_program(
+    start: Any, client: Any, shared_runtime: dx.Runtime
+) -> None:
+    proxy, others = start(TwoHops), shared_runtime.module("m0")
+    kept = proxy.rephrase
+    kept.demos = [DEMO]
+    assert len(others.named_predictors()) == 2
+    assert (type(proxy).__name__, type(others).__name__) == ("TwoHops", "TwoHops")
+    incarnation = client.info("m0").incarnation
+    swapped = client.swap("m0", Stricter)
+    assert (swapped.id, swapped.incarnation, swapped.pid) == ("m0", incarnation, client.info("m0").pid)
+    for each in (proxy, others):
+        assert each.rephrase.demos == [DEMO]
+        assert (type(each).__name__, inspect.getsource(type(each))) == ("Stricter", inspect.getsource(Stricter))
+    assert proxy.rephrase is kept
+    client.swap("m0", Remembering)
+    assert [[name for name, _ in each.named_predictors()] for each in (proxy, others)] == [
+        [name for name, _ in Remembering().named_predictors()]
+    ] * 2
+    client.rollback("m0", 1)
+    proxy.rephrase.demos = []
+    client.ref("m0").push_edits()
+    assert (client.ref("m0").params["rephrase"]["demos"], len(others.named_predictors())) == ([], 2)

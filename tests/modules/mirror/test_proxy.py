@@ -10,10 +10,15 @@ from typing import Any
 import dspy
 import pytest
 from dspy.utils import DummyLM
+from dspy.utils.callback import BaseCallback
 
 from dspex_runtime.errors import NoProcessError
+from dspex_runtime.modules.mirror import step
 from dspex_runtime.modules.mirror.following import unfollowed
 from dspex_runtime.modules.mirror.proxy import ModuleProxy
+from dspex_runtime.modules.relay.context import settings_now
+from dspex_runtime.modules.relay.events import live_of
+from dspex_runtime.modules.tree import TreeWatch
 from helpers.local_ref import LocalRef
 
 
@@ -42,6 +47,36 @@ def test_a_call_goes_to_the_process() -> None:
     assert proxy(question="q").answer == "here"
     assert asyncio.run(proxy.acall(question="r")).answer == "here"
     assert ref.calls == ["$dspy", "$dspy.async"], "and nothing else does"
+
+
+def test_what_a_call_is_told_of_is_found_without_another_look(ref: LocalRef, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = ModuleProxy(ref)
+    proxy.predict.callbacks = [BaseCallback()]
+    ref.push_edits()
+    (mirror,) = ref._mirrors
+    monkeypatch.setattr(TreeWatch, "differs", lambda _: pytest.fail("looked again"))
+    live = live_of(settings_now(), mirror, None)
+    assert live is not None
+    assert live["parts"] == ["predict"]
+    proxy.predict.callbacks.clear()
+    assert live_of(settings_now(), mirror, None) is None
+
+
+def test_a_call_knows_the_parts_that_there_are(ref: LocalRef) -> None:
+    proxy = ModuleProxy(ref)
+    first = proxy.predict
+    (mirror,) = ref._mirrors
+    assert mirror.parts() == (("predict", first, vars(first)),)
+    assert mirror.parts() is mirror.parts()
+    proxy.predict = second = dspy.Predict("question -> answer")
+    ref.push_edits()
+    assert [(name, part is second, own is vars(second)) for name, part, own in mirror.parts()] == [("predict", True, True)]
+    copied = proxy.deepcopy()
+    with dspy.context(lm=DummyLM([{"answer": "there"}] * 2)):
+        copied(question="q")
+        copied.predict = third = dspy.Predict("question -> answer")
+        copied(question="q")
+    assert [part is third for _, part, _ in copied._learn().parts()] == [True]
 
 
 def test_it_is_a_module_without_a_word_to_the_process(ref: LocalRef) -> None:
@@ -147,3 +182,92 @@ def test_its_names_are_listed(ref: LocalRef) -> None:
     assert "dx" in dir(proxy)
     assert proxy.predict is not None
     assert "predict" in dir(proxy)
+
+
+# -- another program behind the same reference
+
+
+class Renamed(dspy.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hop = dspy.Predict("question -> query")
+        self.predict = dspy.ChainOfThought("query -> answer")
+
+    def forward(self, question: str) -> Any:
+        return self.predict(query=self.hop(question=question).query)
+
+
+def _mirror(proxy: Any) -> Any:
+    return vars(dspy.BaseModule)["__dict__"].__get__(proxy)["$mirror"]
+
+
+def test_after_a_swap_it_shows_the_other_program(ref: LocalRef) -> None:
+    proxy = ModuleProxy(ref)
+    kept = proxy.predict
+    assert inspect.getsource(type(proxy)) == inspect.getsource(Answering)
+    ref.swapped(Renamed())
+    assert proxy.predict is kept, "as long as nobody says so"
+    _mirror(proxy).outdated()
+    assert [name for name, _ in proxy.named_predictors()] == ["hop", "predict.predict"]
+    assert (type(proxy).__name__, isinstance(proxy.predict, dspy.ChainOfThought)) == ("Renamed", True)
+    assert inspect.getsource(type(proxy)) == inspect.getsource(Renamed)
+    proxy.hop.demos = [{"question": "q", "query": "r"}]
+    _mirror(proxy).push()
+    assert ref.host._module.hop.demos == proxy.hop.demos
+
+
+def test_the_source_of_a_class_of_the_same_name_is_that_of_the_other_one(ref: LocalRef) -> None:
+    proxy = ModuleProxy(ref)
+    assert proxy.named_predictors()
+    cls = type(proxy)
+    assert inspect.getsource(cls) == inspect.getsource(Answering)
+
+    def another() -> type:
+        class Answering(Renamed):
+            """Another one."""
+
+            def forward(self, question: str) -> Any:
+                return super().forward(question)
+
+        return Answering
+
+    ref.swapped(another()())
+    _mirror(proxy).outdated()
+    assert proxy.named_predictors()
+    assert type(proxy) is cls
+    assert "Another one" in inspect.getsource(cls)
+
+
+def test_a_program_becomes_a_predict_and_back(ref: LocalRef) -> None:
+    proxy = ModuleProxy(ref)
+    assert not isinstance(proxy, dspy.Predict)
+    for program, is_predict in ((dspy.Predict("q -> a"), True), (Answering(), False)):
+        ref.swapped(program)
+        _mirror(proxy).outdated()
+        assert [name for name, _ in proxy.named_predictors()] == ["self" if is_predict else "predict"]
+        assert isinstance(proxy, dspy.Predict) is is_predict
+
+
+def test_one_without_a_table_is_asked_about_after_a_while(ref: LocalRef, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(step, "monotonic", lambda: now)
+    proxy = ModuleProxy(ref)
+    assert [name for name, _ in proxy.named_predictors()] == ["predict"]
+    now += step.NO_TABLE_FOR_S + 0.1
+    assert proxy.named_predictors()
+    assert ref.calls.count("$mirror") == 1, "it is in the same process"
+    ref.swapped(Renamed())
+    assert "hop" not in proxy.__dict__
+    now += step.NO_TABLE_FOR_S + 0.1
+    assert "hop" in proxy.__dict__
+
+
+def test_what_was_edited_meanwhile_stays_an_edit(ref: LocalRef) -> None:
+    proxy = ModuleProxy(ref)
+    demos = [{"question": "q", "answer": "a"}]
+    proxy.predict.demos = demos
+    ref.swapped(Answering())
+    _mirror(proxy).outdated()
+    assert proxy.predict.demos == demos
+    _mirror(proxy).push()
+    assert ref.host._module.predict.demos == demos

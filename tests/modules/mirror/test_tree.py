@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import types
+from collections.abc import Container
 from typing import Any
 
 import dspy
@@ -28,9 +29,9 @@ class Mirrored:
         self.tree = Tree(self.root, self.root.__dict__, None, "ref")  # type: ignore[arg-type]
         self.take()
 
-    def take(self, **options: Any) -> None:
+    def take(self, edited: Container[str] = (), anew: Container[str] = ()) -> None:
         records = mirror_image.take(self.program)
-        self.tree.take(Codec().unpack(Codec().pack([records]))[0], **options)
+        self.tree.take(Codec().unpack(Codec().pack([records]))[0], edited=edited, anew=anew)
 
 
 def names(program: Any) -> list[str]:
@@ -147,10 +148,10 @@ def test_a_class_that_cannot_be_imported_comes_by_value(monkeypatch: pytest.Monk
         patch.setitem(sys.modules, module.__name__, module)
         exec(SIGNATURE, vars(module))
         program.rephrase = dspy.Predict(module.Sig)
-        by_name, whole = mirror_image.take(program), mirror_image.take(program, by_value=True)
+        by_name, whole = mirror_image.take(program), mirror_image.take(program, whole=True)
     tree = Tree(Root(), {}, None, "ref")  # type: ignore[arg-type]
     mirror_values._signatures.clear()
     with pytest.raises(ImportError, match="nowhere_to_be_found"):
-        tree.take(by_name)
-    tree.take(whole)
+        tree.take(by_name, edited=(), anew=())
+    tree.take(whole, edited=(), anew=())
     assert tree.parts["rephrase"].signature.instructions == "Be brief."
