@@ -9,7 +9,7 @@ learns how many those were, wherever on the way they were left out.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -111,6 +111,10 @@ class Pending:
             return self._latest.pop(next(iter(self._latest)))
         return None
 
+    def waiting(self) -> list[News]:
+        """Return what there is, in the order in which `take` would give it."""
+        return [*self._all, *self._latest.values()]
+
     def drop(self, unwanted: Callable[[News], bool]) -> None:
         """Drop some."""
         self._all = deque(news for news in self._all if not unwanted(news))
@@ -170,6 +174,17 @@ class Inbox:
         """A later version was found where the value of one that was taken is kept; return how many it then stands for."""
         self._told[news.key] = max(version, self._told.get(news.key, 0))
         return news.skipped + version - news.version
+
+    def contents(self) -> tuple[list[tuple[str, str, int]], list[News]]:
+        """Return which version of each parameter was told last, as (id, name, version), and what is waiting, in order."""
+        return [(*key, version) for key, version in self._told.items()], self._pending.waiting()
+
+    def adopt(self, told: Iterable[tuple[str, str, int]], waiting: Iterable[News]) -> None:
+        """Go on with the contents of another one, before all that comes from now on."""
+        for id, name, version in told:
+            self._told[id, name] = version
+        for news in waiting:
+            self._pending.put(news)
 
     def drop(self, unwanted: Callable[[News], bool]) -> None:
         """Drop some of what is waiting."""

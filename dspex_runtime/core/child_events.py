@@ -1,4 +1,4 @@
-"""What the facts about a child mean, for both kinds of supervisor: it is ready, ignores, did not start, ended, or is late.
+"""What the facts about a child mean, for both kinds of supervisor: ready, ignores, not started, ended, swapped, late.
 
 Owns the order in which a fact is looked at: current incarnation first, then where the child is in its life. Never decides
 what follows from a fact: that is the kind's, see `static_children` and `dynamic_children`.
@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from dspex_runtime.core import reports
 from dspex_runtime.core.child_table import Life, Record
-from dspex_runtime.core.events import ChildExited, ChildIgnored, ChildReady, StartFailed, TimerId, TimerKind
+from dspex_runtime.core.events import ChildExited, ChildIgnored, ChildReady, ChildSwapped, StartFailed, TimerId, TimerKind
 from dspex_runtime.core.instructions import Ok, Started
 from dspex_runtime.core.supervision_state import SupervisionState
 from dspex_runtime.exit_reason import ExitReason
@@ -71,6 +71,24 @@ class ChildEvents(ABC, Generic[S]):
                 self._stopped(record, event.reason, now)
             case Life.UNDEFINED | Life.RESTARTING | Life.DEAD:
                 pass  # told before, e.g. the exit of a process that had ignored
+
+    def swapped(self, event: ChildSwapped) -> None:
+        """A child goes on as another process: whatever is decided about it from now on goes by its new spec.
+
+        It neither ended nor started: nothing is counted, and it has been ready for as long as it has.
+
+        Raises:
+            ValueError: The spec is that of another child.
+        """
+        sup = self._supervision
+        if event.spec.id != event.child_id:
+            raise ValueError(f"child {event.child_id!r} cannot be swapped for {event.spec.id!r}: a swap keeps the id")
+        record = sup.table.current(event.child_id, event.incarnation)
+        if record is None or record.life is not Life.RUNNING:
+            return
+        sup.respecify(record, event.spec)
+        record.pid = event.pid
+        sup.out.mark(record, State.READY, swapped=True)
 
     def timer(self, timer: TimerId, now: float) -> None:
         """A timer came due, unless it was cancelled on the way."""

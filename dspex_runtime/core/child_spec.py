@@ -16,6 +16,7 @@ DEFAULT_START_TIMEOUT_S: Final = 30.0  # OTP waits for ever; Python imports hang
 DEFAULT_CALL_TIMEOUT_S: Final = 60.0
 DEFAULT_MAILBOX: Final = 1000  # requests accepted and not begun
 DEFAULT_CHECKPOINTS: Final = 10  # kept of one module
+GIVEN: Final = -1  # in place of a file's time: a process has its text from `LaunchSpec.sources`
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +70,17 @@ class Liveness:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """A method that must return without raising (and not False) before the module counts as ready."""
+    """What must go well before the module counts as ready: exactly one of a call and a command.
 
-    call: str
+    Attributes:
+        call: A method that must return without raising, and not False.
+        timeout_s: How long it may take.
+        command: What must end with status 0: text for /bin/sh, or a program and its arguments. It runs in the module's process.
+    """
+
+    call: str | None = None
     timeout_s: float = 10.0
+    command: str | tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,7 @@ class LaunchSpec:
         durability: What a write of a parameter survives that does not say so itself.
         checkpoint: None: the defaults of `Checkpoint`.
         shared: Whether the runtime has shared parameters.
+        sources: Texts by absolute path that are loaded in place of what the disk has there (or has no more). Empty: from disk.
     """
 
     kind: Kind
@@ -123,6 +132,7 @@ class LaunchSpec:
     durability: Durability = Durability.JOURNAL
     checkpoint: Checkpoint | None = None
     shared: bool = False
+    sources: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def initial_call(self) -> str | None:

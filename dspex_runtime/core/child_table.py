@@ -6,7 +6,7 @@ Records change only inside the machine; the outside sees `ChildView`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -134,6 +134,11 @@ class ChildTable:
             raise ValueError(f"duplicate child id {spec.id!r}; the supervisor already has {list(self._records)}")
         record = self._records[spec.id] = Record(spec)
         return record
+
+    def arrange(self, order: Iterable[ChildId]) -> None:
+        """Put these first, in this order; the others stay behind them as they are. Ids that are not here are nothing."""
+        first = [child_id for child_id in dict.fromkeys(order) if child_id in self._records]
+        self._records = {child_id: self._records[child_id] for child_id in dict.fromkeys((*first, *self._records))}
 
     def remove(self, child_id: ChildId) -> None:
         """Forget a child."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from dspex_runtime.core import answers
+from dspex_runtime.core import answers, respecifying
 from dspex_runtime.core.child_table import Life
 from dspex_runtime.core.dynamic_supervision import DynamicSupervision
 from dspex_runtime.core.dynamic_work import Job, Work
 from dspex_runtime.core.events import (
+    ChangeSpecAsked,
+    ChangeSupervisorAsked,
     CountChildrenAsked,
     CycleChildAsked,
     DeleteChildAsked,
@@ -72,6 +74,10 @@ class DynamicRequests:
                 return self._terminate(request, now)
             case CycleChildAsked():
                 return self._cycle(request, now)
+            case ChangeSpecAsked(_, spec):
+                return respecifying.change_child(sup, spec)
+            case ChangeSupervisorAsked(_, spec):
+                return respecifying.change_supervisor(sup, spec)
             case _:
                 assert_never(request)
 

@@ -6,11 +6,11 @@ shell may deliver what it has seen without checking for races.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from dspex_runtime.core.child_spec import ChildSpec
+from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.types import ChildId, Incarnation
 
@@ -71,6 +71,19 @@ class ChildExited:
     child_id: ChildId
     incarnation: Incarnation
     reason: ExitReason
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSwapped:
+    """The child goes on as another process, from another spec of the same id: to its supervisor it is the same incarnation.
+
+    Ignored unless it is running: what is starting, stopping or gone cannot be swapped.
+    """
+
+    child_id: ChildId
+    incarnation: Incarnation
+    spec: ChildSpec = field(repr=False)  # may hold an LM's key
+    pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +173,25 @@ class GetChildSpecAsked:
     child_id: ChildId
 
 
+@dataclass(frozen=True, slots=True)
+class ChangeSpecAsked:
+    """Have another spec of a child from now on. Nothing is started or stopped: its next start, stop and end go by it."""
+
+    request: int
+    spec: ChildSpec = field(repr=False)  # may hold an LM's key
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSupervisorAsked:
+    """Supervise by another spec of the same kind from now on; of its children it says only in which order they stand.
+
+    Those that it does not name stand behind the others, as they do. OTP: what a supervisor's code_change may change.
+    """
+
+    request: int
+    spec: SupervisorSpec = field(repr=False)
+
+
 Request: TypeAlias = (
     StartChildAsked
     | TerminateChildAsked
@@ -170,5 +202,9 @@ Request: TypeAlias = (
     | WhichChildAsked
     | CountChildrenAsked
     | GetChildSpecAsked
+    | ChangeSpecAsked
+    | ChangeSupervisorAsked
 )
-Event: TypeAlias = Boot | ChildReady | ChildIgnored | StartFailed | ChildExited | TimerFired | ShutdownRequested | Request
+Event: TypeAlias = (
+    Boot | ChildReady | ChildIgnored | StartFailed | ChildExited | ChildSwapped | TimerFired | ShutdownRequested | Request
+)

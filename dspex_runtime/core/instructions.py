@@ -130,7 +130,7 @@ class ChildState:
     """A child is now shown as `state`.
 
     Keys of `detail`, where they apply: "reason" (why it ended), "due" (when a restart begins), "attempt" (restarts in a
-    row), "error" (its own start error).
+    row), "error" (its own start error), "swapped" (it is READY as it was, as another process).
     """
 
     child_id: ChildId

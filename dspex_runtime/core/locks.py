@@ -76,6 +76,26 @@ class LockTable(Generic[Owner]):
             return None
         return next(iter(queue)) if held else None
 
+    def moved(self, claim: Claim[Owner], owner: Owner, token: str) -> Claim[Owner]:
+        """Make a claim another party's, in its place in the line; returns that party's claim.
+
+        Raises:
+            ValueError: That party has a claim on this key already.
+        """
+        moved = Claim(claim.key, owner, token)
+        queue = self._queues[claim.key]
+        if moved == claim:
+            return claim
+        if moved in queue:
+            raise ValueError(f"{owner!r} has a claim {token!r} on lock {show(claim.key)} of its own")
+        self._queues[claim.key] = OrderedDict.fromkeys(moved if each == claim else each for each in queue)
+        of_owner = self._by_owner[claim.owner]
+        del of_owner[claim]
+        if not of_owner:
+            del self._by_owner[claim.owner]
+        self._by_owner.setdefault(owner, OrderedDict())[moved] = None
+        return moved
+
     def owner_gone(self, owner: Owner) -> list[Claim[Owner]]:
         """A client or process ended: drop its claims; returns those that are granted now, never one of its own."""
         # Its waits first: what it held must not be granted to its own dead waiters.

@@ -13,12 +13,14 @@ from typing import Any
 
 from dspex_runtime.core import invariants
 from dspex_runtime.core.child_events import ChildEvents
+from dspex_runtime.core.child_spec import SupervisorSpec
 from dspex_runtime.core.child_table import ChildView
 from dspex_runtime.core.events import (
     Boot,
     ChildExited,
     ChildIgnored,
     ChildReady,
+    ChildSwapped,
     Event,
     Request,
     ShutdownRequested,
@@ -38,11 +40,15 @@ class Machine(ABC):
     _supervision: SupervisionState
 
     def __init__(self, supervision: SupervisionState, child_events: ChildEvents[Any]) -> None:
-        self.spec = supervision.spec
         self._supervision = supervision
         self._child_events = child_events
         self._story = invariants.Story()
         self._booted = False
+
+    @property
+    def spec(self) -> SupervisorSpec:
+        """Return by what it supervises; its children are those it began with, or was last told of."""
+        return self._supervision.spec
 
     @property
     def children(self) -> tuple[ChildView, ...]:
@@ -93,6 +99,8 @@ class Machine(ABC):
                 self._child_events.ignored(event, now)
             case StartFailed() | ChildExited():
                 self._child_events.ended(event, now)
+            case ChildSwapped():
+                self._child_events.swapped(event)
             case TimerFired():
                 self._child_events.timer(event.timer, now)
             case ShutdownRequested():

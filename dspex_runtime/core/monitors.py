@@ -8,7 +8,7 @@ Source: OTP monitors (erlang:monitor/2); bound to the incarnation that was there
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from dspex_runtime.exit_reason import ExitReason
@@ -80,6 +80,27 @@ class MonitorTable(Generic[Owner]):
         for monitor in monitors:
             self._forget(monitor)
         return [Notice(monitor.owner, monitor.ref, id, incarnation, reason) for monitor in monitors]
+
+    def refs(self, id: FullId, incarnation: Incarnation, owner: Owner) -> list[int]:
+        """Return the refs of an owner's monitors on one target, in the order they were made."""
+        return [ref for whose, ref in self._by_target.get((id, incarnation), {}) if whose is owner]
+
+    def moved(self, old: Owner, new: Owner) -> None:
+        """Give the monitors of one owner to another, each with its ref and its place in the order.
+
+        Raises:
+            ValueError: The new owner uses one of the refs.
+        """
+        of_old, of_new = self._by_owner.get(old, {}), self._by_owner.get(new, {})
+        taken = of_old.keys() & of_new.keys()
+        if taken:
+            raise ValueError(f"{new!r} has monitors {sorted(taken)} of its own")
+        for target in {(monitor.id, monitor.incarnation): None for monitor in of_old.values()}:
+            monitors = (replace(each, owner=new) if each.owner is old else each for each in self._by_target[target].values())
+            self._by_target[target] = {(each.owner, each.ref): each for each in monitors}
+        if of_old:
+            moved = {ref: replace(monitor, owner=new) for ref, monitor in self._by_owner.pop(old).items()}
+            self._by_owner.setdefault(new, {}).update(moved)
 
     def owner_gone(self, owner: Owner) -> int:
         """Forget all monitors of an owner that ended; return how many there were."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections import deque
 from typing import assert_never
 
-from dspex_runtime.core import answers
+from dspex_runtime.core import answers, respecifying
 from dspex_runtime.core.child_table import Life
 from dspex_runtime.core.events import (
+    ChangeSpecAsked,
+    ChangeSupervisorAsked,
     CountChildrenAsked,
     CycleChildAsked,
     DeleteChildAsked,
@@ -75,6 +77,10 @@ class Requests:
                 return self._terminate(request)
             case CycleChildAsked():
                 return self._cycle(request, now)
+            case ChangeSpecAsked(_, spec):
+                return respecifying.change_child(self._supervision, spec)
+            case ChangeSupervisorAsked(_, spec):
+                return respecifying.change_supervisor(self._supervision, spec)
             case _:
                 assert_never(request)
 

@@ -22,10 +22,11 @@ class Runner:
 
     Attributes:
         operation: The one in progress, or None.
+        strategy: Of the supervisor.
         done: A FINISH has ended: nothing will ever run again.
     """
 
-    __slots__ = ("_out", "_significance", "_starter", "_strategy", "_table", "_terminator", "done", "operation")
+    __slots__ = ("_out", "_significance", "_starter", "_table", "_terminator", "done", "operation", "strategy")
 
     def __init__(
         self,
@@ -36,7 +37,7 @@ class Runner:
         terminator: Terminator,
         significance: Significance,
     ) -> None:
-        self._strategy = strategy
+        self.strategy = strategy
         self._table = table
         self._out = out
         self._starter = starter
@@ -137,7 +138,7 @@ class Runner:
             elif operation.purpose is not Purpose.BOOT:
                 record.attempts = 0  # somebody looked into it: no crash loop
             operation.starting = record.id
-            self._significance.starting(record)
+            self._significance.running(record)
             self._starter.start(record, now)
         return operation.starting is None
 
@@ -147,7 +148,7 @@ class Runner:
                 self._out.emit(Booted())
             case Purpose.TERMINATE:
                 self.answer(operation, Ok())
-                for record in abandoned(self._strategy, self._table) if operation.cancelled else ():
+                for record in abandoned(self.strategy, self._table) if operation.cancelled else ():
                     self._out.mark(record, State.STOPPED)
             case Purpose.FINISH:
                 assert operation.ending is not None

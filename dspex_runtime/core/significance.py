@@ -26,8 +26,15 @@ class Significance:
         self._table = table
         self._candidates: dict[ChildId, None] = {}
 
-    def starting(self, record: Record) -> None:
-        """Note that a child is started: only by a start can it come back."""
+    def change(self, mode: AutoShutdown) -> None:
+        """Go by another auto_shutdown from now on."""
+        self._mode = mode
+        for record in self._table:
+            if record.life is not Life.UNDEFINED:
+                self.running(record)
+
+    def running(self, record: Record) -> None:
+        """Note that a child is started, only so can it come back, or was given another spec while it runs."""
         if record.spec.significant and self._mode is AutoShutdown.ALL_SIGNIFICANT:
             self._candidates[record.id] = None
 

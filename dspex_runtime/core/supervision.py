@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from dspex_runtime.core import answers, reports
-from dspex_runtime.core.child_spec import SupervisorSpec
+from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
 from dspex_runtime.core.child_table import Life, Record
 from dspex_runtime.core.events import TimerKind
 from dspex_runtime.core.instructions import BootFailed, Exited
@@ -37,6 +37,17 @@ class Supervision(SupervisionState):
         self.queue: deque[Queued] = deque()
         self._significance = Significance(spec.auto_shutdown, self.table)
         self.runner = Runner(spec.strategy, self.table, self.out, self.starter, self.terminator, self._significance)
+
+    def respecify(self, record: Record, spec: ChildSpec) -> None:
+        """Give a child another spec, which may make it significant."""
+        super().respecify(record, spec)
+        self._significance.running(record)
+
+    def reconfigure(self, spec: SupervisorSpec) -> None:
+        """Supervise by another spec, which may end with others of its children and restart others of them."""
+        super().reconfigure(spec)
+        self.runner.strategy = spec.strategy
+        self._significance.change(spec.auto_shutdown)
 
     def take(self, item: Internal, now: float) -> None:
         """Handle the end of a child, or a restart that is due, now that its turn has come; stale ones do nothing."""

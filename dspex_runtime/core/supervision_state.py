@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from dspex_runtime.core import reports
 from dspex_runtime.core.backoff import delay_s
-from dspex_runtime.core.child_spec import SupervisorSpec
+from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
 from dspex_runtime.core.child_table import ChildTable, Life, Record
 from dspex_runtime.core.outbox import Outbox
 from dspex_runtime.core.restart_policy import is_clean_stop
@@ -38,6 +38,16 @@ class SupervisionState:
         self.terminator = Terminator(self.out, is_clean=is_clean)
         self._window = RestartWindow(spec.max_restarts, spec.max_seconds)
         self._random = random
+
+    def respecify(self, record: Record, spec: ChildSpec) -> None:
+        """Give a child another spec; whatever is decided about it from now on goes by it."""
+        record.spec = spec
+
+    def reconfigure(self, spec: SupervisorSpec) -> None:
+        """Supervise by another spec; restarts that were counted count."""
+        self.spec = spec
+        self._window.resize(spec.max_restarts, spec.max_seconds)
+        self.table.arrange(child.id for child in spec.children)
 
     def restarts_within(self, now: float) -> int:
         """Return how much of the restart budget is used."""

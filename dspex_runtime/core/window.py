@@ -21,6 +21,11 @@ class RestartWindow:
         self.max_seconds = max_seconds
         self._times: deque[float] = deque()
 
+    def resize(self, max_restarts: int, max_seconds: float) -> None:
+        """Go by another limit from now on; what was counted counts."""
+        self.max_restarts = max_restarts
+        self.max_seconds = max_seconds
+
     def record(self, now: float) -> bool:
         """Count one restart decision and return whether it is still within the limit.
 

@@ -36,16 +36,19 @@ REQUESTS: dict[str, Callable[[int, ChildId], ev.Request]] = {
 }
 
 
-def play(scenario: Scenario, *, validate: bool = False) -> list[str]:
-    """Return the log of a scenario; `validate` checks the machines' invariants after every event."""
-    return Player(scenario, validate=validate).play()
+def play(scenario: Scenario, *, validate: bool = False, swaps: bool = False) -> list[str]:
+    """Return the log of a scenario.
+
+    `validate` checks the machines' invariants after every event, `swaps` swaps every worker as soon as it is up.
+    """
+    return Player(scenario, validate=validate, swaps=swaps).play()
 
 
 class Player:
     """Plays one scenario."""
 
-    def __init__(self, scenario: Scenario, *, validate: bool = False) -> None:
-        self.world = World(scenario["root"], validate=validate)
+    def __init__(self, scenario: Scenario, *, validate: bool = False, swaps: bool = False) -> None:
+        self.world = World(scenario["root"], validate=validate, swaps=swaps)
         self._steps = scenario["steps"]
         self._gates = list(scenario.get("gates", []))
         self._shown: dict[str, str] = {}

@@ -9,9 +9,11 @@ from functools import cache
 import pytest
 from conformance import divergence, recording
 from conformance.oracles import DYNAMIC, SUPERVISOR, Oracle
+from conformance.player import Player
 from conformance.recording import Item
 
 CHUNKS = 18
+SWAPPED = 12  # every so manyth is played once more with every worker swapped
 VALIDATED = 10  # every so manyth is played with the machines' invariants checked after every event
 
 
@@ -48,6 +50,18 @@ def test_dynamic_supervisors_do_what_elixirs_did() -> None:
     assert len(recorded(DYNAMIC)) == DYNAMIC.count >= 500
     assert "Elixir " in recording.versions(DYNAMIC.recorded)
     compare(DYNAMIC, recorded(DYNAMIC))
+
+
+@pytest.mark.parametrize("oracle", [SUPERVISOR, DYNAMIC], ids=["supervisor", "dynamic"])
+def test_a_supervisor_whose_workers_are_all_swapped_does_the_same(oracle: Oracle) -> None:
+    restarted = 0
+    for scenario, theirs in recorded(oracle)[::SWAPPED]:
+        player = Player(scenario, validate=True, swaps=True)
+        ours = oracle.comparable(player.play())
+        if ours != theirs:
+            pytest.fail(divergence.describe(scenario, theirs, ours), pytrace=False)
+        restarted += player.world.swapped
+    assert restarted > 100, "nobody was started as the version that a swap had made it"
 
 
 ROWS = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from dspex_runtime.core import events as ev
@@ -19,6 +19,7 @@ from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.types import AutoShutdown, ChildId, Incarnation, Kind, RestartType, Strategy
 
 ROOT: Final = "r"
+SWAPPED: Final = "swapped"  # the version of every spec that a swap gave
 Child = dict[str, Any]  # of a scenario
 
 
@@ -119,16 +120,19 @@ class World:
         places: What is up, by path: the latest that came up and has not ended.
         gates: Workers that wait in their start or stop, first come first.
         opened: The names of all supervisors there ever were.
+        swapped: How many workers were started from the spec that a swap gave them.
     """
 
-    def __init__(self, plan: dict[str, Any], *, validate: bool = False) -> None:
+    def __init__(self, plan: dict[str, Any], *, validate: bool = False, swaps: bool = False) -> None:
         self.now = 0.0
         self.lines: list[str] = []
         self.places: dict[str, Worker | Node] = {}
         self.gates: deque[Worker] = deque()
         self.opened: set[str] = set()
         self._plan = supervisor_spec(plan)
+        self.swapped = 0
         self._validate = validate
+        self._swaps = swaps
         self._counts: Counter[str] = Counter()
         self._dead: list[tuple[str, str]] = []  # names and reasons that the log does not have yet
         self._inbox: deque[tuple[Node, ev.Event]] = deque()
@@ -254,6 +258,7 @@ class World:
         if spec.supervisor is not None:
             self._open(node, spec.id, path, spec.supervisor, incarnation)
             return
+        self.swapped += spec.version == SWAPPED
         self.line(f"start {path}#{incarnation}")
         worker = node.below[spec.id] = Worker(path, incarnation, dict(spec.metadata), node)
         outcome = self._outcome(worker)
@@ -278,6 +283,8 @@ class World:
             case "ok":
                 self.places[worker.path] = worker
                 self.tell(worker.supervisor, ev.ChildReady(id, incarnation, 1))
+                if self._swaps:
+                    self._swap(worker, id, incarnation)
             case "ignore":
                 del worker.supervisor.below[id]
                 self.tell(worker.supervisor, ev.ChildIgnored(id, incarnation))
@@ -286,6 +293,12 @@ class World:
                 self.tell(worker.supervisor, ev.StartFailed(id, incarnation, reason_of(reason)))
             case _:
                 raise ValueError(f"unknown outcome {outcome!r} of a start of {worker.path}")
+
+    def _swap(self, worker: Worker, id: ChildId, incarnation: Incarnation) -> None:
+        """Let a worker go on as another process, from a spec that differs in nothing OTP knows."""
+        view = worker.supervisor.machine.child(id)
+        assert view is not None
+        self.tell(worker.supervisor, ev.ChildSwapped(id, incarnation, replace(view.spec, version=SWAPPED), 2))
 
     def _stop(self, found: Worker | Node, reason: ExitReason) -> None:
         if isinstance(found, Node):

@@ -190,3 +190,15 @@ def test_another_module_of_the_same_id_counts_from_the_beginning() -> None:
     assert inbox.take() is None
     inbox.put(news(1))
     assert taken(inbox.take) == [("k", 1, 0)]
+
+
+def test_another_inbox_goes_on_with_the_contents_of_this_one() -> None:
+    inbox, other = Inbox(10), Inbox(10)
+    for version in (1, 2, 3):
+        inbox.put(news(version))
+    assert inbox.take() is not None
+    other.adopt(*inbox.contents())
+    other.put(news(2))
+    other.put(news(5))
+    taken = [other.take() for _ in range(4)]
+    assert [(each.version, each.skipped) for each in taken if each is not None] == [(2, 0), (3, 0), (5, 1)]

@@ -61,11 +61,13 @@ def test_no_secret_of_a_spec_gets_into_the_text() -> None:
     launch = LaunchSpec(Kind.MODULE, lm={"api_key": "s3cret"})
     world = World([child("a", launch=launch)]).boot()
     world.answer(StartChildAsked, child("b", launch=launch))
+    world.swap("b", child("b", launch=launch))
     break_life(world.machine._supervision)
     with pytest.raises(InvariantError) as caught:
         world.machine.validate()
     assert "s3cret" not in str(caught.value)
     assert "StartChildAsked(request=1, spec=<b>)" in str(caught.value)
+    assert "ChildSwapped(child_id='b', incarnation=1, pid=200)" in str(caught.value)
 
 
 def test_the_story_is_bounded() -> None:

@@ -19,6 +19,7 @@ def test_a_launch_spec_comes_back_as_it_went() -> None:
         durability=Durability.FSYNC,
         checkpoint=Checkpoint(30.0, 3),
         shared=True,
+        sources={"/src/it.py": b"x = 1\n"},
     )
     bare = LaunchSpec(Kind.SERVER, pickled=b"x", liveness=None)
     assert from_map(to_map(full)) == full

@@ -152,3 +152,33 @@ class Model(RuleBasedStateMachine):
 
 
 TestModel = Model.TestCase
+
+
+class TestMoving:
+    """A claim of one party becomes another's, in its place in the line."""
+
+    def test_the_holder(self) -> None:
+        locks = queue("a", "b")
+        assert locks.moved(claim("k", "a"), "a", "2") == claim("k", "a", "2")
+        assert locks.holder("k") == claim("k", "a", "2")
+        assert locks.claims("a") == [claim("k", "a", "2")]
+        assert locks.release(claim("k", "a")) is None
+        assert locks.release(claim("k", "a", "2")) == claim("k", "b")
+
+    def test_one_that_waits(self) -> None:
+        locks = queue("a", "b", "c")
+        locks.moved(claim("k", "b"), "d", "1")
+        assert locks.claims("b") == []
+        assert locks.owner_gone("a") == [claim("k", "d")]
+        assert locks.owner_gone("d") == [claim("k", "c")]
+
+    def test_to_itself(self) -> None:
+        locks = queue("a")
+        assert locks.moved(claim("k", "a"), "a", "1") == claim("k", "a")
+        assert locks.claims("a") == [claim("k", "a")]
+
+    def test_not_to_a_party_that_has_one(self) -> None:
+        locks = queue("a", "b")
+        with pytest.raises(ValueError, match=r"'b' has a claim '1' on lock .* of its own"):
+            locks.moved(claim("k", "a"), "b", "1")
+        assert locks.holder("k") == claim("k", "a")

@@ -58,3 +58,26 @@ def test_a_ref_of_an_owner_is_used_once_at_a_time() -> None:
         monitors.monitor(1, B, ONE, "x")
     monitors.demonitor(1, "x")
     monitors.monitor(1, B, ONE, "x")
+
+
+def test_monitors_that_move_keep_their_refs_and_their_place() -> None:
+    monitors = table()
+    assert monitors.refs(A, ONE, "x") == [1, 2]
+    monitors.moved("x", "z")
+    assert (monitors.refs(A, ONE, "x"), monitors.refs(A, ONE, "z"), len(monitors)) == ([], [1, 2], 4)
+    assert [(notice.owner, notice.ref) for notice in monitors.down(A, ONE, "killed")] == [("z", 1), ("z", 2), ("y", 1)]
+    assert monitors.owner_gone("x") == 0
+    assert monitors.owner_gone("z") == 1
+
+
+def test_who_has_none_has_none_to_move() -> None:
+    monitors = table()
+    monitors.moved("nobody", "z")
+    assert (len(monitors), monitors.owner_gone("z")) == (4, 0)
+
+
+def test_nobody_gets_monitors_under_refs_of_its_own() -> None:
+    monitors = table()
+    with pytest.raises(ValueError, match="'y' has monitors"):
+        monitors.moved("x", "y")
+    assert [(notice.owner, notice.ref) for notice in monitors.down(A, ONE, "killed")] == [("x", 1), ("x", 2), ("y", 1)]

@@ -292,7 +292,7 @@ def test_who_is_left_is_found_without_a_look_at_everybody_each_time() -> None:
     for n in range(1000):
         record = table.add(significant(f"s{n}"))
         record.life = Life.RUNNING
-        significance.starting(record)
+        significance.running(record)
     *others, last = table
     for record in others:
         record.life = Life.UNDEFINED
@@ -300,3 +300,22 @@ def test_who_is_left_is_found_without_a_look_at_everybody_each_time() -> None:
     last.life = Life.UNDEFINED
     assert significance.ends_supervisor(last)
     assert table.looks <= 2 * len(table)
+
+
+# a swap
+
+
+def test_a_running_child_that_becomes_significant_counts_from_then_on() -> None:
+    world = world_of("all_significant", child("a", "transient"), significant("s")).boot()
+    world.swap("a", significant("a"))
+    world.crash("s", reason="normal")
+    assert world.ending is None
+    world.crash("a", reason="normal")
+    assert world.ending == THROUGH
+
+
+def test_a_running_child_that_is_no_longer_significant_is_not_waited_for() -> None:
+    world = world_of("all_significant", significant("a"), significant("s")).boot()
+    world.swap("a", child("a", "transient"))
+    world.crash("s", reason="normal")
+    assert world.ending == THROUGH

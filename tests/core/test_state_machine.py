@@ -6,6 +6,7 @@ processes or timers left.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from core.world import ERROR, World, child, scripted
@@ -16,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from dspex_runtime.core import events as ev
 from dspex_runtime.core.child_spec import BRUTAL_KILL, INFINITY, Backoff, ChildSpec, Shutdown
 from dspex_runtime.core.operation import Phase
-from dspex_runtime.types import ChildId, State
+from dspex_runtime.types import AutoShutdown, ChildId, Incarnation, State, Strategy
 
 STRATEGIES = ["one_for_one", "rest_for_one", "one_for_all"]
 RESTARTS = ["permanent", "transient", "temporary"]
@@ -42,6 +43,7 @@ class AnyCourse(RuleBasedStateMachine):
     """The rules that are the same for both kinds of supervisors."""
 
     world: World | None = None
+    fields: dict[str, Any]
 
     def begin(self, world: World) -> None:
         self.world = world
@@ -50,6 +52,9 @@ class AnyCourse(RuleBasedStateMachine):
         world.stubborn = world.undying = set(IDS)
         for id in IDS:
             scripted(world, **{id: " ".join(["hang"] * 50)})
+
+    def spec(self, id: str, restart: str, **fields: Any) -> ChildSpec:
+        return child(id, restart, **self.fields, **fields)
 
     @property
     def w(self) -> World:
@@ -81,6 +86,18 @@ class AnyCourse(RuleBasedStateMachine):
     def die(self, data: st.DataObject, reason: Any) -> None:
         self.w.die(self.pick(data, self.w.alive), reason)
 
+    @precondition(lambda self: self.world and self.world.alive)
+    @rule(data=st.data(), restart=st.sampled_from(RESTARTS), late=st.booleans())
+    def swap(self, data: st.DataObject, restart: str, late: bool) -> None:
+        """Whatever state the child is in; `late`: what is told belongs to an incarnation that is gone."""
+        id = ChildId(self.pick(data, self.w.alive))
+        before = self.w.machine.child(id)
+        assert before is not None
+        spec = self.spec(id, restart, version=f"{before.spec.version}+")
+        self.w.deliver(ev.ChildSwapped(id, Incarnation(self.w.alive[id] - late), spec, 200))
+        after = self.w.machine.child(id)
+        assert after == (replace(before, spec=spec, pid=200) if before.state is State.READY and not late else before)
+
     @rule(seconds=st.sampled_from([0.05, 1.0, 5.0]))
     def wait(self, seconds: float) -> None:
         self.w.advance(seconds)
@@ -88,6 +105,14 @@ class AnyCourse(RuleBasedStateMachine):
     @rule(kind=st.sampled_from(ABOUT_ONE), id=st.sampled_from(IDS))
     def ask(self, kind: type[Any], id: str) -> None:
         self.requests.append(self.w.ask(kind, ChildId(id)))
+
+    @rule(id=st.sampled_from(IDS), restart=st.sampled_from(RESTARTS))
+    def respecify(self, id: str, restart: str) -> None:
+        self.requests.append(self.w.ask(ev.ChangeSpecAsked, self.spec(id, restart, version="another")))
+
+    @rule(max_restarts=st.integers(0, 6))
+    def rebudget(self, max_restarts: int) -> None:
+        self.requests.append(self.w.ask(ev.ChangeSupervisorAsked, replace(self.w.machine.spec, max_restarts=max_restarts)))
 
     @rule(kind=st.sampled_from([ev.WhichChildrenAsked, ev.CountChildrenAsked]))
     def query(self, kind: type[Any]) -> None:
@@ -147,8 +172,8 @@ class StaticCourse(AnyCourse):
         if boot:
             self.w.boot()
 
-    def spec(self, id: str, restart: str) -> ChildSpec:
-        return child(id, restart, significant=id in self.significant and restart != "permanent", **self.fields)
+    def spec(self, id: str, restart: str, **fields: Any) -> ChildSpec:
+        return super().spec(id, restart, significant=id in self.significant and restart != "permanent", **fields)
 
     @rule()
     def boot(self) -> None:
@@ -157,6 +182,13 @@ class StaticCourse(AnyCourse):
     @rule(id=st.sampled_from("afg"), restart=st.sampled_from(RESTARTS))
     def start(self, id: str, restart: str) -> None:
         self.requests.append(self.w.ask(ev.StartChildAsked, self.spec(id, restart)))
+
+    @rule(strategy=st.sampled_from(list(Strategy)), mode=st.sampled_from(list(AutoShutdown)), order=st.permutations(IDS))
+    def resupervise(self, strategy: Strategy, mode: AutoShutdown, order: list[str]) -> None:
+        """Another strategy and auto_shutdown, with the children in another order."""
+        children = tuple(child(id) for id in order)
+        spec = replace(self.w.machine.spec, strategy=strategy, auto_shutdown=mode, children=children)
+        self.requests.append(self.w.ask(ev.ChangeSupervisorAsked, spec))
 
     @invariant()
     def never_two_operations_at_once(self) -> None:
@@ -187,7 +219,7 @@ class DynamicCourse(AnyCourse):
 
     @rule(id=st.sampled_from(IDS), restart=st.sampled_from(RESTARTS))
     def start(self, id: str, restart: str) -> None:
-        self.requests.append(self.w.ask(ev.StartChildAsked, child(id, restart, **self.fields)))
+        self.requests.append(self.w.ask(ev.StartChildAsked, self.spec(id, restart)))
 
     @invariant()
     def never_more_than_max_children(self) -> None:

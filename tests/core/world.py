@@ -71,9 +71,11 @@ class World:
         self.kills: list[tuple[str, ExitReason]] = []
         self.booted = False
         self.ending: do.Exited | do.BootFailed | None = None
+        self.specs: dict[str, ChildSpec] = {}  # what the next start of a child is made from
         self._incarnations: Counter[str] = Counter()
         self._inbox: deque[ev.Event] = deque()
         self._requests = 0
+        self._respecified: dict[int, ChildSpec] = {}  # asked for by request
         spec = SupervisorSpec(
             Strategy(strategy),
             max_restarts,
@@ -112,6 +114,10 @@ class World:
         self.pending.discard(ChildId(id))
         self.deliver(ev.ChildExited(ChildId(id), self.alive.pop(ChildId(id)), reason))
 
+    def swap(self, id: str, spec: ChildSpec, *, pid: int = 200) -> None:
+        """Let a child go on as another process."""
+        self.deliver(ev.ChildSwapped(ChildId(id), self.alive[ChildId(id)], spec, pid))
+
     def advance(self, seconds: float) -> None:
         """Let time pass, firing timers when they are due."""
         end = self.now + seconds
@@ -129,6 +135,8 @@ class World:
     def ask(self, request: type[Any], *args: Any) -> int:
         """Send a request and return its number."""
         number = self.number()
+        if request is ev.ChangeSpecAsked:
+            (self._respecified[number],) = args
         self.deliver(request(number, *args))
         return number
 
@@ -187,6 +195,7 @@ class World:
         match instruction:
             case do.StartChild(spec, incarnation):
                 assert spec.id not in self.alive, f"{spec.id} is started while it runs"
+                assert self.specs.setdefault(spec.id, spec) == spec, f"{spec.id} is started from an old spec"
                 self.log.append(f"start {spec.id}")
                 self.alive[spec.id] = incarnation
                 self._come_up(spec.id, incarnation)
@@ -207,20 +216,33 @@ class World:
             case do.CancelTimer(timer):
                 del self.timers[timer]
             case do.Reply(request, result):
-                assert request not in self.replies, f"request {request} is answered twice"
-                self.replies[request] = result
+                self._replied(request, result)
             case do.Report(kind, id, reason, _):
                 self.reports.append((kind.value, id, reason))
-            case do.ChildState(id, state, _, _):
-                self.states.setdefault(id, []).append(state)
+            case do.ChildState():
+                self._show(instruction)
             case do.ChildDeleted(id, _):
                 self.deleted.append(id)
+                self.specs.pop(id, None)
             case do.Booted():
                 self.booted = True
             case do.BootFailed() | do.Exited():
                 assert not self.alive, f"ended with {self.alive} alive"
                 assert not self.timers, f"ended with timers {self.timers}"
                 self.ending = instruction
+
+    def _replied(self, request: int, result: do.Ok | do.Err) -> None:
+        assert request not in self.replies, f"request {request} is answered twice"
+        self.replies[request] = result
+        if isinstance(result, do.Ok) and (spec := self._respecified.get(request)) is not None:
+            self.specs[spec.id] = spec
+
+    def _show(self, shown: do.ChildState) -> None:
+        self.states.setdefault(shown.child_id, []).append(shown.state)
+        if "swapped" in shown.detail:
+            view = self.machine.child(shown.child_id)
+            assert view is not None
+            self.specs[view.id] = view.spec
 
     def _come_up(self, id: ChildId, incarnation: Incarnation) -> None:
         script = self.script.get(id)
