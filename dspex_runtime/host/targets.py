@@ -17,32 +17,15 @@ import importlib.util
 import inspect
 import os
 import sys
-import time
 from collections.abc import Callable
-from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import Any, Final
 
 from dspex_runtime.core.child_spec import LaunchSpec
 from dspex_runtime.errors import StartError
-
-# A bytecode file knows its source by the second of its change and by its size.
-BYTECODE_AGE_S: Final = 2.0
+from dspex_runtime.osproc.user_code import UserLoader, given
 
 _LISTED: Final = 10  # names that are told where one is not there
-
-
-class _Loader(SourceFileLoader):
-    """Keeps no bytecode of a file just written: the next edit within that second would not be seen by the next process."""
-
-    def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
-        """Write the bytecode file of a source that is old enough."""
-        try:
-            age_s = time.time() - os.stat(self.path).st_mtime
-        except OSError:  # removed meanwhile
-            return
-        if age_s >= BYTECODE_AGE_S:
-            super().set_data(path, data, _mode=_mode)
 
 
 def find(launch: LaunchSpec) -> Any:
@@ -106,11 +89,13 @@ def prepend_paths(paths: tuple[str, ...]) -> None:
         finder: Any = sys.path_importer_cache.get(path)
         if hasattr(finder, "invalidate_caches"):
             finder.invalidate_caches()  # the zygote looked there before the file that is wanted now was written
+        elif finder is None:
+            sys.path_importer_cache.pop(path, None)  # or before there was the folder
 
 
 def _load_file(path: str) -> ModuleType:
     path = os.path.abspath(path)
-    if not os.path.isfile(path):
+    if path not in given and not os.path.isfile(path):
         raise StartError(f"no file {path!r}")
     prepend_paths((os.path.dirname(path),))
     stem = os.path.basename(path).removesuffix(".py")
@@ -120,7 +105,7 @@ def _load_file(path: str) -> ModuleType:
     # Its own name, so that a sibling's `import answering` and exceptions that travel mean the same module; another name
     # only where that one is taken by something else (a random.py, or a preloaded package).
     name = stem if stem.isidentifier() and known is None and stem not in sys.stdlib_module_names else f"dspex_file_{_slug(stem)}"
-    spec = importlib.util.spec_from_file_location(name, path, loader=_Loader(name, path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=UserLoader(name, path))
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -78,6 +78,10 @@ class Channel(Stream):
         """
         self._transmit(frame(self._codec.pack(message)), deadline)
 
+    def send_packed(self, body: bytes, deadline: float | None = None) -> None:
+        """Send a message that was packed with this channel's codec. Raises as `send`."""
+        self._transmit(frame(body), deadline)
+
     def send_many(self, messages: Sequence[list[Any]], deadline: float | None = None) -> None:
         """Send messages in a row with one system call; all are packed before the first is sent. Raises as `send`."""
         self._transmit(b"".join([frame(self._codec.pack(message)) for message in messages]), deadline)
@@ -124,6 +128,16 @@ class Channel(Stream):
     def pending(self) -> bool:
         """Whether bytes, or an error, are held here already: a poll of the descriptor would not tell of them."""
         return self._error is not None or self._reader.pending_bytes > 0
+
+    @property
+    def unread(self) -> bytes | None:
+        """What was received and not returned yet; None behind an error, where nothing can be made of it."""
+        return self._reader.unread if self._error is None else None
+
+    def put_back(self, data: bytes) -> None:
+        """Begin with what another channel over the same stream had received and not returned (`unread`)."""
+        self._reader.feed(data)
+        self._held = True
 
     def _next_held(self) -> bytes | None:
         if self._error is not None:

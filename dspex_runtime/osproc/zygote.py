@@ -26,7 +26,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dspex_runtime.osproc import guard, lifeline, signals
+from dspex_runtime.osproc import guard, lifeline, signals, user_code
 from dspex_runtime.osproc.board import Board
 from dspex_runtime.osproc.channel import FdChannel
 from dspex_runtime.osproc.descendants import end_all, kill
@@ -66,6 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         # While it imports it cannot hear the runtime end; the kernel can.
         armed_fd = lifeline.arm(options.lifeline)
         try:
+            user_code.install()
             modules = preload(options.preload, known_children=(guard_pid,))
             preload(own_modules(options.entry), known_children=(guard_pid,))
             entry = resolve(options.entry)

@@ -638,3 +638,37 @@ def test_a_flood_of_descriptors_that_no_message_asks_for_is_refused(fd_ends: tup
 def test_more_descriptors_than_one_message_takes_are_refused(fd_ends: tuple[FdChannel, FdChannel]) -> None:
     with pytest.raises(ValueError, match="253"):
         fd_ends[0].send([1], fds=[0] * 254)
+
+
+def test_another_channel_over_the_stream_goes_on_inside_a_frame(raw: tuple[socket.socket, Channel]) -> None:
+    sock, channel = raw
+    whole, cut = frame(Codec().pack([1, "first"])), frame(Codec().pack([2, "second"]))
+    sock.sendall(whole + cut[:-3])
+    assert channel.recv_ready() == [[1, "first"]]
+    unread = channel.unread
+    assert unread == cut[:-3]
+    other = Channel(socket.socket(fileno=os.dup(channel.fileno())), Codec())
+    channel.let_go()
+    channel.let_go()
+    other.put_back(unread)
+    assert other.recv_ready() == []
+    other.send([3])  # nobody was told of an end
+    sock.sendall(cut[-3:])
+    assert other.recv() == [2, "second"]
+    other.close()
+
+
+def test_whole_frames_that_are_put_back_are_returned_before_the_stream_is_asked(raw: tuple[socket.socket, Channel]) -> None:
+    sock, channel = raw
+    channel.put_back(frame(Codec().pack([1])) + frame(Codec().pack([2])))
+    sock.close()
+    assert channel.recv_ready() == [[1], [2]]
+    with pytest.raises(EOFError):
+        channel.recv()
+
+
+def test_behind_an_error_nothing_can_be_made_of_what_is_unread(raw: tuple[socket.socket, Channel]) -> None:
+    sock, channel = raw
+    sock.sendall(frame(Codec().pack([1])) + HEADER.pack(-1))
+    assert channel.recv_ready() == [[1]]
+    assert channel.unread is None
