@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from dspex_runtime.errors import ProcessDownError as ProcessDownError
     from dspex_runtime.errors import ProtocolError as ProtocolError
     from dspex_runtime.errors import RegistryError as RegistryError
+    from dspex_runtime.errors import ReloadError as ReloadError
     from dspex_runtime.errors import RemoteError as RemoteError
     from dspex_runtime.errors import RuntimeUnreachableError as RuntimeUnreachableError
     from dspex_runtime.errors import StartError as StartError
@@ -83,6 +84,8 @@ if TYPE_CHECKING:
     from dspex_runtime.types import Exit as Exit
     from dspex_runtime.types import ModuleInfo as ModuleInfo
     from dspex_runtime.types import Registered as Registered
+    from dspex_runtime.types import ReloadResult as ReloadResult
+    from dspex_runtime.types import ReloadStep as ReloadStep
     from dspex_runtime.types import SwapResult as SwapResult
     from dspex_runtime.types import Unregistered as Unregistered
     from dspex_runtime.types import VersionInfo as VersionInfo
@@ -111,6 +114,7 @@ _HOMES = {
         "ProcessDownError",
         "ProtocolError",
         "RegistryError",
+        "ReloadError",
         "RemoteError",
         "RuntimeUnreachableError",
         "StartError",
@@ -136,6 +140,8 @@ _HOMES = {
         "Exit",
         "ModuleInfo",
         "Registered",
+        "ReloadResult",
+        "ReloadStep",
         "SwapResult",
         "Unregistered",
         "VersionInfo",

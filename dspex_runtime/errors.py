@@ -17,6 +17,7 @@ DspexError
 │   └── GradientNotRequiredError         it was declared without requires_grad
 ├── CheckpointError                      a checkpoint cannot be made, found or restored
 ├── CompileError                         an optimizer failed, or its result cannot be committed; carries its traceback
+├── ReloadError                          a step of a reload failed; what was done is done, `.result` says what was not
 ├── RegistryError                        a key or lock is not to be had; `.code` says why, `.holder` who has it
 ├── RuntimeUnreachableError (ConnectionError)  no runtime answers at that name or socket
 ├── ProtocolError                        the peer sent something illegal, or speaks another version
@@ -50,6 +51,7 @@ __all__ = [
     "ProcessDownError",
     "ProtocolError",
     "RegistryError",
+    "ReloadError",
     "RemoteError",
     "RuntimeUnreachableError",
     "StartError",
@@ -367,6 +369,32 @@ class SwapError(DspexError):
 
     def __str__(self) -> str:
         return f"{self.message}\n\n{self.remote_traceback.rstrip()}" if self.remote_traceback else self.message
+
+
+class ReloadError(DspexError):
+    """A step of a reload failed: those before it are done, those after it are not; the next reload does the rest.
+
+    Its `__cause__` is the step's own error.
+
+    Attributes:
+        result: The `ReloadResult`, with the state of each step.
+        remote_traceback: Of the step's own error, where it has one.
+    """
+
+    code = "reload"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        result: Any = None,
+        remote_traceback: str | None = None,
+        id: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, id=id, hint=hint)
+        self.result = result
+        self.remote_traceback = remote_traceback
 
 
 class RegistryError(DspexError):

@@ -10,7 +10,8 @@ from dspex_runtime.exit_reason import ExitReason
 
 __all__ = [
     "AutoShutdown", "Change", "CheckpointInfo", "ChildId", "Down", "Durability", "Exit", "FullId", "Incarnation", "Kind",
-    "ModuleInfo", "Registered", "RestartType", "State", "Strategy", "SwapResult", "Unregistered", "VersionInfo",
+    "ModuleInfo", "Registered", "ReloadResult", "ReloadStep", "RestartType", "State", "Strategy", "SwapResult", "Unregistered",
+    "VersionInfo",
 ]  # fmt: skip
 
 ChildId = NewType("ChildId", str)  # unique within its supervisor
@@ -131,7 +132,7 @@ class CheckpointInfo:
         number: 1, 2, 3 ... for one module; never used again.
         created_at: Seconds since the epoch.
         kind: Why it was made: "manual", "periodic", "before_restore", "restored" (what a restore gave back), "before_compile",
-            "compiled", "import".
+            "compiled", "before_swap", "swapped" (what a swap took over, and what it made of it), "import".
         size: Bytes.
         version: Of the module.
         note: What it holds, for people: of one that a compile made, the optimizer and the score.
@@ -202,6 +203,50 @@ class VersionInfo:
     when: float
     why: str
     current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadStep:
+    """What a reload does with one child, or with the runtime itself ("runtime").
+
+    Attributes:
+        id: Full id; "root" for the root supervisor.
+        action: "remove", "live", "swap", "restart", "add"; "down/up" of what no reload can do.
+        changes: Maps with field, action (what this one alone takes), old, new; `hidden`: it may be a secret and is not told.
+        note: Why it is done so, where that is not plain.
+        state: "planned", "done", "failed", "not_done", "refused".
+        seconds: That it took.
+        message: Why it failed.
+    """
+
+    id: str
+    action: str
+    changes: tuple[dict[str, Any], ...] = ()
+    note: str | None = None
+    state: str = "planned"
+    seconds: float | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadResult:
+    """What a reload did, or would do.
+
+    Attributes:
+        steps: In the order in which they are done; none: what runs is what the file says.
+        refused: Changes that only `dspex down` and `dspex up` can make; with any of these nothing is done.
+        left: Full ids of children that the file does not name and that stay, as they were added at run time.
+        applied: Whether it was to be done, and not only planned.
+    """
+
+    steps: tuple[ReloadStep, ...] = ()
+    refused: tuple[ReloadStep, ...] = ()
+    left: tuple[str, ...] = ()
+    applied: bool = True
+
+    def __bool__(self) -> bool:
+        """Whether there was anything to do."""
+        return bool(self.steps or self.refused)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,10 @@ from dspex_runtime.client import (
     inspection_ops,
     lifecycle_ops,
     naming,
+    reloading,
     signal_ops,
     supervisor_ops,
+    swapping,
 )
 from dspex_runtime.client.async_ref import ModuleRef, ServerRef
 from dspex_runtime.client.async_request import Request
@@ -175,6 +177,12 @@ class Runtime(RuntimeCore):
     import_checkpoint = awaitable(checkpoints.import_checkpoint)
     checkpoints = awaitable(checkpoints.checkpoints)
     compile = awaitable(compiling.compile_async)
+    swap = awaitable(swapping.swap)
+    abort_swap = awaitable(swapping.abort_swap)
+    versions = awaitable(swapping.versions)
+    rollback = awaitable(swapping.rollback)
+    reload = awaitable(reloading.reload)
+    changed_sources = awaitable(reloading.changed_sources)
     close = awaitable(RuntimeCore.ending)
 
     async def module(self, id: Child | Via) -> ModuleProxy:

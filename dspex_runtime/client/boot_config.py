@@ -22,9 +22,11 @@ def boot_config(
     from dspex_runtime.config import normalize
 
     given = tree is not None
+    said = [what for what, value in (("name", name), ("state_dir", state_dir), ("preload", preload)) if value is not None]
     if not given:
         tree = {"version": 1, "name": name or _own_name(), "tree": {"children": []}}
     elif isinstance(tree, Mapping):
+        said += ["name"] if name is None and tree.get("name") is None else []  # it was given one
         tree = _prepared_tree(tree, name)
     config = normalize(tree)
     changed: dict[str, Any] = {}
@@ -38,7 +40,7 @@ def boot_config(
         config = {**config, "name": name}
     if changed:
         config = {**config, "runtime": {**(config.get("runtime") or {}), **changed}}
-    return config
+    return {**config, "given": said} if said else config
 
 
 def _prepared_tree(tree: Mapping[str, Any], name: str | None) -> dict[str, Any]:

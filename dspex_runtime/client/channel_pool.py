@@ -13,7 +13,7 @@ import select
 import socket
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from math import inf
 from time import monotonic
@@ -142,9 +142,13 @@ class ChannelPool:
         with self._lock:
             # The runtime hands out a pipe to a living incarnation only: it knows better than an end of file.
             self.after = min(self.after, info["incarnation"] - 1)
-            self.call_timeout_s = inf if info["call_timeout_s"] is None else info["call_timeout_s"]
-            self.idempotent = frozenset(info["idempotent"])
+            self.know(info)
         return info, fd
+
+    def know(self, info: Mapping[str, Any]) -> None:
+        """Go by what the runtime says of the module; calls that are under way go on as they began."""
+        self.call_timeout_s = inf if info["call_timeout_s"] is None else info["call_timeout_s"]
+        self.idempotent = frozenset(info["idempotent"])
 
     def open(self, deadline: float | None) -> Steps[Link]:
         """Open one more pipe."""

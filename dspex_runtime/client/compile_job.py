@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from dspex_runtime.client.pickling import pickled, pickled_instance
 from dspex_runtime.client.rebuilding import constructor_arguments
-from dspex_runtime.client.target import caller_path
+from dspex_runtime.client.target import caller_path, located
 from dspex_runtime.core.keys import show
 from dspex_runtime.errors import ConfigError, UnserialisableError
 
@@ -37,9 +37,9 @@ def job_of(
     if isinstance(inputs, str):
         raise ConfigError(f"inputs is a list of names; got the text {inputs!r}")
     job = {
-        "optimizer": _located(optimizer) if isinstance(optimizer, str) else _portable(optimizer),
+        "optimizer": located(optimizer) if isinstance(optimizer, str) else _portable(optimizer),
         "options": dict(options),
-        "metric": _located(metric) if isinstance(metric, str) else metric,
+        "metric": located(metric) if isinstance(metric, str) else metric,
         "inputs": None if inputs is None else list(inputs),
         "trainset": _examples("trainset", trainset),
         "valset": None if valset is None else _examples("valset", valset),
@@ -66,17 +66,6 @@ def _settings() -> dict[str, Any]:
     from dspex_runtime.modules.compiling import settings as compiling_settings
 
     return compiling_settings.of_caller()
-
-
-def _located(name: str) -> str:
-    from dspex_runtime.config.targets import resolve_target
-
-    if not name.rpartition(":")[0].endswith(".py"):
-        return name
-    try:
-        return resolve_target(name, [*caller_path(), os.getcwd()])
-    except ValueError as exc:
-        raise ConfigError(str(exc)) from None
 
 
 def _examples(what: str, data: Data) -> list[Any]:

@@ -101,8 +101,11 @@ class ControlConnection:
         answer.add_done_callback(lambda done: self._settled(number, given_up=done.cancelled()))
         try:
             self._send(message(number))
-        except BaseException:
+        except Exception:
             self._incoming.unexpect(number)
+            raise
+        except BaseException:
+            answer.cancel()  # an interrupt: it may have been sent by then
             raise
         return answer
 
@@ -127,6 +130,10 @@ class ControlConnection:
     def _unsubscribe(self, number: int) -> None:
         if self._incoming.unfollow(number):
             self._say([CANCEL, number])
+
+    def on_pipes(self, listener: OnProgress) -> None:
+        """Pass on what is another one now of modules that pipes lead to; keeps the listener alive."""
+        self._incoming.on_pipes = listener
 
     def hint(self, op: str, args: dict[str, Any]) -> None:
         """Send a control request whose answer nobody wants; a connection that ended has nobody to tell."""

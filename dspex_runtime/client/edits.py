@@ -13,6 +13,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Final, Protocol
 
 from dspex_runtime.client.steps import Await, Steps
@@ -38,6 +39,10 @@ class Edited(Protocol):
 
     def push(self) -> None:
         """Send it."""
+        ...
+
+    def outdated(self) -> None:
+        """Its program is another one now."""
         ...
 
 
@@ -75,9 +80,23 @@ class Edits:
             mirror.push()
 
     def pushed(self, id: str) -> Steps[None]:
-        """Do the same in steps: it waits for the module, and an event loop must not."""
-        if self.waiting(id):
-            yield from _elsewhere(lambda: self.push(id))
+        """Do the same in steps: it waits for the module, and an event loop must not. The id may be a bare one."""
+        for full_id in self._meant(id):
+            if self.waiting(full_id):
+                yield from _elsewhere(partial(self.push, full_id))
+
+    def outdated(self, id: str) -> None:
+        """Have the mirrors of a module look at its program again. The id may be a bare one."""
+        for full_id in self._meant(id):
+            for mirror in self._living(full_id):
+                mirror.outdated()
+
+    def ids(self) -> list[str]:
+        """Return the full ids of the modules that mirrors were filled of."""
+        return list(self._of)
+
+    def _meant(self, id: str) -> list[str]:
+        return [known for known in list(self._of) if known == id or known.endswith(f"/{id}")]
 
     def close(self) -> None:
         """Send what there is, of all modules, and keep nothing any more. What is refused is logged: nobody is there to catch it.

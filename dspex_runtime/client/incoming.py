@@ -49,6 +49,7 @@ class Incoming:
         hello: Gets the runtime's hello, or ProtocolError for another version.
         downs: The notices of monitors.
         ended: How the connection ended; None while it has not.
+        on_pipes: Told what is another one now of modules that pipes lead to.
     """
 
     def __init__(self, channel: FdChannel, codec: Codec, on_progress: OnProgress | None) -> None:
@@ -63,6 +64,7 @@ class Incoming:
         self.hello: Answer = Future()
         self.downs = Downs()
         self.ended: RuntimeUnreachableError | None = None
+        self.on_pipes: OnProgress | None = None
 
     # -- who waits --------------------------------------------------------------------------------------------------
 
@@ -127,7 +129,7 @@ class Incoming:
             case [int(kind), int(number), dict() as info] if kind in (CHANNEL, PARAM):
                 self._give_fd(number, info)
             case [int(kind), 0, dict() as payload] if kind == EVENT:
-                self._progress(self._on_progress, payload)
+                self._progress(self.on_pipes if payload.get("type") == "pipes" else self._on_progress, payload)
             case [int(kind), int(number), payload] if kind == EVENT:
                 self._progress(self._on_event.get(number), payload)
                 if (subscription := self._subscriptions.get(number)) is not None:

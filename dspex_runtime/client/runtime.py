@@ -19,8 +19,10 @@ from dspex_runtime.client import (
     inspection_ops,
     lifecycle_ops,
     naming,
+    reloading,
     signal_ops,
     supervisor_ops,
+    swapping,
 )
 from dspex_runtime.client.boot_config import boot_config
 from dspex_runtime.client.deadline import SERVER_CALL_TIMEOUT_S
@@ -149,6 +151,12 @@ class Runtime(RuntimeCore):
     import_checkpoint = blocking(checkpoints.import_checkpoint)
     checkpoints = blocking(checkpoints.checkpoints)
     compile = blocking(compiling.compile)
+    swap = blocking(swapping.swap)
+    abort_swap = blocking(swapping.abort_swap)
+    versions = blocking(swapping.versions)
+    rollback = blocking(swapping.rollback)
+    reload = blocking(reloading.reload)
+    changed_sources = blocking(reloading.changed_sources)
 
     def module(self, id: Child | Via) -> ModuleProxy:
         """Return a module as a `dspy.Module`; valid across restarts. Imports dspy."""

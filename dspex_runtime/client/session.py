@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.client.channel_pool import ChannelPool
@@ -66,6 +67,8 @@ class Session:
         self._held = _Held(connection.wire)
         self._aliases: dict[str, int] = {}
         weakref.finalize(self, self._held.let_go).atexit = False
+        ref = weakref.ref(self)  # the reader of the connection must not keep alive what closes it
+        connection.on_pipes(lambda facts: None if (session := ref()) is None else session.changed(facts))
         _alive.add(self)
 
     def publish(self, socket_path: str) -> None:
@@ -84,6 +87,12 @@ class Session:
             for other in others:
                 other.drop_dead()
         return pool
+
+    def changed(self, facts: Mapping[str, Any]) -> None:
+        """Hear that what the runtime had said of a module when its pipes were opened is otherwise now."""
+        for id, pool in list(self._pools.items()):
+            if facts["id"] == id or facts["id"].endswith(f"/{id}"):
+                pool.know(facts)
 
     def mux(self, loop: Any) -> MuxLinks:
         """Return the multiplexed pipes of one event loop."""

@@ -40,7 +40,7 @@ def child_spec(
         ConfigError: The target is nothing that can be hosted, or its file is not found.
         UnserialisableError: The target or an argument cannot be pickled.
     """
-    spec = {**described(target), **portable(_located_state(keys), carried), **_arguments(args, kwargs), "sys_path": caller_path()}
+    spec = {**described(target), **portable(_located_state(keys), carried), **arguments(args, kwargs), "sys_path": caller_path()}
     return spec if id is None else {"id": id, **spec}
 
 
@@ -78,7 +78,7 @@ def prepared(spec: Any, sys_path: list[str] | None = None) -> Any:
     args = ready.get("args")
     if args is not None and not _is_plain(args):
         del ready["args"]
-        ready |= _arguments((), args) if isinstance(args, dict) else _arguments(tuple(args), {})
+        ready |= arguments((), args) if isinstance(args, dict) else arguments(tuple(args), {})
     nested = ready.get("supervisor")
     if isinstance(nested, dict) and isinstance(nested.get("children"), list | tuple):
         ready["supervisor"] = {**nested, "children": [prepared(child, sys_path) for child in nested["children"]]}
@@ -93,7 +93,7 @@ def caller_path() -> list[str]:
 def described(target: Any, kind: str | None = None) -> dict[str, Any]:
     """Return the keys that say what runs: `module` or `server`, and `pickled` for what has no importable name."""
     if isinstance(target, str):
-        return {kind or "module": _located(target)}
+        return {kind or "module": located(target, directory=True)}
     cls = target if isinstance(target, type) else type(target)
     # Asked of the class: a dspy.Module logs a warning when `forward` is taken from the instance.
     if callable(target) and not isinstance(target, type) and not any(hasattr(cls, name) for name in _MODULES_HAVE):
@@ -111,7 +111,8 @@ def carried(value: Any, name: str) -> dict[str, Any]:
     return {"class": _label(value if isinstance(value, type) else type(value)), "pickled": pickled_instance(value, name)}
 
 
-def _arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys that say what it is made with: `args` where YAML could have said them, else `pickled_args`; none for none."""
     if not args and not kwargs:
         return {}
     if not (args and kwargs) and _is_plain(list(args)) and _is_plain(dict(kwargs)):
@@ -128,11 +129,20 @@ def _is_plain(value: Any) -> bool:
     return type(value) is dict and all(type(key) is str for key in value) and all(map(_is_plain, value.values()))
 
 
-def _located(target: str) -> str:
+def located(target: str, *, directory: bool = False) -> str:
+    """Return "file.py:Name" with the path of the file that there is, on sys.path or in the working directory; other names stay.
+
+    Args:
+        target: What was said.
+        directory: Whether it may be a directory, which then is an absolute one.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
     from dspex_runtime.config.targets import resolve_target
 
-    place = target.rpartition(":")[0]
-    if place and not place.endswith(".py"):
+    place, colon, _ = target.rpartition(":")
+    if not place.endswith(".py") and (colon or not directory):
         return target
     # What is neither a file nor a directory keeps its spelling: the runtime's validation says what is allowed.
     try:

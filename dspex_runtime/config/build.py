@@ -24,7 +24,7 @@ from dspex_runtime.core.child_spec import (
 )
 from dspex_runtime.types import AutoShutdown, ChildId, Durability, Kind, RestartType, Strategy
 
-__all__ = ["build_child", "build_runtime"]
+__all__ = ["build_child", "build_runtime", "default_preload"]
 
 
 def build_runtime(config: Mapping[str, Any]) -> RuntimeSpec:
@@ -38,7 +38,7 @@ def build_runtime(config: Mapping[str, Any]) -> RuntimeSpec:
     return RuntimeSpec(
         name=name,
         state_dir=runtime.get("state_dir", os.path.join(base_dir, ".dspex", name) if file else None),
-        preload=_default_preload(tree) if preload is None else tuple(preload),
+        preload=default_preload(tree) if preload is None else tuple(preload),
         env=inherited.env,
         spares=runtime.get("spares", DEFAULT_SPARES),
         lm=inherited.lm or None,
@@ -48,6 +48,7 @@ def build_runtime(config: Mapping[str, Any]) -> RuntimeSpec:
         tree=tree,
         base_dir=base_dir,
         file=file,
+        given=tuple(config.get("given", ())),
     )
 
 
@@ -111,7 +112,7 @@ def _launch(kind: Kind, data: Mapping[str, Any], shared: bool, base_dir: str) ->
         trap_exit=data.get("trap_exit", True),
         limits=_limits(data.get("limits", {})),
         liveness=None if liveness is None else Liveness(**_seconds(liveness, ("grace",))),
-        readiness=None if readiness is None else Readiness(**_seconds(readiness, ("timeout",))),
+        readiness=None if readiness is None else _readiness(readiness),
         load=data.get("load"),
         params=data.get("params", {}),
         durability=Durability(data.get("durability", Durability.JOURNAL)),
@@ -120,7 +121,7 @@ def _launch(kind: Kind, data: Mapping[str, Any], shared: bool, base_dir: str) ->
     )
 
 
-def _default_preload(tree: SupervisorSpec) -> tuple[str, ...]:
+def default_preload(tree: SupervisorSpec) -> tuple[str, ...]:
     """Return [dspy] where modules are or may come; a tree of servers alone must not pay 0.5 s and 60 MB for it."""
     kinds = {launch.kind for launch in _launches(tree)}
     return () if kinds == {Kind.SERVER} else ("dspy",)
@@ -159,6 +160,11 @@ def _backoff(value: Mapping[str, Any] | None) -> Backoff | None:
 def _limits(value: Mapping[str, Any]) -> Limits:
     names = {"memory": "memory_bytes", "call_timeout": "call_timeout_s"}
     return Limits(**{names.get(key, key): item for key, item in value.items()})
+
+
+def _readiness(value: Mapping[str, Any]) -> Readiness:
+    command = value.get("command")
+    return Readiness(**_seconds(value, ("timeout",)) | ({"command": tuple(command)} if isinstance(command, list) else {}))
 
 
 def _seconds(value: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

@@ -81,10 +81,15 @@ _READINESS = Section(
             "call",
             Text("the name of a method", fits=str.isidentifier),
             "A method that must return, and not False, before the module is ready.",
-            required=True,
+        ),
+        Key(
+            "command",
+            Either((Text("text for /bin/sh"), ListOf(Text("text", empty=True), "a list of a program and its arguments", least=1))),
+            "A command that must end with status 0 before the module is ready; it has the module's folder and environment.",
         ),
         Key("timeout", _POSITIVE, "How long it may take.", "10s"),
     ),
+    one_of=("call", "command"),
 )
 
 _CHECKPOINT = Section(

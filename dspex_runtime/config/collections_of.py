@@ -14,10 +14,11 @@ __all__ = ["ListOf", "MapOf"]
 
 @dataclass(frozen=True, slots=True)
 class ListOf(Type):
-    """A list of one type."""
+    """A list of one type; of so many items at least."""
 
     item: Type
     meaning: str
+    least: int = 0
 
     @property
     def expects(self) -> str:
@@ -28,14 +29,14 @@ class ListOf(Type):
         """Return the good items in order."""
         if isinstance(value, Broken):
             return problems.add(path, value.why)
-        if not isinstance(value, list | tuple):
+        if not isinstance(value, list | tuple) or len(value) < self.least:
             return problems.add(path, f"found {shown(value, path)}; allowed: {self.expects}")
         # A wrong item keeps its place: the paths of the others must still be theirs.
         return [self.item.check(item, (*path, index), problems) for index, item in enumerate(value)]
 
     def json(self) -> dict[str, Any]:
         """An array."""
-        return {"type": "array", "items": self.item.json()}
+        return {"type": "array", "items": self.item.json()} | ({"minItems": self.least} if self.least else {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,9 +116,10 @@ def _merge(key: str, base: Any, own: Any) -> Any:
             return merge_dspy(base, own)
         case "shutdown":
             return merge_shutdown(base, own)
-        case "limits" | "backoff" | "liveness" | "readiness" | "env" | "checkpoint" if isinstance(base, Mapping) and isinstance(
-            own, Mapping
-        ):
+        case "readiness" if isinstance(base, Mapping) and isinstance(own, Mapping):
+            kept = {name: value for name, value in base.items() if name not in ("call", "command")}
+            return {**(kept if own.keys() & {"call", "command"} else base), **own}
+        case "limits" | "backoff" | "liveness" | "env" | "checkpoint" if isinstance(base, Mapping) and isinstance(own, Mapping):
             return {**base, **own}
         case _:
             return own

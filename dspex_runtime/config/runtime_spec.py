@@ -26,6 +26,7 @@ class RuntimeSpec:
         tree: The root supervisor.
         base_dir: Absolute folder that relative paths start from.
         file: The YAML file, or None for a dict.
+        given: What was said by whoever started it and not in the file: "name", "state_dir", "preload". A reload leaves that alone.
     """
 
     name: str = "runtime"
@@ -40,3 +41,4 @@ class RuntimeSpec:
     tree: SupervisorSpec = field(default=SupervisorSpec(), repr=False)
     base_dir: str = "/"
     file: str | None = None
+    given: tuple[str, ...] = ()

@@ -67,6 +67,7 @@ RUNTIME: Final = Section(
         Key("tree", SUPERVISOR, "The root supervisor and its children."),
         Key("base_dir", Text("text"), "Folder that relative paths start from.", internal=True),
         Key("file", Text("text"), "The file this came from.", internal=True),
+        Key("given", ListOf(Text("text"), "a list of names"), "What whoever started it said instead.", internal=True),
     ),
 )
 

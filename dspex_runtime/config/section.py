@@ -64,6 +64,7 @@ class Section(Type):
 
     Attributes:
         title: How messages call it ("a child", "limits").
+        one_of: Keys of which exactly one is there.
         switch: A key; while its text is empty by `${VAR:-}` the whole section counts as null, and other keys emptied so as absent.
         rules_json: Added to the JSON Schema (one-of rules).
     """
@@ -71,6 +72,7 @@ class Section(Type):
     title: str
     keys: tuple[Key, ...]
     extra: Type | None = None
+    one_of: tuple[str, ...] = ()
     switch: str | None = None
     rules_json: Mapping[str, Any] = field(default_factory=dict)
 
@@ -112,6 +114,7 @@ class Section(Type):
         for key in self.keys:
             if key.required and key.name not in value:
                 problems.add(path, f"{self.title} needs {key.name}: ({key.type.expects}){_typo(key.name, value, by_name)}")
+        self._check_one_of(value, by_name, path, problems)
         return clean
 
     def json(self) -> dict[str, Any]:
@@ -123,7 +126,18 @@ class Section(Type):
             "additionalProperties": self.extra.json() if self.extra else False,
         }
         required = [key.name for key in self.public if key.required]
-        return result | ({"required": required} if required else {}) | dict(self.rules_json)
+        one = {"oneOf": [{"required": [name]} for name in self.one_of]} if self.one_of else {}
+        return result | ({"required": required} if required else {}) | one | dict(self.rules_json)
+
+    def _check_one_of(self, value: Mapping[Any, Any], known: Mapping[str, Key], path: Path, problems: Problems) -> None:
+        given = [name for name in self.one_of if name in value]
+        if not self.one_of or len(given) == 1:
+            return
+        if given:
+            problems.add((*path, given[1]), f"found {' and '.join(given)}; allowed: one of them", at_key=True)
+            return
+        typo = next(filter(None, (_typo(name, value, known) for name in self.one_of)), "")
+        problems.add(path, f"{self.title} needs {' or '.join(self.one_of)}{typo}")
 
     def _unknown(self, name: str, problems: Problems) -> str:
         names = [key.name for key in self.public]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-__all__ = ["EXPECTED", "PATTERN", "parse_size", "size_hint"]
+__all__ = ["EXPECTED", "PATTERN", "parse_size", "show_size", "size_hint"]
 
 EXPECTED: Final = "a size such as 512MiB, 1GiB or 500MB, or a whole number of bytes"
 PATTERN: Final = r"^[0-9]+(\.[0-9]+)? ?([kKMGT]i?B|B)$"
@@ -45,3 +45,11 @@ def size_hint(value: Any) -> str:
     if not prefix:
         return f"write {match[1]}B, or {match[1]} without quotes"
     return f"write {match[1]}{prefix}{'B' if rest == 'b' else 'iB'}"
+
+
+def show_size(n_bytes: int) -> str:
+    """Return bytes as people write them: 1073741824 -> "1GiB"; whole units only, so that nothing is rounded."""
+    for unit in ("TIB", "GIB", "MIB", "KIB"):
+        if n_bytes and n_bytes % _UNITS[unit] == 0:
+            return f"{n_bytes // _UNITS[unit]}{unit[0]}iB"
+    return f"{n_bytes}B"

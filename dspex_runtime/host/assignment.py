@@ -20,6 +20,8 @@ class Assignment:
         kept: Something of an earlier incarnation is kept: `[CONTROL, 0, "kept", info]` follows (`state.protocol`).
         journal: Directory of its journal; "" only where there is no parent.
         base: Figures of the incarnations before: calls, failures, busy_ns.
+        rehearsal: It is to take the place of a process that serves: until then its parameters are a copy of its own, nothing is
+            written, offered or told, and a server's state is that one's.
     """
 
     id: str
@@ -35,6 +37,7 @@ class Assignment:
     kept: bool = False
     journal: str = ""
     base: Mapping[str, Any] = field(default_factory=dict)
+    rehearsal: bool = False
 
     def environment(self) -> dict[str, str]:
         """Return what user code finds in os.environ: who it is, and what the spec sets."""
@@ -73,6 +76,7 @@ def from_message(message: list[Any]) -> Assignment:
             kept=spec["kept"],
             journal=spec["journal"],
             base=spec["base"],
+            rehearsal=bool(spec.get("rehearsal", False)),
         )
     except (KeyError, TypeError) as exc:
         raise ProtocolError(f"the assignment is incomplete: {exc!r}; it has {sorted(spec)}") from exc

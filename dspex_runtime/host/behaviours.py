@@ -121,6 +121,13 @@ class GenServer:
 
     Declared `Parameter`s are attributes of the server. A class that defines `set_state(saved, state)`, which returns the state to
     go on with, has its state kept in checkpoints and given back at a start; `get_state(state)` may say what is kept instead.
+
+    In a hot swap the new version goes on with the state of the old one, and its `init` is not run. `code_change(old_version, state,
+    extra)`, where the class defines it, returns what that state is in this version; an exception in it refuses the swap. Of a
+    class with `set_state` init is run, and what `get_state` of the old one returned is given to `set_state` first. On the way back
+    the old version comes from the class that is left: its `code_change(("down", version), state, extra)` is run, on a copy (with
+    `set_state`: of what `get_state` returned). A state that was kept by another version goes through code_change, too. Queued
+    messages and timers of the old one move; code_change may start new ones, those of an init that is run here are dropped.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:

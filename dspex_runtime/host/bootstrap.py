@@ -17,7 +17,7 @@ from typing import Any
 
 from dspex_runtime.core.child_spec import LaunchSpec
 from dspex_runtime.errors import ProtocolError, StartError
-from dspex_runtime.host import context, targets
+from dspex_runtime.host import context, sources, targets
 from dspex_runtime.host.assignment import Assignment, from_message
 from dspex_runtime.host.behaviours import GenServer
 from dspex_runtime.host.causes import fault_reason
@@ -143,7 +143,10 @@ def _become(assignment: Assignment, control: FdChannel, board: Board, codec: Cod
     parameters.attach(service.wake)
     ending.hosted, ending.loop, ending.closing = hosted, loop, service.close
     context.Process.loop = loop
-    mail.hand_to(loop)
+    if assignment.rehearsal:
+        loop.rehearse()  # what `init` has sent waits, too
+    else:
+        mail.hand_to(loop)
     if assignment.launch.trap_exit:
         stop_on_sigterm(service.on_sigterm)
         loop.channels.wake_on_signals()
@@ -163,6 +166,7 @@ def _settle_in(assignment: Assignment) -> None:
     os.environ.update(assignment.environment())
     if assignment.launch.sys_path:
         targets.prepend_paths(assignment.launch.sys_path)
+    sources.prepare(assignment.launch.sources)
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
@@ -178,7 +182,9 @@ def _build(assignment: Assignment, codec: Codec, parameters: Parameters, uplink:
     args, kwargs = targets.arguments(launch)
     hosted.build(args, kwargs)
     parameters.adopt(hosted, uplink)
-    if not hosted.start(args, kwargs):
+    if assignment.rehearsal and isinstance(hosted, ServerHost) and not hosted.keeps_user_state:
+        hosted.check_start(args, kwargs)  # its state comes from the process whose place it takes
+    elif not hosted.start(args, kwargs):
         return None
     parameters.adopt_what_setup_added(hosted, uplink)
     parameters.give_user_state()
@@ -211,6 +217,8 @@ def _facts(hosted: Hosted, started: float) -> dict[str, Any]:
         "version": hosted.version,
         "methods": {"idempotent": hosted.idempotent_methods()},
         "outgrew": not _inherited.has_dspy and ("dspy" in sys.modules or "numpy" in sys.modules),  # forked from where they are next
+        "files": sources.loaded(),
+        "main": f"thread {_thread.get_ident()}",  # as `names.this_thread` has it: what callbacks lock goes along in a swap
         "seconds": time.monotonic() - started,
     }
 

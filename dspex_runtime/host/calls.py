@@ -147,8 +147,10 @@ class Calls:
             self.before_reply()
         elsewhere = self._loop.ended(request, None)
         peer = request.peer
-        if peer is None or not request.id or value is NO_REPLY or request.replied:
+        if peer is None or not request.id or request.replied:
             pass
+        elif value is NO_REPLY:
+            self._loop.deferred.keep(request)
         elif (
             may_hold
             and peer.mux
@@ -203,6 +205,10 @@ class Calls:
         if request.peer is not None and request.id and not request.replied:
             self._reply(request, value)
 
+    def settle_writes(self, timeout_s: float) -> bool:
+        """Wait until the writes of parameters that were taken in are made and answered; False: not all in this time."""
+        return self._service is None or self._service.settle(timeout_s)
+
     def end_writes(self) -> None:
         """See that the writes of parameters that have begun are made and answered: no client would send them again."""
         if self._service is not None:
@@ -216,14 +222,17 @@ class Calls:
                 return False
         if not isinstance(request, Request):
             raise TypeError(f"reply() takes the from_ of a handle_call, got {type(request).__name__}")
-        with self._loop.lock:
-            if request.replied or request.peer is None or not request.id:
-                return False
-            request.replied = True
-        self._loop.deferred.forget(request)
-        if self.on_reply is not None:
-            self.on_reply(request, value)
-        return self._reply(request, value)
+        if not self._loop.answering(request):
+            return False
+        try:
+            if self._loop.elsewhere is not None:
+                return self._loop.elsewhere(request, value)
+            self._loop.deferred.forget(request)
+            if self.on_reply is not None:
+                self.on_reply(request, value)
+            return self._reply(request, value)
+        finally:
+            self._loop.answered()
 
     def failed(self, request: Request, exc: BaseException) -> None:
         """Count a call that raised, and send its fault. On any thread."""

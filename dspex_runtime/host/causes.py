@@ -13,7 +13,13 @@ from typing import Any, Final
 from dspex_runtime.exit_reason import ExitReason
 
 _OWN: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_OWN_FRAMES: Final = (f"{_OWN}/host/", f"{_OWN}/modules/", "<frozen importlib", os.path.dirname(importlib.__file__) + "/")
+_OWN_FRAMES: Final = (
+    f"{_OWN}/host/",
+    f"{_OWN}/modules/",
+    f"{_OWN}/osproc/user_code",
+    "<frozen importlib",
+    os.path.dirname(importlib.__file__) + "/",
+)
 
 
 def without_own_frames(trace: TracebackType | None) -> TracebackType | None:

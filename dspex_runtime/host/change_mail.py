@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.core.changes import Inbox, News
@@ -39,6 +39,8 @@ class ChangeMail:
         self._inbox = Inbox(KEEP)
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
+        self._paused = False
+        self._delivering = False
 
     def came(self, payload: dict[str, Any]) -> None:
         """Take what the parent sent (`node.subscriptions`)."""
@@ -51,10 +53,37 @@ class ChangeMail:
                 case {"type": "forgotten", "id": str(id)}:
                     self._inbox.forget(id)
                     self._tables.pop(id, None)
-            if self._inbox and self._thread is None and not self._closed.is_set():
-                self._thread = threading.Thread(target=self._run, name="dspex-changes", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._inbox and self._thread is None and not self._closed.is_set():
+            self._thread = threading.Thread(target=self._run, name="dspex-changes", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
+
+    def pause(self, timeout_s: float) -> bool:
+        """Deliver nothing until `resume`; False: what was being delivered is not in the mailbox within this time."""
+        with self._changed:
+            self._paused = True
+            return self._changed.wait_for(lambda: not self._delivering, timeout_s)
+
+    def resume(self) -> None:
+        """Deliver again."""
+        with self._changed:
+            self._paused = False
+            self._go_on()
+
+    def contents(self) -> dict[str, Any]:
+        """Return what another process of this incarnation needs to go on from here, as plain data. While paused."""
+        with self._changed:
+            told, waiting = self._inbox.contents()
+        return {"told": [list(each) for each in told], "waiting": [news.to_wire() for news in waiting]}
+
+    def adopt(self, told: Iterable[Sequence[Any]], waiting: Iterable[Mapping[str, Any]]) -> None:
+        """Go on where another process was: with its `contents`, before anything came."""
+        with self._changed:
+            self._inbox.adopt(((str(id), str(name), int(version)) for id, name, version in told), map(News.from_wire, waiting))
+            self._go_on()
 
     def unsubscribed(self, unwatched: Callable[[str, str], bool]) -> None:
         """A subscription to these parameters, by id and name, ended."""
@@ -76,16 +105,20 @@ class ChangeMail:
         closed = self._closed
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: len(self._inbox) or closed.is_set())
+                self._changed.wait_for(lambda: (len(self._inbox) and not self._paused) or closed.is_set())
             while self._loop.count_messages(_is_change) >= IN_MAILBOX:
                 if closed.wait(LOOK_AGAIN_S):  # meanwhile only the latest of each is kept
                     break
             if closed.is_set():
                 return
             with self._changed:
-                news = self._inbox.take()
+                news = None if self._paused else self._inbox.take()
+                self._delivering = news is not None
             if news is not None:
                 self._deliver(news)
+                with self._changed:
+                    self._delivering = False
+                    self._changed.notify_all()
 
     def _deliver(self, news: News) -> None:
         try:

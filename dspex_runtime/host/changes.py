@@ -7,7 +7,7 @@ told by the control thread later. Versions of one name are told in order; the wa
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
@@ -47,6 +47,19 @@ class Changes:
             self._patterns = (("*",) if names else ()) if isinstance(names, bool) else tuple(map(str, names))
             if not self._patterns:
                 self._waiting.clear()
+
+    def contents(self) -> dict[str, Any]:
+        """Return what another process of this incarnation needs to go on from here, as plain data."""
+        with self._lock:
+            return {"patterns": list(self._patterns), "told": dict(self._told), "waiting": dict(self._waiting)}
+
+    def adopt(self, contents: Mapping[str, Any]) -> None:
+        """Go on where another process was."""
+        with self._lock:
+            self._patterns = tuple(contents["patterns"])
+            self._told, self._waiting = dict(contents["told"]), dict(contents["waiting"])
+        if self._waiting:
+            self._wake()
 
     @property
     def waiting(self) -> bool:

@@ -55,6 +55,14 @@ class DataChannels:
                 peer.channel.close()
                 return
 
+    def let_go(self) -> None:
+        """Forget all client channels, and close our descriptors of them without a word to anybody: they are another process's."""
+        for fileno, peer in self.peers.items():
+            self._data.unregister(fileno)  # closing is not enough: the stream lives on, and would be reported here
+            peer.open = False
+            peer.channel.let_go()
+        self.peers.clear()
+
     def wait(self, timeout_s: float | None) -> list[Peer]:
         """As the reader, without the lock: wait for channels with something to read; [] when woken or timed out."""
         return self._ready(self._data.poll(timeout_s))
@@ -117,12 +125,20 @@ class DataChannels:
 
         Without this Python would run their handlers at the next request: the interpreter looks for signals between bytecodes,
         and between the last of them and epoll_wait there are some instructions more. A pipe, as set_wakeup_fd writes one byte.
+
+        The control thread sees them, too (`signals`): it wakes a main thread that waits for a lock, which no descriptor does.
         """
         self._signalled = ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._data.register(ends[0], select.EPOLLIN | select.EPOLLET)
+        for epoll in (self._data, self._control):
+            epoll.register(ends[0], select.EPOLLIN | select.EPOLLET)
         if self._followers is not None:
             self._followers.register(ends[0], select.EPOLLIN | select.EPOLLET)
         signal.set_wakeup_fd(ends[1], warn_on_full_buffer=False)
+
+    @property
+    def signals(self) -> int:
+        """The descriptor that the control thread sees when a signal has come; -1: none."""
+        return self._signalled[0] if self._signalled is not None else -1
 
     def close(self) -> None:
         """Close every channel and descriptor."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dspex_runtime.wire.codec import Codec
 
 REST: Final = "rest"  # the fact that holds what of the rest is to outlive the process
-ABOUT: Final = frozenset({"note", "compile"})  # facts about one checkpoint: they are not the module's
+ABOUT: Final = frozenset({"note", "compile", "configured", "withdrawn"})  # facts about one checkpoint: not the module's
 EDITS: Final = "edits"  # how often what has no version was changed: mirrors of the program look again (`modules.mirror.edits`)
 _KEPT: Final = ("config", "frozen")  # maps by name; "compiled", a list, is whole or not there
 
@@ -68,6 +68,11 @@ def give_back(image: Image, hosted: Hosted, owner: Owner | None, codec: Codec, *
     """
     if image.parameters and owner is None:
         raise CheckpointError(f"the checkpoint of {image.id!r} has parameters; this module declares none")
+    is_of_another = image.version != hosted.version and hosted.changes_code
+    if is_of_another and not hosted.serial:
+        from dspex_runtime.host.moving import restoring  # few checkpoints are of another version
+
+        image = restoring.converted(image, hosted, codec)
     state = codec.unpack(image.user)[0] if image.user is not None and hosted.keeps_user_state else NO_STATE
     facts = {key: value for key, value in image.facts.items() if key not in ABOUT | {REST, EDITS}}
     with owner.changing if owner is not None else nullcontext():
@@ -75,7 +80,9 @@ def give_back(image: Image, hosted: Hosted, owner: Owner | None, codec: Codec, *
         facts = {**old, **facts, **pinned(old, hosted, image.rest)}
         changes = owner.restore(image.parameters, who=who, facts=facts) if owner is not None else []
         try:
-            if state is not NO_STATE:
+            if hosted.serial:
+                _give_server(image, hosted, codec, state, is_of_another=is_of_another)
+            elif state is not NO_STATE:
                 hosted.set_user_state(state)
         except BaseException:
             if owner is not None:
@@ -86,6 +93,26 @@ def give_back(image: Image, hosted: Hosted, owner: Owner | None, codec: Codec, *
             tell_edit(owner)
     hosted.set_mode(image.facts.get("mode", hosted.mode))
     return {change.name: change.version for change in changes}
+
+
+def _give_server(image: Image, hosted: Hosted, codec: Codec, state: Any, *, is_of_another: bool) -> None:
+    """Give a server its state; when that is refused it has the one it had. One that keeps none gets what a swap found in it."""
+    if state is NO_STATE and not image.server:
+        return
+    before = hosted.get_state()
+    try:
+        found = codec.unpack(image.server)[0] if state is NO_STATE and image.server else state
+        if hosted.keeps_user_state:
+            hosted.set_user_state(found)
+        else:
+            hosted.replace_state(lambda _: found)
+        if is_of_another:
+            from dspex_runtime.host.moving import restoring
+
+            restoring.change_server(image.version, hosted, id=image.id)
+    except BaseException:
+        hosted.replace_state(lambda _: before)
+        raise
 
 
 def pinned(facts: Mapping[str, Any], hosted: Hosted, wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,8 +36,15 @@ class Chores:
         self._parameters = parameters
         self._wake = wake
         self._executions: Executions | None = None
-        if parameters.keeps_journal:
-            loop.tally.on_first = wake
+        self.begin()
+
+    def begin(self) -> None:
+        """There may be a journal now: write the calls that end from here on, and those that were not written yet."""
+        if self._parameters.keeps_journal:
+            tally = self._loop.tally
+            tally.on_first = None if tally.metrics.has_new else self._wake
+            if tally.on_first is None:
+                self._wake()
 
     def times(self, now: float) -> list[float]:
         """Return the moments (time.monotonic() seconds) at which `look` has something to do."""
@@ -71,6 +78,6 @@ class Chores:
     def _written_calls(self) -> Executions | None:
         """Return who writes calls down; made at the first call, as a process that is never called needs none."""
         tally, parameters = self._loop.tally, self._parameters
-        if self._executions is None and parameters.keeps_journal and tally.metrics.count:
+        if self._executions is None and parameters.keeps_journal and tally.metrics.has_new:
             self._executions = Executions(tally, self._loop.lock, lambda: parameters.journal, self._wake, parameters.report)
         return self._executions

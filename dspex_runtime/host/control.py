@@ -65,6 +65,7 @@ class Control:
         self._logs = logs
         self._parameters = parameters
         self._early_fds: deque[int] = deque()
+        self._asked: set[int] = set()  # numbers of what the parent waits for an answer to
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._turns = Turns(channel.fileno(), self.wake)
         self._loop: ServerLoop | None = None
@@ -81,7 +82,7 @@ class Control:
         loop.parent_waits = self._turns.unserved
         self._chores = Chores(loop, self._logs, self._parameters, self.wake)
         self._stopping = Stopping(loop, hosted, self._ending, trap_exit=self._assignment.launch.trap_exit, send=self.reply)
-        parent = ParentPeer(self._channel, self.fault)
+        parent = ParentPeer(self._channel, self.fault, self._asked.discard)
         self._operations = Operations(
             self, loop, hosted, self._stopping, self._assignment, self._codec, self._logs, self._parameters, parent
         )
@@ -95,7 +96,7 @@ class Control:
     def _serve(self) -> None:
         loop = self._loop
         assert loop
-        control, data = self._channel.fileno(), loop.channels.fileno()
+        control, data, signals = self._channel.fileno(), loop.channels.fileno(), loop.channels.signals
         for message, fds in self._uplink.serve():  # what came while `init` asked the parent something
             self._early_fds.extend(fds)
             self._handle(message)
@@ -109,6 +110,8 @@ class Control:
                 self._serve_parent()
             if data in ready:
                 loop.take_over()
+            if signals in ready:
+                loop.hear_signals()
             self._after_turn()
 
     def wake(self) -> None:
@@ -140,10 +143,21 @@ class Control:
 
     def reply(self, message: list[Any], fds: Sequence[int] = ()) -> None:
         """Send an answer, from any thread."""
+        self._asked.discard(message[1])  # before it is out: what the parent does upon it may be to have us leave
         try:
             self._channel.send(message, fds=fds)
         except OSError:
             pass  # its EOF ends us
+
+    def unanswered(self) -> list[int]:
+        """Return the numbers of the parent's requests that were not answered yet, in order."""
+        return sorted(self._asked)
+
+    def adopted(self) -> None:
+        """This process goes on where another one was: it may have calls to write down, or be watched."""
+        if self._chores is not None and self._operations is not None:
+            self._chores.begin()
+            self._operations.adopted()
 
     def fault(self, exc: BaseException) -> dict[str, Any]:
         """Return an exception as the map that travels."""
@@ -153,17 +167,24 @@ class Control:
     def _timeout_s(self) -> float | None:
         now = time.monotonic()
         times = self._stopping.times() if self._stopping is not None else []
-        times += self._chores.times(now) if self._chores is not None else []
+        if self._chores is not None and self._loop is not None and not self._loop.sealed:
+            times += self._chores.times(now)
+        if self._operations is not None and self._operations.leaving is not None:
+            times += self._operations.leaving.times()
         return min(max(0.0, min(times) - now), LONGEST_WAIT_S) if times else None
 
     def _after_turn(self) -> None:
         assert self._stopping
-        if self._signalled:
+        assert self._operations
+        leaving = self._operations.leaving
+        if self._signalled and (leaving is None or not leaving.undecided):
             self._signalled = False
             self._stopping.stop("shutdown", 0.0)
-        if self._chores is not None:
+        if self._chores is not None and self._loop is not None and not self._loop.sealed:
             self._chores.look()
         self._stopping.look()
+        if leaving is not None:
+            leaving.look()
 
     def _serve_parent(self) -> None:
         more = True
@@ -193,6 +214,8 @@ class Control:
         elif kind == m.CONTROL:
             _, id, op, args = message
             assert self._operations is not None
+            if id:
+                self._asked.add(id)
             self._operations.serve(id, op, args or {})
         elif kind in ANSWERS:
             self._uplink.answered(message)

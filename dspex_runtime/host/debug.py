@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TextIO
 
 from dspex_runtime.errors import ConfigError
@@ -58,6 +58,29 @@ class Debug:
     def log(self) -> list[Event]:
         """The events kept, oldest first."""
         return list(self._log or ())
+
+    def contents(self) -> dict[str, Any]:
+        """Return what is switched on and what it has found so far, values as they are."""
+        return {
+            "trace": self._tracing,
+            "log": None if self._log is None else [self._log.maxlen, self.log],
+            "statistics": self._statistics,
+            "file": None if self._file is None else self._file.name,
+            "hooks": [[name, *hook] for name, hook in self._hooks.items()],
+        }
+
+    def adopt(self, contents: Mapping[str, Any]) -> None:
+        """Go on with the contents of another one, of the same server in another process."""
+        self._tracing, self._statistics = contents["trace"], contents["statistics"]
+        if contents["log"] is not None:
+            kept, events = contents["log"]
+            self._log = deque(events, maxlen=kept)
+        self._hooks = {name: (function, own) for name, function, own in contents["hooks"]}
+        if contents["file"] is not None:
+            try:
+                self._file = open(contents["file"], "a", encoding="utf-8")  # noqa: SIM115 (it stays open)
+            except OSError:
+                pass  # as when it cannot be written: it is switched off in silence
 
     def event(self, event: Event, state: Any) -> None:
         """Tell everything that is switched on. Never raises: what fails is switched off in silence, as OTP does."""

@@ -7,11 +7,11 @@ is gone, or has given up. Owns that table; sends nothing.
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakValueDictionary
 
 from dspex_runtime.host.context import Process
 
@@ -53,10 +53,12 @@ class Deferred:
     """Requests that left this process as a `From`. Has a lock of its own: a value may be packed on any thread."""
 
     def __init__(self) -> None:
-        self._numbers = itertools.count(1)
+        self._last = 0  # number
         self._lock = threading.Lock()
         self._open: dict[int, Request] = {}
         self._number_of: dict[Request, int] = {}
+        # Those whose answer a callback kept back, by who waits for it. Weak: nobody can answer one that is held nowhere.
+        self._kept: WeakValueDictionary[tuple[Peer, int], Request] | None = None
 
     def __len__(self) -> int:
         return len(self._open)
@@ -66,12 +68,43 @@ class Deferred:
         with self._lock:
             number = self._number_of.get(request)
             if number is None:
-                number = self._number_of[request] = next(self._numbers)
+                self._last = number = self._number_of[request] = self._last + 1
                 if not request.replied and request.peer is not None and request.peer.open:
                     self._open[number] = request
                 else:
                     del self._number_of[request]  # nobody waits: the number will not be found
             return number
+
+    def keep(self, request: Request) -> None:
+        """Know of a call whose callback has returned without an answer; its `from_` may be anywhere in this process."""
+        assert request.peer is not None
+        with self._lock:
+            if self._kept is None:
+                self._kept = WeakValueDictionary()
+            self._kept[request.peer, request.id] = request
+
+    def only_here(self) -> list[Request]:
+        """Return the calls, still waited for, that only this process can answer: their `from_` was never pickled."""
+        with self._lock:
+            kept = list(self._kept.values()) if self._kept is not None else []
+            return [r for r in kept if not r.replied and r.peer is not None and r.peer.open and r not in self._number_of]
+
+    def calls(self) -> tuple[int, dict[int, Request]]:
+        """Return the last number that was given, and the calls that can be answered by theirs."""
+        with self._lock:
+            return self._last, dict(self._open)
+
+    def number_of(self, request: Request) -> int | None:
+        """Return the number that a call is known by, None where it has none, or is answered."""
+        with self._lock:
+            return self._number_of.get(request)
+
+    def adopt(self, last: int, calls: Mapping[int, Request]) -> None:
+        """Go on where another process was: with its numbers and the calls that are owed an answer."""
+        with self._lock:
+            self._last = max(self._last, last)
+            self._open.update(calls)
+            self._number_of.update({request: number for number, request in calls.items()})
 
     def find(self, number: int) -> Request | None:
         """Return the request of a number, or None when nobody waits for its answer any more."""
@@ -87,6 +120,9 @@ class Deferred:
 
     def given_up(self, peer: Peer, id: int) -> None:
         """Drop the request that a client has cancelled."""
+        if self._kept is not None:
+            with self._lock:
+                self._kept.pop((peer, id), None)
         if self._open:
             self._drop(lambda known: known.peer is peer and known.id == id)
 

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from dspex_runtime.errors import UnserialisableError
 from dspex_runtime.exit_reason import ExitReason, describe, is_abnormal, is_exit_reason
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from dspex_runtime.host.server_loop import Owed, ServerLoop
 
 log = logging.getLogger("dspex_runtime.host")
+
+READER_S: Final = 1.0  # for who reads at the very end: a client may be slow to take its answer
 
 
 class Ending:
@@ -68,6 +70,10 @@ class Ending:
             self._control.send([m.BYE, 0, reason])
         except OSError:
             pass  # the parent is gone as well
+        if self.loop is not None:
+            # For good: whoever is reading a pipe answers what it has read. A request that was read and not given back would
+            # look like one that has begun; unread, its client is told by the kernel that it has not.
+            self.loop.lock.acquire(timeout=READER_S)
         return exit_status(reason)
 
     def exit(self, reason: ExitReason, owed: Owed | None = None, *, run_terminate: bool = True) -> NoReturn:

@@ -5,6 +5,7 @@ Owns the state. Never sends, never waits, knows no channel: the loop does. Sourc
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 from collections.abc import Callable, Mapping
@@ -89,6 +90,11 @@ class ServerHost:
         """Return whether the class defines set_state(saved, state)."""
         return callable(getattr(type(self.server), "set_state", None))
 
+    @property
+    def keeps_state_itself(self) -> bool:
+        """Return whether what is kept is the state as it is: there is no get_state(state) that makes something else of it."""
+        return self.keeps_user_state and getattr(self.server, "get_state", None) is None
+
     def get_user_state(self) -> Any:
         """Return what the class's get_state(state) makes of the state, or the state itself."""
         if not self.keeps_user_state:
@@ -101,6 +107,15 @@ class ServerHost:
         if self.keeps_user_state:
             self.state = self.server.set_state(saved, self.state)  # type: ignore[attr-defined]
 
+    @property
+    def changes_code(self) -> bool:
+        """Return whether the class defines code_change(old_version, state, extra)."""
+        return callable(getattr(type(self.server), "code_change", None))
+
+    def code_change(self, old_version: Any, state: Any, extra: Any) -> Any:
+        """Return what the class's code_change makes of a state."""
+        return self.server.code_change(old_version, state, extra)  # type: ignore[attr-defined]
+
     def get_rest(self) -> dict[str, Any]:
         """Return nothing: what a server has is its state."""
         return {}
@@ -110,10 +125,7 @@ class ServerHost:
 
     def start(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Run init; False for Ignore."""
-        init = getattr(self.server, "init", None)
-        if init is None:
-            raise StartError(f"{self.name}.init(...) is not defined: a GenServer's init returns its state")
-        match init(*args, **kwargs):
+        match self._init()(*args, **kwargs):
             case Ignore():
                 return False
             case Stop() as stop:
@@ -129,6 +141,20 @@ class ServerHost:
             case state:
                 self.state = state
         return True
+
+    def check_start(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Instead of `start`, for one whose state comes from elsewhere: refuse what the next start could not do.
+
+        Raises:
+            StartError: There is no init, or it does not take these arguments.
+        """
+        init = self._init()
+        try:
+            inspect.signature(init).bind(*args, **kwargs)
+        except TypeError as exc:
+            raise StartError(f"{self.name}.init cannot be called with what it is given: {exc}") from None
+        except ValueError:
+            pass  # no signature to be had, of a callable written in C
 
     def has_more(self) -> bool:
         """Return whether a callback asked to continue, or to be told when nothing comes."""
@@ -189,6 +215,12 @@ class ServerHost:
         answer = debug.command(command, args)
         self.debug = debug or None
         return answer
+
+    def _init(self) -> Callable[..., Any]:
+        init: Callable[..., Any] | None = getattr(self.server, "init", None)
+        if init is None:
+            raise StartError(f"{self.name}.init(...) is not defined: a GenServer's init returns its state")
+        return init
 
     def _log(self) -> list[Any]:
         return self.debug.log if self.debug is not None else []

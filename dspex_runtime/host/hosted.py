@@ -127,6 +127,15 @@ class Hosted(Protocol):
         """Give back what `get_user_state` returned, to an initialised object."""
         ...
 
+    @property
+    def changes_code(self) -> bool:
+        """Whether the user's class defines `code_change`. Known before the object is built."""
+        ...
+
+    def code_change(self, old_version: Any, state: Any, extra: Any) -> Any:
+        """Run the user's `code_change`: return what a state of another version is in this one."""
+        ...
+
     def get_rest(self) -> dict[str, Any]:
         """Return what a checkpoint holds beside parameters and user state: plain data, {} for none."""
         ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -53,6 +53,19 @@ class Answers:
                 self._waiting[request.key] = []
                 return False
         return self._codec.unpack(packed)
+
+    def record(self) -> tuple[list[tuple[str, bytes]], dict[str, list[Request]]]:
+        """Return the answers, oldest first and packed, and by key who waits for one that is queued, or owed."""
+        with self._lock:
+            return list(self._done.items()), {key: list(waiting) for key, waiting in self._waiting.items()}
+
+    def adopt(self, done: Sequence[tuple[str, bytes]], waiting: Mapping[str, list[Request]], methods: Iterable[str]) -> None:
+        """Go on with another process's record; `methods` are of the keys that wait: declared here or not, they are settled."""
+        with self._lock:
+            self._done.update(done)
+            self._bytes = sum(map(len, self._done.values()))
+            self._waiting.update(waiting)
+            self._methods |= frozenset(methods)
 
     def settle(self, request: Request, value: list[Any] | None) -> list[Request]:
         """End a key: record [value] (None: it failed, and may run again); return the others who waited for it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.errors import ProtocolError
@@ -218,6 +218,17 @@ class Intake:
         running.cancelled = True
         if running.cancel is not None:
             running.cancel()
+
+    def adopt(self, peers: Sequence[Peer], senders: Mapping[str, Sequence[int]], queued: Sequence[Request]) -> None:
+        """Go on where another process was: with its clients' channels, their numbers, and what is in the mailbox already."""
+        for peer in peers:
+            self._loop.channels.add(peer)
+        if self._ordered:
+            self.order.adopt(senders, [request for request in queued if request.early])
+            for peer in peers:
+                if peer.greeted:
+                    self.order.joined(peer)
+        self.read([peer for peer in peers if peer.channel.pending])
 
     def drop(self, peer: Peer) -> None:
         """A client is gone: forget what it has queued, cancel what can be cancelled."""

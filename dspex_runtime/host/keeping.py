@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from dspex_runtime.host.loop_control import ControlledLoop
     from dspex_runtime.host.parameters import Parameters
 
+__all__ = ["KEEPING_OPS", "Desk", "Keeping", "contents_of", "memfd_of"]
+
+BEFORE_SWAP: Final = "before_swap"  # kind of the checkpoint that a rehearsal is made with: there is more in it
 KEEPING_OPS: Final = frozenset({KEPT, KEPT_PART, "checkpoint", "restore", "hand_over", "watched", "compile"})
 
 
@@ -67,8 +70,7 @@ class Keeping:
             case "hand_over":
                 self._answer(id, self._hand_over)
             case "checkpoint":
-                kind, about = str(args.get("kind", "manual")), args.get("about") or {}
-                self._at_a_good_moment(args, lambda: self._checkpoint(id, kind, about))
+                self._at_a_good_moment(args, lambda: self._checkpoint(id, args))
             case "restore":
                 fd = self._desk.take_fd()  # now: it is the first of those that are here
                 self._between_callbacks(args, lambda: self._restore(id, fd, str(args.get("who", "restore"))))
@@ -79,7 +81,7 @@ class Keeping:
                 pass
 
     def _at_a_good_moment(self, args: dict[str, Any], function: Callable[[], None]) -> None:
-        if self._hosted.serial or self._hosted.keeps_user_state:
+        if self._hosted.serial or self._hosted.keeps_user_state or args.get("has_down"):
             self._between_callbacks(args, function)
         else:
             function()
@@ -109,9 +111,9 @@ class Keeping:
         if self._parameters.owner is not None:
             self._parameters.owner.hand_over()
 
-    def _checkpoint(self, id: int, kind: str, about: dict[str, Any]) -> None:
+    def _checkpoint(self, id: int, args: dict[str, Any]) -> None:
         def taken() -> tuple[dict[str, Any], bytes]:
-            data = image.encode(self._image(kind, about))
+            data = image.encode(self._image(args))
             return {"size": len(data)}, data
 
         self._answer_with_fd(id, lambda: shielded("checkpoint", taken))
@@ -119,7 +121,7 @@ class Keeping:
     def _answer_with_fd(self, id: int, function: Callable[[], tuple[Any, bytes]]) -> None:
         try:
             value, data = function()
-            fd = _memfd(data)
+            fd = memfd_of(data)
         except Exception as exc:
             if isinstance(exc, CompileError) and exc.__cause__ is None:
                 exc.__traceback__ = None  # the user's frames are in its remote_traceback: here are only ours
@@ -140,7 +142,7 @@ class Keeping:
                 loop.tally.end(call, None)
 
     def _compiled(self, image_fd: int, job_fd: int, of: str) -> tuple[dict[str, Any], bytes]:
-        job = _contents(job_fd)
+        job = contents_of(job_fd)
         try:
             self._restored(image_fd, f"compile of {of}")
         except Exception as exc:
@@ -150,14 +152,18 @@ class Keeping:
         facts, patch = compiling.compiled(self._hosted, self._parameters.codec, job, tell, id=of, version=version)
         return facts, image.encode(patch)
 
-    def _image(self, kind: str, about: dict[str, Any]) -> image.Image:
-        loop = self._loop
+    def _image(self, args: dict[str, Any]) -> image.Image:
+        kind, about, loop = str(args.get("kind", "manual")), args.get("about") or {}, self._loop
         with loop.lock:
             metrics = loop.tally.metrics.totals()
             quiet = not loop.tally.running
         owner = self._parameters.owner
         if owner is not None and quiet:  # a running call may be half through with what it changes
             self._parameters.after_call()
+        if kind == BEFORE_SWAP:
+            from dspex_runtime.host.moving import state  # few processes are ever replaced
+
+            return state.take(kind, self._assignment, self._hosted, self._parameters, metrics, about, state.Way.of(args))
         return checkpoint_image.take(kind, self._assignment, self._hosted, owner, self._parameters.codec, metrics, about)
 
     def _restore(self, id: int, fd: int, who: str) -> None:
@@ -165,7 +171,7 @@ class Keeping:
 
     def _restored(self, fd: int, who: str) -> dict[str, int]:
         try:
-            data = _contents(fd)
+            data = contents_of(fd)
         except OSError as exc:
             raise CheckpointError(f"the checkpoint cannot be read: {exc}", id=self._assignment.id) from exc
         parameters = self._parameters
@@ -174,7 +180,7 @@ class Keeping:
         return versions
 
 
-def _contents(fd: int) -> bytes:
+def contents_of(fd: int) -> bytes:
     """Return what is in a memfd, which is closed."""
     try:
         return os.pread(fd, os.fstat(fd).st_size, 0)
@@ -182,7 +188,7 @@ def _contents(fd: int) -> bytes:
         os.close(fd)
 
 
-def _memfd(data: bytes) -> int:
+def memfd_of(data: bytes) -> int:
     """Return a memfd that holds these bytes; the caller's to close."""
     fd = os.memfd_create("dspex-checkpoint", os.MFD_CLOEXEC)
     try:

@@ -54,6 +54,7 @@ def receive(info: Mapping[str, Any], fds: Sequence[int], assignment: Assignment,
         configured=info.get("configured", {}),
         facts=info.get("facts", {}),
         user=user,
+        user_version=info.get("user_version"),
         rest=rest,
         base=assignment.base,
     )

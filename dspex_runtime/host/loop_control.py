@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from dspex_runtime.exit_reason import ExitReason
@@ -37,15 +37,35 @@ class ControlledLoop(LoopState):
         with self.lock:
             # A call thread that begins calls all the time reads by itself in a moment; what is unread is safe, it counts as
             # not begun. Only calls that take long, or as many as there are threads, make us read for them.
-            if not self._reading and (begun == self.tally.begun or self._streams or self._suspended):
+            if not self._reading and not self.sealed and (begun == self.tally.begun or self._streams or self._paused):
                 self._queue_due()
                 self.intake.look()
                 self._settle_queue(None)
 
+    def hear_signals(self) -> None:
+        """A signal has come, whose handler is the main thread's to run: that may wait for the end of a pause, on a lock."""
+        with self.lock:
+            if self._parked:
+                self._resumed.notify_all()
+
     def add_channel(self, peer: Peer) -> None:
         """Serve a new client."""
         with self.lock:
-            self.channels.add(peer)
+            if self._later is not None:
+                self._later.append(lambda: self.add_channel(peer))
+            else:
+                self.channels.add(peer)
+
+    def rehearse(self) -> None:
+        """Keep what comes from others until `begin_to_serve`: this process is to take the place of one that is alive."""
+        self._later = []
+
+    def begin_to_serve(self) -> None:
+        """Take in what came during the rehearsal."""
+        with self.lock:
+            later, self._later = self._later, None
+        for function in later or ():
+            function()
 
     def put(self, request: Request) -> None:
         """Queue a request that came by another way than a client's channel."""
@@ -60,6 +80,7 @@ class ControlledLoop(LoopState):
         `client` is what it calls itself as a client.
         """
         with self.lock:
+            self._wait_sealed()
             if self.refusing or self._stopping is not None or self._over:
                 return
             self._take_in()
@@ -73,7 +94,10 @@ class ControlledLoop(LoopState):
         """Take over what this process sent to itself before there was a loop, `client` as in `put_own`."""
         with self.lock:
             self.mailbox.own_client = client
-            self._timers = timers
+            if self.timers:
+                self.timers.adopt(timers.pending())
+            else:
+                self.timers = timers
             self._special = True
             for request in waiting:
                 self.mailbox.put_own(request)
@@ -87,6 +111,9 @@ class ControlledLoop(LoopState):
         """
         with self.lock:
             if self._stopping is not None or self._over:
+                return
+            if self._later is not None:
+                self._later.append(lambda: self.deliver(message, key))
                 return
             self._take_in()
             self.mailbox.put_own(Request(None, 0, "$info", [message], {}, key=key))
@@ -128,6 +155,7 @@ class ControlledLoop(LoopState):
         """Take no more requests (they queue up), or go on; going on also ends a drain. Suspending twice is suspending once."""
         with self.lock:
             self._suspended = suspended
+            self._paused = suspended or self.holding is not None
             if suspended:
                 self._on_main.extend(self.mailbox.take_errands())  # what they were to wait for does not run now
             elif self._stopping is None:
@@ -149,6 +177,8 @@ class ControlledLoop(LoopState):
                 answers nothing but its parent: nothing queued is run.
         """
         with self.lock:
+            if self.holding is not None:
+                self.holding.over()
             first, keeps = self._stopping is None, run_queued and not self._suspended
             self.refusing = self.refusing or not keeps
             if first:
@@ -158,7 +188,7 @@ class ControlledLoop(LoopState):
                 self._give_back()
             if self._suspended:
                 self.mailbox.clear()
-                self._suspended = False
+                self._suspended = self._paused = False
             self.refusing = True
             if first:
                 self._settle_queue(None)
@@ -173,10 +203,20 @@ class ControlledLoop(LoopState):
 
     # -- timers of a GenServer, from any thread
 
+    def limit(self, limits: Mapping[str, Any]) -> None:
+        """Go by other limits from now on, "mailbox" and "max_calls"; what is queued stays, and what was begun counts."""
+        with self.lock:
+            if "mailbox" in limits:
+                self.mailbox.limit = limits["mailbox"]
+            if "max_calls" in limits:
+                most = limits["max_calls"]
+                self._max_calls = None if most is None else max(most, self.tally.begun + 1)
+
     def start_timer(self, seconds: float, message: Any) -> Timer:
         """Send a message to ourselves later."""
         with self.lock:
-            timer = self._timers.start(time.monotonic() + seconds, message)
+            self._wait_sealed()
+            timer = self.timers.start(time.monotonic() + seconds, message)
             self._special = True
             if threading.get_ident() != self._main:
                 self._wake_all()  # its wait is too long now
@@ -185,19 +225,20 @@ class ControlledLoop(LoopState):
     def cancel_timer(self, timer: Timer) -> float | None:
         """Return the seconds it had left, or None when it was too late."""
         with self.lock:
-            return self._timers.cancel(timer, time.monotonic())
+            self._wait_sealed()
+            return self.timers.cancel(timer, time.monotonic())
 
     # -- under the lock
 
     def _queue_due(self) -> None:
         """Queue the messages of timers that are due: before what is read now, which came later."""
-        if self._timers and self._stopping is None:
-            for message in self._timers.take_due(time.monotonic()):
+        if self.timers and self._stopping is None and not self.sealed:
+            for message in self.timers.take_due(time.monotonic()):
                 self.mailbox.put_own(Request(None, 0, "$info", [message], {}))
 
     def _take_in(self) -> None:
         """Read the pipes until they are empty: what was sent before now is in the mailbox then."""
         self._queue_due()
         for _ in range(MAX_READS_BEFORE_MESSAGE):
-            if not self.intake.look():
+            if self.sealed or not self.intake.look():
                 return

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dspex_runtime.core.child_spec import LaunchSpec
 from dspex_runtime.exit_reason import ExitReason
@@ -26,6 +26,9 @@ from dspex_runtime.host.tally import Tally
 from dspex_runtime.host.timers import Timers
 from dspex_runtime.osproc.board import Slot
 from dspex_runtime.wire.codec import Codec
+
+if TYPE_CHECKING:
+    from dspex_runtime.host.moving.holding import Holding
 
 Owed = tuple[Request, Any]  # a reply to be sent between terminate() and the exit
 
@@ -67,7 +70,10 @@ class LoopState(ABC):
         self.channels = channels
         self.refusing = False  # give back whatever has not begun
         self.in_flight_async = 0
-        self._timers = Timers()
+        self.holding: Holding | None = None  # nothing begins for the parent's sake, which may move us to another process
+        self.sealed = False  # what moves is being copied: no client is read, none written to, no timer fires
+        self.elsewhere: Callable[[Request, Any], bool] | None = None  # we have moved: gives an answer there
+        self.timers = Timers()
         self._idle_due: float | None = None  # when a server is told that nothing has come (its plain time-out)
         self._max_calls = launch.limits.max_calls
         self._on_max_calls, self._on_idle, self._on_end = on_max_calls, on_idle, on_end
@@ -76,10 +82,14 @@ class LoopState(ABC):
         self._resumed = threading.Condition(self.lock)
         self._special = False  # something other than requests may have to be seen to
         self._suspended = False
+        self._paused = False  # nothing begins: suspended or held
+        self._later: list[Callable[[], None]] | None = None  # in a rehearsal: what is for the one who serves
         self._threads = 1
+        self._parked = 0  # call threads that wait for the pause to end
         self._reading = False
         self._followers = 0
         self._streams = 0
+        self._at_seal = 0  # threads of the user's that wait for the seal to be broken
         self._answering = 0  # calls that ended on another thread than the main one and whose answer is not out yet
         self._stopping: ExitReason | None = None
         self._over = False  # leave the loop, whatever runs
@@ -119,9 +129,25 @@ class LoopState(ABC):
         """Note that an answer is out; see `ended`."""
         with self.lock:
             self._answering -= 1
-            if self.refusing and not self._answering and not self.tally.running:
+            if (self.refusing or self.holding is not None) and not self._answering and not self.tally.running:
                 self._on_idle()
                 self._wake_all()
+
+    def answering(self, request: Request) -> bool:
+        """Begin to answer a call whose callback kept the reply back, once; then `answered`. From any thread.
+
+        While we are being copied this waits; by then it may be for `elsewhere`. False: it was answered before, or we have
+        moved and it is terminate() that would answer: what it would end goes on elsewhere.
+        """
+        with self.lock:
+            self._wait_sealed()
+            if self.elsewhere is not None and threading.get_ident() == self._main:
+                return False
+            if request.replied or request.peer is None or not request.id:
+                return False
+            request.replied = True
+            self._answering += 1
+            return True
 
     def hand_over(self, request: Request) -> None:
         """Note that a request goes on without a call thread."""
@@ -163,6 +189,8 @@ class LoopState(ABC):
 
     def idle_after(self, due: float) -> None:
         """Tell the server at `due` (time.monotonic() seconds) that nothing has come, unless a message comes first."""
+        if self._later is not None:
+            return  # nothing comes to one that rehearses
         with self.lock:
             self._idle_due = due
             self._special = True
@@ -179,8 +207,19 @@ class LoopState(ABC):
         queued = self._queued()
         self.tally.queued(queued)
         self.intake.announce(taken)
-        if queued and not self._suspended:
+        if queued and not self._paused:
             self._find_thread()
+
+    def _wait_sealed(self) -> None:
+        """What a thread of the user's changes here while we are copied would be lost: it waits. The main thread copies."""
+        if not self.sealed or threading.get_ident() == self._main:
+            return
+        self._at_seal += 1
+        while self.sealed:
+            self._resumed.wait()
+        self._at_seal -= 1
+        if self._stopping is not None:
+            self._wake_all()  # the main thread stays for us
 
     @abstractmethod
     def _find_thread(self) -> None:

@@ -41,8 +41,8 @@ class Request:
     """
 
     __slots__ = (
-        "args", "began_ns", "cancel", "cancelled", "credit", "deadline", "early", "fresh", "handed_over", "id", "key", "kwargs",
-        "method", "number", "peer", "replied", "stream", "waited",
+        "__weakref__", "args", "began_ns", "cancel", "cancelled", "credit", "deadline", "early", "fresh", "handed_over", "id",
+        "key", "kwargs", "method", "number", "peer", "replied", "stream", "waited",
     )  # fmt: skip
 
     def __init__(
@@ -119,6 +119,10 @@ class Mailbox:
     def put_own(self, request: Request) -> None:
         """Queue a message of the process to itself: never refused."""
         self._items.append(request)
+
+    def requests(self) -> list[Request]:
+        """Return what is queued, in order, without the errands."""
+        return [request for request in self._items if not _is_errand(request)]
 
     def put_behind(self, client: str, errand: Callable[[], None]) -> bool:
         """Queue an errand behind the last thing that a client has sent; False where nothing of that client waits.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
@@ -53,6 +53,23 @@ class Metrics:
         self.last_error = error
         if self._ring:
             self._ring[-1] = (*self._ring[-1][:3], error)
+
+    @property
+    def has_new(self) -> bool:
+        """Whether calls were recorded since `take_new` was asked last."""
+        return self.count > self._taken
+
+    def kept(self) -> tuple[list[Call], int]:
+        """Return the calls that are kept, oldest first, and how many of them `take_new` has not handed out."""
+        return list(self._ring), min(self.count - self._taken, len(self._ring))
+
+    def adopt(self, base: Mapping[str, Any], calls: Sequence[Call], new: int) -> None:
+        """Begin anew, behind the calls of another process of this incarnation; the last `new` of them are handed out here."""
+        self._base = base
+        self.count = self.failures = self.busy_ns = 0
+        self.last_error = base.get("last_error")
+        self._ring = deque(calls, maxlen=RING)
+        self._taken = -new
 
     def totals(self) -> dict[str, Any]:
         """Return the sums over all incarnations: calls, failures, busy_ns, last_error."""

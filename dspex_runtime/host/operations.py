@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dspex_runtime.errors import CallError
 from dspex_runtime.exit_reason import is_exit_reason, own_reason
@@ -26,9 +26,27 @@ from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
 
 if TYPE_CHECKING:
+    from dspex_runtime.host.moving.arriving import Arriving
+    from dspex_runtime.host.moving.leaving import Leaving
     from dspex_runtime.host.server_loop import ServerLoop
 
 __all__ = ["Operations"]
+
+LEAVING_OPS: Final = frozenset({"hold", "pack", "unhold", "leave"})
+BEFORE_SWAP: Final = "before_swap"  # kind of the checkpoint that is taken to rehearse on
+ARRIVING_OPS: Final = frozenset({"rehearse", "prepare", "serve"})
+
+
+class MovingDesk(Desk, Protocol):
+    """The control pipe, as one process that becomes another one needs it."""
+
+    def unanswered(self) -> list[int]:
+        """Return the numbers of the parent's requests that were not answered yet, in order."""
+        ...
+
+    def adopted(self) -> None:
+        """See to what another process has left to do."""
+        ...
 
 
 class Operations:
@@ -36,7 +54,7 @@ class Operations:
 
     def __init__(
         self,
-        desk: Desk,
+        desk: MovingDesk,
         loop: ServerLoop,
         hosted: Hosted,
         stopping: Stopping,
@@ -55,11 +73,16 @@ class Operations:
         self._parameters = parameters
         self._parent = parent
         self._sys = SysFunctions(loop, hosted, self._identity(), codec)
+        self._codec = codec
         self._keeping: Keeping | None = None
+        self._arriving: Arriving | None = None
+        self.leaving: Leaving | None = None  #: once the parent has begun to move this process
 
     def serve(self, id: int, op: str, args: dict[str, Any]) -> None:
         """Do what the parent asks, and answer it; what takes long is answered later, from another thread."""
         loop, stopping = self._loop, self._stopping
+        if self.leaving is not None and self.leaving.postpones(id, op, args):
+            return
         match op:
             case "stop":
                 if id:
@@ -83,10 +106,26 @@ class Operations:
                 self._sys.serve(op, args, lambda function: self._answer(id, function))
             case _ if op in KEEPING_OPS:
                 self._serve_keeping(id, op, args)
+            case _ if op in LEAVING_OPS:
+                self._begin_to_leave().serve_op(id, op, args)
+            case _ if op in ARRIVING_OPS:
+                self._begin_to_arrive().serve_op(id, op, args)
+            case "configure":
+                from dspex_runtime.host.configuring import configure  # few processes are ever told, the next too
+
+                configure(id, args, loop, self._desk, self._parameters, self._parent)
+            case "command":
+                from dspex_runtime.host.commands import in_background
+
+                in_background(args["command"], args["timeout_s"], lambda error: self._said(id, error))
             case "ping" | "metrics" | "executions" | "statistics":
                 self._answer(id, lambda: self._figures(op, args))
             case _:
                 self._desk.reply([m.FAULT, id, self._desk.fault(CallError(f"a module has no operation {op!r}"))])
+
+    def adopted(self) -> None:
+        """This process goes on where another one was: somebody may watch its callbacks."""
+        self._sys.watch()
 
     def _answer(self, id: int, function: Callable[[], Any]) -> None:
         """Answer with what function returns, or with the fault of what it raises; also of what cannot be sent."""
@@ -95,10 +134,29 @@ class Operations:
         except Exception as exc:
             self._desk.reply([m.FAULT, id, self._desk.fault(exc)])
 
+    def _said(self, id: int, error: Exception | None) -> None:
+        self._desk.reply([m.REPLY, id, None] if error is None else [m.FAULT, id, self._desk.fault(error)])
+
     def _serve_keeping(self, id: int, op: str, args: dict[str, Any]) -> None:
         if self._keeping is None:
             self._keeping = Keeping(self._loop, self._hosted, self._parameters, self._assignment, self._desk)
         self._keeping.serve(id, op, args)
+        if args.get("kind") == BEFORE_SWAP:
+            self._begin_to_leave()  # what a move takes is loaded now: once it is held, callers wait
+
+    def _begin_to_leave(self) -> Leaving:
+        if self.leaving is None:
+            from dspex_runtime.host.moving.leaving import Leaving  # few processes ever move
+
+            self.leaving = Leaving(self._desk, self._loop, self._hosted, self._stopping, self._codec, self._parameters, self.serve)
+        return self.leaving
+
+    def _begin_to_arrive(self) -> Arriving:
+        if self._arriving is None:
+            from dspex_runtime.host.moving.arriving import Arriving
+
+            self._arriving = Arriving(self._desk, self._loop, self._hosted, self._assignment, self._codec, self._parameters)
+        return self._arriving
 
     def _figures(self, op: str, args: dict[str, Any]) -> Any:
         loop = self._loop

@@ -52,9 +52,18 @@ class OwnMail:
                 return self._timers.cancel(timer, time.monotonic())
         return self._loop.cancel_timer(timer)
 
-    def hand_to(self, loop: ControlledLoop) -> None:
-        """Give everything to the loop that is there now, before anything of others is in its mailbox."""
+    def start_over(self) -> None:
+        """Forget what was sent before there is a loop: that of the process whose place this one takes comes instead."""
         with self._lock:
+            if self._loop is None:
+                self._timers = Timers()
+                self._waiting.clear()
+
+    def hand_to(self, loop: ControlledLoop) -> None:
+        """Give everything to the loop that is there now, before anything of others is in its mailbox. Once; again is nothing."""
+        with self._lock:
+            if self._loop is not None:
+                return
             self._queue_due()
             loop.adopt(self._timers, self._waiting, self._client)
             self._loop = loop

@@ -18,7 +18,7 @@ import queue
 import threading
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dspex_runtime.errors import ParameterError, ParameterNotFoundError
 from dspex_runtime.host.hosted import NO_REPLY, Entry, UnknownMethodError
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 MIRROR: Final = "$mirror"
 EDIT: Final = "$edit"
 METHODS: Final = frozenset({"$set", "$set_many", "$gradient", "$rollback", "$reset", MIRROR, EDIT})
+# A request; an event to be set when all before it is done; None: that was all.
+Work: TypeAlias = "Request | threading.Event | None"
+
 CLOSE_S: Final = 1.0  # a disk may hang, and who waits for the parent may wait for the very thread that ends the process
 
 
@@ -63,7 +66,7 @@ class ParamService:
         self._owner = owner
         self._durability = durability
         self._calls = calls
-        self._work: queue.SimpleQueue[Request | None] | None = None
+        self._work: queue.SimpleQueue[Work] | None = None
         self._writer: threading.Thread | None = None
         self._operations: dict[str, Callable[..., Any]] = {
             "$set": self._set,
@@ -98,6 +101,14 @@ class ParamService:
         if self._work is not None and self._writer is not None:
             self._work.put(None)
             self._writer.join(CLOSE_S)
+
+    def settle(self, timeout_s: float) -> bool:
+        """Wait until the writer has made and answered what it was given so far; False: it has not in this time."""
+        if self._work is None:
+            return True
+        done = threading.Event()
+        self._work.put(done)
+        return done.wait(timeout_s)
 
     def _run_queued(self, request: Request) -> Any:
         try:
@@ -161,9 +172,12 @@ class ParamService:
             self._writer.start()
         self._work.put(request)
 
-    def _write(self, work: queue.SimpleQueue[Request | None]) -> None:
-        while (request := work.get()) is not None:
-            self._answer(request)
+    def _write(self, work: queue.SimpleQueue[Work]) -> None:
+        while (item := work.get()) is not None:
+            if isinstance(item, threading.Event):
+                item.set()
+            else:
+                self._answer(item)
 
     # -- the operations
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dspex_runtime.errors import ParameterError, StartError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dspex_runtime.host.uplink import Uplink
     from dspex_runtime.osproc.channel import FdChannel
     from dspex_runtime.params.holders import Kept
+    from dspex_runtime.params.moving_in import Plan
     from dspex_runtime.wire.codec import Codec
 
 log = logging.getLogger("dspex_runtime.parameters")
@@ -41,6 +42,7 @@ class Parameters:
     """What of this module outlives its process, but for its user state.
 
     Attributes:
+        assignment: Of this process.
         owner: Of the parameters; None: it declares none.
         codec: Packs the user's state.
         changes: Those that the parent wants to hear of; None without parameters.
@@ -51,10 +53,12 @@ class Parameters:
         self.codec = codec
         self.changes: Changes | None = None
         self._wake: Callable[[], None] | None = None  # until there is a control thread
-        self._assignment = assignment
+        self.assignment = assignment
         self._control = control
         self._journal: SegmentJournal | None = None
+        self._is_ours = not assignment.rehearsal  # else another process is the one that writes, offers and tells
         self._user: bytes | None = None
+        self._user_version: str | None = None
         self._rest: bytes | None = None
         self._unused: Kept | None = None  # what is kept for a module that had no parameters when it was built
         self._hosted: Hosted | None = None
@@ -68,14 +72,14 @@ class Parameters:
         Raises:
             StartError: The configuration sets what the module does not declare, or a value that is refused: says all of it.
         """
-        declared, configured = hosted.parameters(), self._assignment.launch.params
+        declared, configured = hosted.parameters(), self.assignment.launch.params
         if not declared and configured:
             names = ", ".join(map(repr, configured))
             raise StartError(f"it has no parameters, and its `params` set {names}")
         if not declared and not hosted.keeps_user_state:
             return
         found = self._kept(uplink)
-        self._hosted, self._user = hosted, found.user
+        self._hosted, self._user, self._user_version = hosted, found.user, found.user_version
         if not declared:
             self._unused = found
             return
@@ -83,7 +87,7 @@ class Parameters:
             self._own(hosted, declared, found)
         except ParameterError as exc:  # whatever it is, the text is the whole story: the frames are ours
             text = without_promise(exc)
-            raise StartError("; ".join([text, *([exc.hint] if exc.hint else [])]), id=self._assignment.id) from None
+            raise StartError("; ".join([text, *([exc.hint] if exc.hint else [])]), id=self.assignment.id) from None
 
     def adopt_what_setup_added(self, hosted: Hosted, uplink: Uplink) -> None:
         """Do the same for parameters that the module's setup() has made: predictors, as a rule. None of them is configured."""
@@ -108,8 +112,15 @@ class Parameters:
         user, self._user = self._user, None
         if user is None or self._hosted is None or not self._hosted.keeps_user_state:
             return
+        hosted, version = self._hosted, self._user_version
         try:
-            self._hosted.set_user_state(self.codec.unpack(user)[0])
+            saved = self.codec.unpack(user)[0]
+            if version != hosted.version and hosted.changes_code:
+                from dspex_runtime.host.moving import restoring  # few versions meet the state of another one
+
+                restoring.give_user_state(saved, version, hosted, self.owner, id=self.assignment.id)
+            else:
+                hosted.set_user_state(saved)
         except Exception as exc:
             log.exception("the state of the last checkpoint was refused")
             self.report(f"the state of the last checkpoint was refused: {type(exc).__name__}: {exc}")
@@ -141,13 +152,15 @@ class Parameters:
     @property
     def keeps_journal(self) -> bool:
         """Whether there is somewhere to write to."""
-        return bool(self._assignment.journal)
+        return bool(self.assignment.journal)
 
     @property
     def journal(self) -> SegmentJournal | None:
         """Where parameters and calls are written; made when it is first asked for. None: there is nowhere to write to."""
-        if self._journal is None and self._assignment.journal:
-            self._journal = SegmentJournal(self._assignment.journal, on_rotate=self._rotated)
+        if not self._is_ours:
+            return None
+        if self._journal is None and self.assignment.journal:
+            self._journal = SegmentJournal(self.assignment.journal, on_rotate=self._rotated)
         return self._journal
 
     def attach(self, wake: Callable[[], None]) -> None:
@@ -179,18 +192,21 @@ class Parameters:
             return
         with self._looking:
             try:
-                if hosted.changed() or self._failing:
-                    self._take_in(owner, hosted.parameters())
-                    owner.republish()
-                if hosted.mode != self._mode:
-                    with owner.changing:
-                        owner.set_facts({**owner.facts(), "mode": hosted.mode})
-                    self._mode = hosted.mode
+                self._look(owner, hosted, always=self._failing)
                 self._failing = False
             except Exception as exc:
                 if not self._failing:
                     self.report(f"what a call changed could not be published: {type(exc).__name__}: {exc}")
                 self._failing = True
+
+    def _look(self, owner: Owner, hosted: Hosted, *, always: bool) -> None:
+        if hosted.changed() or always:
+            self._take_in(owner, hosted.parameters())
+            owner.republish()
+        if hosted.mode != self._mode:
+            with owner.changing:
+                owner.set_facts({**owner.facts(), "mode": hosted.mode})
+            self._mode = hosted.mode
 
     def close(self) -> None:
         """Let go of table and journal."""
@@ -199,6 +215,71 @@ class Parameters:
             self.owner.close()
         if self._journal is not None:
             self._journal.close()
+
+    # -- from one process to the next: `moving` has the order
+
+    def rehearse(self, hosted: Hosted, found: Kept) -> Owner:
+        """In a rehearsal: go on with another copy of one's own, which has what is found; return its owner.
+
+        Raises:
+            ParameterError: The configuration sets what is not declared, or a value that is refused; or a value cannot be held.
+        """
+        before, self._hosted = self.owner, hosted
+        self.owner = owner = self._open(hosted.parameters(), found)
+        self._now_is(owner, before)
+        hosted.set_mode(owner.facts().get("mode", hosted.mode))
+        self._mode = hosted.mode
+        return owner
+
+    def look_again(self) -> None:
+        """Know of what user code has made of the parameters. Raises what `after_call` reports."""
+        if self.owner is not None and self._hosted is not None:
+            self._look(self.owner, self._hosted, always=True)
+
+    def let_go(self) -> None:
+        """Be nobody: another process has table and journal. Nothing is written, published, offered or told from here any more."""
+        self._is_ours = False
+        owner, self.owner, self.changes = self.owner, None, None
+        if owner is not None:
+            _owners.remove(owner)
+            owner.let_go()
+        if self._journal is not None:
+            self._journal.leave()
+
+    def move_in(self, found: Kept, plan: Plan, *, position: int, watched: Mapping[str, Any] | None) -> dict[str, int]:
+        """At the end of a rehearsal: be the one who writes; return the new version of every parameter that changed.
+
+        Args:
+            found: What the process before had: table, blobs, journal in memory, and its configuration.
+            plan: What was rehearsed.
+            position: Where its journal ends.
+            watched: Its `Changes.contents`.
+
+        Raises:
+            ParameterError: What the migration changed cannot be written down.
+        """
+        private, assignment = self.owner, self.assignment
+        self._is_ours = True
+        if private is None or (found.table is None and not plan.parameters):
+            self._now_is(None, private)
+            return {}
+        self.changes = Changes(self.codec, self._send_now, self._wake_up)
+        if watched is not None:
+            self.changes.adopt(watched)
+        owner = self._owner()
+        for name, spec, holder in private.declared():
+            owner.declare(name, spec, holder)
+        changes = owner.move_in(found, assignment.launch.params, plan, position=position)
+        self._now_is(owner, private)
+        return {change.name: change.version for change in changes}
+
+    def _now_is(self, owner: Owner | None, before: Owner | None) -> None:
+        self.owner = owner
+        if owner is not None:
+            _owners.append(owner)
+        if before is not None:
+            _owners.remove(before)
+            before.close()
 
     def _take_in(self, owner: Owner, declared: Sequence[Declared]) -> None:
         """Know of the parameters that user code has added to the tree or taken out of it."""
@@ -210,16 +291,23 @@ class Parameters:
             owner.declare(name, spec, holder)
 
     def _kept(self, uplink: Uplink) -> Kept:
-        if not self._assignment.kept:
-            return kept.nothing(self._assignment)
+        if not self.assignment.kept:
+            return kept.nothing(self.assignment)
         info, fds = uplink.expect(KEPT)
-        found = kept.receive(info, fds, self._assignment, self.report)
+        found = kept.receive(info, fds, self.assignment, self.report)
         self._rest = found.rest
         return found
 
     def _open(self, declared: Sequence[Declared], found: Kept) -> Owner:
-        assignment = self._assignment
-        owner = Owner(
+        owner = self._owner()
+        for name, spec, holder in declared:
+            owner.declare(name, spec, holder)
+        owner.open(found, self.assignment.launch.params)
+        return owner
+
+    def _owner(self) -> Owner:
+        assignment = self.assignment
+        return Owner(
             assignment.id,
             self.codec,
             durability=assignment.launch.durability,
@@ -227,10 +315,6 @@ class Parameters:
             incarnation=assignment.incarnation,
             hooks=self,
         )
-        for name, spec, holder in declared:
-            owner.declare(name, spec, holder)
-        owner.open(found, assignment.launch.params)
-        return owner
 
     # -- what the owner and the journal ask for (`params.owner.Hooks`)
 
@@ -240,7 +324,7 @@ class Parameters:
 
     def notify(self, change: Change) -> None:
         """Tell a change, while somebody watches."""
-        if self.changes is not None:
+        if self.changes is not None and self._is_ours:
             self.changes.tell(change)
 
     def report(self, text: str) -> None:
@@ -250,7 +334,7 @@ class Parameters:
 
     def value_at(self, name: str, version: int) -> bytes:
         """Ask for a value of the past; waits for the parent."""
-        data = parent.ask("param_value_at", {"id": self._assignment.id, "name": name, "at": version})
+        data = parent.ask("param_value_at", {"id": self.assignment.id, "name": name, "at": version})
         return bytes(data)
 
     def _wake_up(self) -> None:
@@ -261,6 +345,8 @@ class Parameters:
         self._send({"type": "rotated", "segment": segment})
 
     def _send(self, event: dict[str, Any], fds: Sequence[int] = ()) -> None:
+        if not self._is_ours:
+            return
         try:
             self._control.send([m.EVENT, 0, event], fds=fds)
         except OSError:

@@ -96,13 +96,31 @@ def _deadline(timeout_s: float | None) -> float | None:
 
 
 class ParentPeer(Peer):
-    """The control channel: its requests are answered with REPLY or FAULT and nothing else."""
+    """The control channel: its requests are answered with REPLY or FAULT and nothing else.
 
-    __slots__ = ("_fault",)
+    Args:
+        channel: The control channel.
+        fault: Makes a fault of an exception.
+        answered: Told the number of each request before its answer is sent.
+    """
 
-    def __init__(self, channel: Channel, fault: Callable[[BaseException], dict[str, Any]]) -> None:
+    __slots__ = ("_answered", "_fault")
+
+    def __init__(self, channel: Channel, fault: Callable[[BaseException], dict[str, Any]], answered: Callable[[int], None]) -> None:
         super().__init__(channel, client="parent")
         self._fault = fault
+        self._answered = answered
+
+    def named(self, client: str) -> ParentPeer:
+        """Return the same under another name: what it writes is written by that."""
+        other = ParentPeer(self.channel, self._fault, self._answered)
+        other.client = client
+        return other
+
+    def send(self, message: list[Any]) -> bool:
+        """Send one frame; see `Peer.send`."""
+        self._answered(message[1])
+        return super().send(message)
 
     def give_back(self, id: int) -> None:
         """Say that it did not run."""

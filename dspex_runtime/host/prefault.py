@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from dspex_runtime.core.child_spec import LaunchSpec, Limits
 from dspex_runtime.core.launch_map import to_map
-from dspex_runtime.host import targets
+from dspex_runtime.host import sources, targets
 from dspex_runtime.host.assignment import from_message
 from dspex_runtime.host.channels import DataChannels
 from dspex_runtime.host.context import current_request
@@ -32,6 +32,7 @@ from dspex_runtime.host.parameters import Parameters
 from dspex_runtime.host.peer import Peer
 from dspex_runtime.host.server_loop import ServerLoop
 from dspex_runtime.host.uplink import Uplink
+from dspex_runtime.osproc import user_code
 from dspex_runtime.osproc.board import SLOT_BYTES, Slot
 from dspex_runtime.osproc.channel import Channel, FdChannel
 from dspex_runtime.osproc.warmth import Warmth
@@ -120,6 +121,8 @@ def _thread_start() -> None:
 
 def _server(codec: Codec) -> None:
     path = list(sys.path)
+    if user_code.is_installed():
+        sources.prepare({})
     found = targets.find(_LAUNCH)
     server = ServerHost(found())
     server.build((), {})
@@ -128,6 +131,7 @@ def _server(codec: Codec) -> None:
     serve(server, codec, [m.CALL, 1, "$call", ["x"], {}, None, None, 0])
     sys.path[:] = path
     del sys.modules[found.__module__]
+    sources.forget(found.__module__)
 
 
 def adopt(hosted: Hosted, codec: Codec) -> None:

@@ -6,7 +6,7 @@ Owns what is known of each client: its pipes and the numbers it has used. Never 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,6 +48,17 @@ class SendOrder:
             sender.pipes -= 1
             if not sender.pipes:
                 self._senders.pop(peer.client, None)
+
+    def senders(self) -> dict[str, tuple[int, bool]]:
+        """Return the last number of each client, and whether a request of it is early."""
+        return {client: (sender.last, sender.early) for client, sender in self._senders.items()}
+
+    def adopt(self, senders: Mapping[str, Sequence[int]], early: Iterable[Request]) -> None:
+        """Go on with what `senders` was elsewhere, and what is early; their pipes are yet to join."""
+        for client, (last, is_early) in senders.items():
+            sender = self._senders.setdefault(client, Sender())
+            sender.last, sender.early = last, bool(is_early)
+        self.early += early
 
     def place(self, peer: Peer, request: Request) -> None:
         """Say whether something that was sent before a request may still be on its way.

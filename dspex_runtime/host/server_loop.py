@@ -57,10 +57,8 @@ class ServerLoop(ControlledLoop):
         mailbox = self.mailbox
         with self.lock:
             while not (self._special and self._leaves()):
-                if self._suspended:
-                    self._settle_queue(None)
-                    self.channels.arm(0)
-                    self._resumed.wait()
+                if self._paused:
+                    self._park()
                 elif mailbox:
                     if self.intake.order.early and mailbox.is_early():
                         self._look()
@@ -75,12 +73,23 @@ class ServerLoop(ControlledLoop):
                     self._read()
             return None
 
+    def _park(self) -> None:
+        """Nothing is to begin: wait until that may have changed. The control thread reads meanwhile."""
+        self._settle_queue(None)
+        if not self.sealed:
+            self.channels.arm(0)
+        self._parked += 1
+        if self.holding is not None:
+            self._on_idle()
+        self._resumed.wait()
+        self._parked -= 1
+
     def _leaves(self) -> bool:
         """Do what goes before requests; True when this thread is to leave the loop. Only asked while `_special` is set."""
         self.calls.flush()
         on_main = threading.get_ident() == self._main
         self._special = bool(
-            self._timers
+            self.timers
             or self._over
             or self._ended is not None
             or self._stopping is not None
@@ -95,14 +104,14 @@ class ServerLoop(ControlledLoop):
             else:
                 self._run_on_main()
         self._queue_due()
-        if self._idle_due is not None and not self._suspended and self._stopping is None:
+        if self._idle_due is not None and not self._paused and self._stopping is None:
             self._look_if_idle(self._idle_due)
         if self._over or self._ended is not None:
             return True
         if self._stopping is None or self.mailbox:
             return False
         # The main thread stays for what still runs elsewhere.
-        return not on_main or not (self.tally.running or self._answering)
+        return not on_main or not (self.tally.running or self._answering or self._at_seal)
 
     def _run_on_main(self) -> None:
         while self._on_main:
@@ -137,14 +146,14 @@ class ServerLoop(ControlledLoop):
             self.lock.acquire()
             self._reading = False
         if ready:
-            if self._timers:
+            if self.timers:
                 self._queue_due()
             self.intake.read(ready)
 
     def _wait_s(self) -> float | None:
         if self._stopping is not None:
             return None  # nothing that comes later is run
-        waits = [self._timers.wait_s()] if self._timers else []
+        waits = [self.timers.wait_s()] if self.timers else []
         if self._idle_due is not None:
             waits.append(max(0.0, self._idle_due - time.monotonic()))
         return min(*waits, LONGEST_WAIT_S) if waits else None
@@ -160,8 +169,9 @@ class ServerLoop(ControlledLoop):
             self.lock.acquire()
             self._followers -= 1
         self.channels.followed()
-        if self._special:
-            # Pass it on: wakes that come in a row are one event to the kernel, and it might have been for the main thread.
+        if self._special or self._paused:
+            # Pass it on: wakes that come in a row are one event to the kernel, and it might have been for the main thread. Paused,
+            # all are to park, and who did so before has perhaps found nothing special any more.
             self.channels.wake_followers(min(1, self._followers))
 
     def _look(self) -> None:

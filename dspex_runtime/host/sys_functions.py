@@ -84,15 +84,21 @@ class SysFunctions:
         request = self._loop.deferred.find(number)
         return request is not None and self._loop.calls.answer_later(request, value)
 
-    def _debug(self, command: str, args: dict[str, Any]) -> Any:
+    def watch(self) -> None:
+        """Something was switched on or off: callbacks run watched, or unwatched, from now on."""
         hosted, calls = self._hosted, self._loop.calls
+        if isinstance(hosted, ServerHost):
+            calls.forget_entries()
+            calls.on_reply = self._replied if hosted.debug is not None else None
+
+    def _debug(self, command: str, args: dict[str, Any]) -> Any:
+        hosted = self._hosted
         if not isinstance(hosted, ServerHost):
             raise CallError(f"{command} is for a GenServer; {self._facts['id']!r} is a module", id=self._facts["id"])
         if "function" in args:
             args = {**args, "function": _function(args["function"])}
         value = hosted.debugging(self._facts["id"], command, args)
-        calls.forget_entries()  # callbacks run watched, or unwatched, from now on
-        calls.on_reply = self._replied if hosted.debug is not None else None
+        self.watch()
         return [self._sendable(event) for event in value] if isinstance(value, list) else value
 
     def _replace_state(self, function: Callable[[Any], Any]) -> Any:

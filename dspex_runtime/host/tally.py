@@ -6,11 +6,11 @@ The stamps on the board are how the parent sees a hung module without asking it;
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from dspex_runtime.host.mailbox import Request
-from dspex_runtime.host.metrics import Metrics
+from dspex_runtime.host.metrics import Call, Metrics
 from dspex_runtime.osproc.board import BEGUN, BUSY_NS, ENDED, EXPECTED_BY, FAILED, LAST_NS, NO_DEADLINE, QUEUED, RUNNING, Slot
 
 UNCOUNTED: Final = ""  # the method of a request of which nothing was run: it will be asked again
@@ -74,6 +74,13 @@ class Tally:
             first, self.on_first = self.on_first, None
             first()
         return True
+
+    def adopt(self, begun: int, base: Mapping[str, Any], calls: Sequence[Call], new: int) -> None:
+        """Count on from where another process of this incarnation was; see `Metrics.adopt`. What ran here was a rehearsal."""
+        self.begun = begun
+        self.metrics.adopt(base, calls, new)
+        for field, value in ((BEGUN, begun), (ENDED, 0), (FAILED, 0), (BUSY_NS, 0)):
+            self._stamp(field, value)
 
     def amend(self, error: str) -> None:
         """The request just ended well has a result that cannot be sent."""

@@ -10,7 +10,7 @@ import errno
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.errors import DspexError, NoProcessError
 from dspex_runtime.exit_reason import describe
@@ -20,6 +20,9 @@ from dspex_runtime.node.registry import Record
 from dspex_runtime.osproc.channel import pair
 from dspex_runtime.types import State
 from dspex_runtime.wire.messages import BEGUN, CHANNEL
+
+if TYPE_CHECKING:
+    from dspex_runtime.node.module_process import ModuleProcess
 
 # A client that lost its pipe to a live module (the module refused its bytes, say) is given another one after this long;
 # in the usual case the death is known within a millisecond and the next incarnation answers.
@@ -91,13 +94,7 @@ class Broker:
             return True
         if record.state is not State.READY or record.incarnation <= after or record.process is None or not record.process.serving:
             return False
-        info = {
-            "id": record.id,
-            "incarnation": record.incarnation,
-            "kind": record.process.kind.value,
-            "call_timeout_s": record.spec.launch.limits.call_timeout_s if record.spec.launch else None,
-            "idempotent": record.process.idempotent,
-        }
+        info = {**pipe_facts(record, record.process), "incarnation": record.incarnation, "kind": record.process.kind.value}
         try:
             ours, theirs = (sock.detach() for sock in pair())
         except OSError as exc:
@@ -106,6 +103,13 @@ class Broker:
         record.process.send_channel({"client": str(id(peer)), "mux": False}, theirs)
         peer.send([CHANNEL, request, info], (ours,))
         return True
+
+
+def pipe_facts(record: Record, process: ModuleProcess) -> dict[str, Any]:
+    """Return what a client that has a pipe goes by."""
+    launch = record.spec.launch
+    call_timeout_s = None if launch is None else launch.limits.call_timeout_s
+    return {"id": record.id, "call_timeout_s": call_timeout_s, "idempotent": process.idempotent}
 
 
 def no_process(record: Record) -> NoProcessError:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from dspex_runtime.core.child_spec import Checkpoint
-from dspex_runtime.node.event_loop import EventLoop
+from dspex_runtime.node.event_loop import EventLoop, Timer
 from dspex_runtime.node.keeping import Keeping
 from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.node.registry import Record
@@ -33,6 +33,7 @@ class Checkpointing:
         self._loop = loop
         self._keeping = keeping
         self._reports = reports
+        self._due: dict[ModuleProcess, tuple[Timer, float]] = {}  #: the next one of each, and the period by which it is due
 
     def changed(self, record: Record) -> None:
         """A child's state changed: one that serves now is saved from now on, if its spec says so."""
@@ -45,17 +46,35 @@ class Checkpointing:
             # Not all modules of a tree at the same moment.
             self._again(process, spec.every_s * (0.5 + random.random() / 2), spec.every_s)
 
+    def respecified(self, process: ModuleProcess) -> None:
+        """A process that serves has another spec: go by the period that it names now, or by none."""
+        spec = process.launch.checkpoint
+        every_s = None if spec is None else spec.every_s
+        timer, before_s = self._due.get(process, (None, None))
+        if every_s == before_s:
+            return
+        if timer is not None:
+            timer.cancel()
+            del self._due[process]
+        process.saved = every_s is not None
+        if every_s is not None:
+            self._again(process, every_s, every_s)
+
     def _again(self, process: ModuleProcess, delay_s: float, every_s: float) -> None:
         def due() -> None:
+            del self._due[process]
             if process.serving:
-                self.take(process, "periodic", lambda _, fault: self._taken(process, fault, every_s))
+                self.take(process, "periodic", lambda _, fault: self._taken(process, fault))
 
-        self._loop.call_later(delay_s, due)
+        self._due[process] = self._loop.call_later(delay_s, due), every_s
 
-    def _taken(self, process: ModuleProcess, fault: Facts | None, every_s: float) -> None:
-        if fault is not None and not process.ended:
-            self._reports.emit("checkpoint_failed", process.id, incarnation=process.incarnation, message=str(fault.get("message")))
-        self._again(process, every_s, every_s)  # from its end: what takes longer than the period must not pile up
+    def _taken(self, process: ModuleProcess, fault: Facts | None) -> None:
+        if fault is not None:
+            self.failed(process, fault)
+        spec = process.launch.checkpoint
+        if spec is not None and spec.every_s is not None and process not in self._due:
+            # From its end: what takes longer than the period must not pile up.
+            self._again(process, spec.every_s, spec.every_s)
 
     def take(
         self,
@@ -78,9 +97,14 @@ class Checkpointing:
         def imaged(_value: Any, fault: Facts | None, fd: int | None) -> None:
             if fault is not None or fd is None:
                 done(None, fault)
-                return
-            keep = (process.launch.checkpoint or _DEFAULTS).keep
-            self._keeping.ask("checkpoint", {"id": process.id, "kind": kind, "keep": keep}, stored, fds=(fd,))
+            else:
+                self.store(process, kind, fd, done)
+
+        asked = {"kind": kind} if about is None else {"kind": kind, "about": about}
+        process.request_fd("checkpoint", asked, timeout_s, imaged)
+
+    def store(self, process: ModuleProcess, kind: str, image: int, done: Done) -> None:
+        """Have an image that a module has made kept; the descriptor is given away."""
 
         def stored(info: Any, fault: Facts | None, _fds: list[int]) -> None:
             if fault is None:
@@ -89,8 +113,13 @@ class Checkpointing:
                 self._reports.emit("checkpoint", process.id, incarnation=process.incarnation, number=info["number"], kind=kind)
             done(info, fault)
 
-        asked = {"kind": kind} if about is None else {"kind": kind, "about": about}
-        process.request_fd("checkpoint", asked, timeout_s, imaged)
+        keep = (process.launch.checkpoint or _DEFAULTS).keep
+        self._keeping.ask("checkpoint", {"id": process.id, "kind": kind, "keep": keep}, stored, fds=(image,))
+
+    def failed(self, process: ModuleProcess, fault: Facts) -> None:
+        """Report one that nobody waits for."""
+        if not process.ended:
+            self._reports.emit("checkpoint_failed", process.id, incarnation=process.incarnation, message=str(fault.get("message")))
 
     def newest(self, id: str, info: Facts | None) -> None:
         """Remember which checkpoint of an id is the newest, for `info`."""

@@ -19,6 +19,7 @@ _WHY_SILENT: Final = "it is still in a callback, C code holds its GIL, or it is 
 
 @dataclass(slots=True)
 class _Pending:
+    op: str
     answer: Answer
     timer: Timer | None
 
@@ -43,13 +44,19 @@ class ControlRequests:
         self._to_fault = to_fault
         self._open: dict[int, _Pending] = {}
         self._next = 1
+        self.on_settled: Callable[[], None] | None = None  #: told whenever one was answered, however
+
+    @property
+    def ops(self) -> list[str]:
+        """What is asked and not answered."""
+        return [pending.op for pending in self._open.values()]
 
     def add(self, op: str, timeout_s: float | None, answer: Answer) -> int:
         """Return the number of a new question; without an answer in time it ends as BusyError."""
         number = self._next
         self._next += 1
         timer = None if timeout_s is None else self._loop.call_later(timeout_s, lambda: self._unanswered(number, op, timeout_s))
-        self._open[number] = _Pending(answer, timer)
+        self._open[number] = _Pending(op, answer, timer)
         return number
 
     def answered(self, number: int, value: Any, fault: dict[str, Any] | None) -> None:
@@ -57,6 +64,7 @@ class ControlRequests:
         pending = self._open.pop(number, None)
         if pending is not None:
             pending.told(value, fault)
+            self._settled()
 
     def refuse(self, why: str, answer: Answer) -> None:
         """Answer what cannot be asked."""
@@ -68,8 +76,14 @@ class ControlRequests:
         gone = self._to_fault(BusyError(f"{self._id!r} ended before it answered", id=self._id))
         for pending in left:
             pending.told(None, gone)
+        self._settled()
 
     def _unanswered(self, number: int, op: str, timeout_s: float) -> None:
         pending = self._open.pop(number, None)
         if pending is not None:
             self.refuse(f"did not answer {op!r} within {timeout_s:g} s: {_WHY_SILENT}", pending.answer)
+            self._settled()
+
+    def _settled(self) -> None:
+        if self.on_settled is not None:
+            self.on_settled()

@@ -116,12 +116,12 @@ class Executor:
 
         def ready(process: ModuleProcess) -> None:
             record.started_at = time.time()
-            record.version = process.version or spec.version
+            record.version = spec.version or process.version
             record.kind = process.kind
             self._supervision.deliver(node, ev.ChildReady(spec.id, incarnation, process.pid))
 
         def ended(process: ModuleProcess, ending: Ending) -> None:
-            self._ended(node, process, ending)
+            self.ended(node, process, ending)
 
         launched = node.launched(spec)
         record.process = process = ModuleProcess(
@@ -131,13 +131,17 @@ class Executor:
             spec=launched,
             on_ready=ready,
             on_end=ended,
-            on_event=self._errors.event,
+            on_event=self.told,
             on_request=self._relations.asked,
         )
         node.processes[process] = None
         self._launcher.start(process)
 
-    def _ended(self, node: SupervisorNode, process: ModuleProcess, ending: Ending) -> None:
+    def told(self, process: ModuleProcess, facts: dict[str, Any]) -> None:
+        """A child's process tells something of itself."""
+        self._errors.event(process, facts)
+
+    def ended(self, node: SupervisorNode, process: ModuleProcess, ending: Ending) -> None:
         """Free what it held, tell who watches and who is linked, then let the supervisor decide: in this order (§2.7)."""
         node.processes.pop(process, None)
         record = self._registry.get(process.id)

@@ -262,10 +262,23 @@ class Keeping:
             self._configured[process.id] = values
             self.tell("configured", {"id": process.id, "values": dict(values)})
 
+    def swapped(self, process: ModuleProcess) -> Facts:
+        """Another process goes on from here as the same incarnation; return the figures of all before it.
+
+        What the old one counted is kept; its journal, which the new one goes on writing, can be taken in as far as it is complete.
+        """
+        metrics = self._counted(process)
+        self.note(process.id, {"metrics": metrics})
+        self.tell("fold", {"id": process.id})
+        return metrics
+
+    def _counted(self, process: ModuleProcess) -> Facts:
+        base, own = self.base(process.id), self._figures(process)
+        return base | {key: base.get(key, 0) + own[key] for key in own}
+
     def ended(self, process: ModuleProcess, ending: Ending) -> None:
         """A process is gone: what it wrote is folded, and why it went and what it counted is kept."""
-        base, own = self.base(process.id), self._figures(process)
-        facts: Facts = {"last_exit": ending.reason, "metrics": base | {key: base.get(key, 0) + own[key] for key in own}}
+        facts: Facts = {"last_exit": ending.reason, "metrics": self._counted(process)}
         self._noted.setdefault(process.id, {}).update(facts)
         self.tell("ended", {"id": process.id, "incarnation": process.incarnation, "facts": facts})
 

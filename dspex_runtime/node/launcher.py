@@ -131,6 +131,11 @@ class Launcher:
             for nursery in self._nurseries:
                 nursery.expect(0)
 
+    def keep_spares(self, n: int) -> None:
+        """Keep so many processes warm from now on, of each kind."""
+        for nursery in self._nurseries:
+            nursery.keep_spares(n)
+
     def abandon(self, process: ModuleProcess) -> None:
         """Forget a start that still waits for a process; it ends as never forked."""
         if any(nursery.abandon(process) for nursery in self._nurseries):

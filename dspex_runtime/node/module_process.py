@@ -25,6 +25,7 @@ from dspex_runtime.node.ending import Ending, reason_of
 from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.handing_on import told
 from dspex_runtime.node.peer import Peer
+from dspex_runtime.node.readiness import asked, refused
 from dspex_runtime.state.protocol import OFFERS
 from dspex_runtime.types import Kind
 from dspex_runtime.wire.messages import BYE, CANCEL, CONTROL, EVENT, FAULT, READY, REPLY, Message
@@ -49,7 +50,11 @@ class Keeper(Protocol):
 
 
 class ModuleProcess(ControlPipe):
-    """See the module docstring. `slot` is its place on the board, None before it is assigned."""
+    """See the module docstring. `slot` is its place on the board, None before it is assigned.
+
+    One that is there for a rehearsal (`node.swapping`) is a second process of the same incarnation: nobody keeps anything for it,
+    and it is ready when it is built, for what makes it so is asked once it has its state.
+    """
 
     def __init__(
         self,
@@ -75,6 +80,7 @@ class ModuleProcess(ControlPipe):
         self.kind = spec.kind  #: as it turned out: a name alone does not tell a module from a server
         self.idempotent: list[str] = []
         self.log: str | None = None
+        self.files: list[list[Any]] = []  #: of the user's, that it was made of (`node.sources`)
         self.boot_s: float | None = None  #: from assignment to ready, as the process measured it
         self.outgrew = False  #: it imported what is not in the zygote it came from, and is in the other one
         self.on_started: Callable[[ModuleProcess], None] | None = None  #: told when the above is known
@@ -82,6 +88,8 @@ class ModuleProcess(ControlPipe):
         self.on_changed: Callable[[str, dict[str, Any]], None] | None = None  #: told of changes of its parameters
         self.on_progress: Callable[[dict[str, Any]], None] | None = None  #: told how its compile goes (`node.compiling`)
         self.saved = False  #: its periodic checkpoints were begun (`node.checkpointing`)
+        self.main: str | None = None  #: by which token its main thread claims locks
+        self.rehearsal = False  #: it was started beside the one that serves, see the class
         self._ready = False
         self._ignored = False
         self._stopping = False
@@ -166,19 +174,20 @@ class ModuleProcess(ControlPipe):
             return
         self.version = info.get("version")
         self.boot_s = info.get("seconds")
+        self.files = info.get("files") or []
         if info.get("kind") in (Kind.MODULE, Kind.SERVER):
             self.kind = Kind(info["kind"])
         methods = info.get("methods") or {}
         self.idempotent = list(methods.get("idempotent", ()))
         self.outgrew = bool(info.get("outgrew"))
+        self.main = info.get("main")
         if self.on_started is not None:
             self.on_started(self)
         readiness = self.launch.readiness
-        if readiness is None:
+        if readiness is None or self.rehearsal:
             self._become_ready()
         else:
-            args = {"method": readiness.call, "timeout_s": readiness.timeout_s}
-            self.request("call", args, readiness.timeout_s, self._readiness_answered)
+            self.request(*asked(readiness), self._readiness_answered)
 
     def _readiness_answered(self, value: Any, fault: dict[str, Any] | None) -> None:
         if self._ended:
@@ -186,10 +195,10 @@ class ModuleProcess(ControlPipe):
         if fault is None and value is not False:
             self._become_ready()
             return
-        method = self.launch.readiness.call if self.launch.readiness else ""
-        why = "returned False" if fault is None else str(fault.get("message", "")).strip()
-        self._fault = fault or self._to_fault(RuntimeError(f"readiness call {method!r} returned False"))
-        self.kill(("error", "ReadinessFailed", f"readiness call {method!r}: {why.partition(chr(10))[0]}", ""))
+        assert self.launch.readiness is not None
+        text = refused(self.launch.readiness, fault)
+        self._fault = fault or self._to_fault(RuntimeError(text))
+        self.kill(("error", "ReadinessFailed", text, ""))
 
     def _become_ready(self) -> None:
         self._ready = True
@@ -207,6 +216,18 @@ class ModuleProcess(ControlPipe):
             return
         args = {"reason": reason, "drain_s": shutdown.drain_s, "timeout_s": shutdown.timeout_s}
         self._peer.send([CONTROL, 0, "stop", args])
+
+    def replaced(self, on_end: Callable[[ModuleProcess, Ending], None]) -> None:
+        """Another process is what it was: nothing of it is kept any more, and its end is told to `on_end` alone."""
+        self._stopping = True
+        self._on_end = on_end
+        self.keeper = self.on_changed = self.on_progress = None
+        self._requests.close()
+
+    def leave(self, shutdown: Shutdown, reason: ExitReason) -> None:
+        """Tell one that was replaced to drop what it has of its clients, and to end as `stop` has it."""
+        args = {"reason": reason, "drain_s": shutdown.drain_s, "timeout_s": shutdown.timeout_s}
+        self.peer.send([CONTROL, 0, "leave", args])
 
     def kill(self, reason: ExitReason) -> None:
         """SIGKILL the process and its group; `reason` is what its end will be called."""

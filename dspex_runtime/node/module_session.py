@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dspex_runtime.node.linking import ProcessId
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class ModuleSession:
-    """One incarnation's side of what it asks and holds. It is served until its process has ended, also while it stops."""
+    """One incarnation's side of what it asks and holds. It is served until its process has ended, also while it stops.
+
+    `instead` is asked first, and says whether it has answered: of one that does not speak for its incarnation (`swapping.asking`).
+    """
 
     owner = False
 
@@ -25,6 +29,7 @@ class ModuleSession:
         self.process = process
         self.endpoint = ProcessId(process.id, process.incarnation)
         self.open_requests: dict[int, Responder] = {}
+        self.instead: Callable[[int, str, dict[str, Any]], bool] | None = None
 
     def __repr__(self) -> str:
         return f"<session of {self.endpoint.id} {self.endpoint.incarnation}>"
@@ -38,7 +43,8 @@ class ModuleSession:
         """Handle a request, or the word that one is given up. Their numbers are negative: they never meet the runtime's own."""
         match message:
             case [int(kind), int(request), str(op), dict() as args] if kind == CONTROL:
-                serve(self, request, op, args)
+                if self.instead is None or not self.instead(request, op, args):
+                    serve(self, request, op, args)
             case [int(kind), int(request)] if kind == CANCEL:
                 responder = self.open_requests.get(request)
                 if responder is not None:

@@ -25,15 +25,26 @@ class Monitoring:
         """Return a number that no monitor and no client's link has had."""
         return next(self._refs)
 
-    def monitor(self, process: ProcessId, session: Asker) -> int:
-        """Watch one incarnation of a child; returns the monitor's number. Each is its own, also on the same incarnation."""
-        ref = self.new_ref()
+    def monitor(self, process: ProcessId, session: Asker, ref: int | None = None) -> int:
+        """Watch one incarnation of a child; returns the monitor's number. Each is its own, also on the same incarnation.
+
+        `ref` is a number of `new_ref` that it is to have.
+        """
+        ref = self.new_ref() if ref is None else ref
         self._table.monitor(ref, FullId(process.id), Incarnation(process.incarnation), session)
         return ref
 
     def demonitor(self, ref: int, session: Asker) -> bool:
         """Stop watching; returns whether the monitor was still active."""
         return self._table.demonitor(ref, session)
+
+    def refs(self, process: ProcessId, session: Asker) -> list[int]:
+        """Return the numbers of the monitors that a session has on an incarnation, the first made first."""
+        return self._table.refs(FullId(process.id), Incarnation(process.incarnation), session)
+
+    def moved(self, old: Asker, new: Asker) -> None:
+        """The monitors of one are another's from now on."""
+        self._table.moved(old, new)
 
     def down(self, id: str, incarnation: int, reason: ExitReason) -> None:
         """An incarnation ended, its name and resources are free: tell whoever watches."""

@@ -7,6 +7,7 @@ held is free before anybody hears that it ended; what a client held, when its co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dspex_runtime.core.keys import ANY, Entry, Holder, KeyTable, show, typed
@@ -116,6 +117,30 @@ class Naming:
     def unlisten(self, process: ModuleProcess) -> bool:
         """Tell it no more; returns whether it listened."""
         return self._listeners.pop(ProcessId(process.id, process.incarnation), None) is not None
+
+    def swapped(self, old: ModuleProcess, new: ModuleProcess, rest: Endpoint) -> None:
+        """Another process is an incarnation from now on: it is told what that listened for, and holds its locks.
+
+        Those of the old one's other threads and tasks, and what these wait for, are `rest`'s: they end with them.
+        """
+        endpoint = ProcessId(new.id, new.incarnation)
+        if endpoint in self._listeners:
+            self._listeners[endpoint] = new
+        for claim in self._locks.claims(endpoint):
+            is_main = old.main is not None and claim.token == old.main and claim not in self._waiting
+            owner, token = (endpoint, new.main or claim.token) if is_main else (rest, claim.token)
+            moved = self._locks.moved(claim, owner, token)
+            if claim in self._waiting:
+                self._waiting[moved] = self._waiting.pop(claim)
+                self._waiting[moved].on_done = partial(self._stop_waiting, moved)
+
+    def holds(self, key: Any, token: str, owner: Endpoint) -> bool:
+        """Return whether this very party has a lock, or waits for it."""
+        return Claim(typed(key), owner, token) in self._locks.claims(owner)
+
+    def listens(self, endpoint: Endpoint) -> bool:
+        """Return whether a process is told of registrations."""
+        return endpoint in self._listeners
 
     def _tell(self, message: Registered | Unregistered) -> None:
         for process in list(self._listeners.values()):

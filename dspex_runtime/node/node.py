@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.config import parse
 from dspex_runtime.config.runtime_spec import RuntimeSpec
@@ -43,8 +43,11 @@ from dspex_runtime.node.registry import Record, Registry
 from dspex_runtime.node.relations import Relations
 from dspex_runtime.node.reports import Event, Reports
 from dspex_runtime.node.session import Responder, Session, send_fault
+from dspex_runtime.node.sources import Archive
 from dspex_runtime.node.subscriptions import Subscriptions
 from dspex_runtime.node.supervision import Supervision
+from dspex_runtime.node.swapping.swaps import Swaps
+from dspex_runtime.node.versions import Versions
 from dspex_runtime.node.waiting import Waiters
 from dspex_runtime.node.watchdog import Watchdog, metrics, totals
 from dspex_runtime.osproc import folder_lock, lifeline, limits
@@ -54,6 +57,9 @@ from dspex_runtime.osproc.subreaper import set_subreaper
 from dspex_runtime.state.layout import holds_state, journal_directory
 from dspex_runtime.types import Kind
 from dspex_runtime.version import VERSION
+
+if TYPE_CHECKING:
+    from dspex_runtime.node.reloading.reload import Reload
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +98,6 @@ class Node:
         self._lifeline: tuple[int, int] | None = None
         self._temporary_state = False
         self._state_lock = -1
-        self._cwd = "/"
         self._detached = False
         self._boot_responder: Responder | None = None
         self._shutdown_waiters: list[Callable[[], None]] = []
@@ -108,10 +113,14 @@ class Node:
         )
         self.checkpointing = Checkpointing(self.loop, self.keeping, self.reports)
         self.compiles: set[str] = set()  #: full ids of the modules that are being compiled (`compiling`)
+        self.reload: Reload | None = None  #: that is under way
+        self.swaps = Swaps(self)
+        self.versions = Versions(Archive(), self.keeping.noted, self.keeping.note)
         self.event_store = EventStore(self.loop, self.keeping)
         self.registry.noted = self.keeping.noted
         self.registry.on_change += [self.broker.changed, self.waiters.changed, self._note, self.checkpointing.changed]
-        self.registry.on_forgotten += [self._remove_logs, self.keeping.forget]
+        self.registry.on_change += [self.versions.changed]
+        self.registry.on_forgotten += [self._remove_logs, self.keeping.forget, self.versions.forget]
 
     @property
     def socket_path(self) -> str:
@@ -141,7 +150,6 @@ class Node:
             spec = self.spec = parse(args["config"])
             self.name = spec.name
             self._door.claim(spec.name)
-            self._cwd = spec.base_dir
             self._open_directories(spec)
             limits.raise_nofile()
             self._lifeline = lifeline.create()
@@ -208,7 +216,7 @@ class Node:
             others=lambda: () if self.keeping.pid is None else (self.keeping.pid,),
         )
         self.supervision = Supervision(self.loop, self.registry, self.launcher, self.reports, self.relations, self.naming)
-        self.watchdog = Watchdog(self.loop, self.board, self._processes, log_max_bytes=LOG_MAX_BYTES)
+        self.watchdog = Watchdog(self.loop, self.board, self._all_processes, log_max_bytes=LOG_MAX_BYTES)
         self.launcher.open()
 
     def _lives(self, record: Record) -> bool:
@@ -216,6 +224,9 @@ class Node:
 
     def _processes(self) -> list[ModuleProcess]:
         return [record.process for record in self.registry if record.process is not None]
+
+    def _all_processes(self) -> list[ModuleProcess]:
+        return [*self._processes(), *self.swaps.beside]
 
     def _spawn_keeper(self) -> KeeperProcess:
         assert self._lifeline is not None
@@ -231,21 +242,24 @@ class Node:
             self.keeping.note(record.id, {"restarts": restarts})
 
     def _facts(self, process: ModuleProcess) -> dict[str, Any]:
-        process.keeper = self.keeping
-        process.on_changed = self.subscriptions.changed
-        kept = self.keeping.holds(process.id)
-        if kept:
-            self.keeping.give(process)  # its answer comes behind the assignment that this is a part of
+        kept = False
+        if not process.rehearsal:  # else all there is belongs to the one that serves
+            process.keeper = self.keeping
+            process.on_changed = self.subscriptions.changed
+            kept = self.keeping.holds(process.id)
+            if kept:
+                self.keeping.give(process)  # its answer comes behind the assignment that this is a part of
         return {
             "runtime": self.name,
             "socket": self.socket_path,
             "log": str(self.log_path(process.id)),
             "log_max_bytes": LOG_MAX_BYTES,
             "log_keep": LOG_KEEP,
-            "cwd": self._cwd,
+            "cwd": self.spec.base_dir if self.spec is not None else "/",
             "kept": kept,
-            "journal": str(journal_directory(self.state_dir, process.id)),
-            "base": self.keeping.base(process.id),
+            "journal": str(journal_directory(self.state_dir, process.id)),  # in a rehearsal: where it is to write once it serves
+            "base": {} if process.rehearsal else self.keeping.base(process.id),
+            "rehearsal": process.rehearsal,
         }
 
     def log_path(self, id: str) -> Path:
@@ -332,6 +346,7 @@ class Node:
         return record.info(figures).as_dict() | {
             "supervisor": supervisor,
             "checkpoint": self.keeping.noted(record.id).get("checkpoint"),
+            "swap": self.swaps.shown(record),
         }
 
     def snapshot(self) -> list[Event]:
@@ -358,7 +373,8 @@ class Node:
         if booting and self._boot_responder is not None:
             self._boot_responder.fail(StartError("stopped while it was starting"))
             self._boot_responder = None
-        self.supervision.shutdown(self._stopped)
+        self.swaps.abort_all("the runtime is stopping")
+        self.supervision.shutdown(lambda: self.swaps.beside.when_gone(self._stopped))
 
     def _stopped(self) -> None:
         if self.launcher is not None:

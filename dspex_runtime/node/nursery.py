@@ -173,6 +173,12 @@ class Nursery:
         elif not starts:
             self._cold.trim(0)
 
+    def keep_spares(self, n: int) -> None:
+        """Keep so many spares from now on."""
+        self._warm.size = n
+        self._warm.trim(n)
+        self._refill_later()
+
     def abandon(self, process: ModuleProcess) -> bool:
         """Forget a start that still waits for a process; False if it does not."""
         if process not in self._waiting:

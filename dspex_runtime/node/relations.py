@@ -47,6 +47,29 @@ class Relations:
             session = self._sessions[process] = self._session_of(process)
         session.message(message)
 
+    def session_of(self, process: ModuleProcess) -> ModuleSession | None:
+        """Return the session of a module that has asked for something."""
+        return self._sessions.get(process)
+
+    def swapped(self, old: ModuleProcess, new: ModuleProcess, session: ModuleSession) -> ModuleSession:
+        """One process is another from now on: what the old one has is the new one's, under the session that this has had.
+
+        Names and links are an incarnation's: they stay where they are. Returns the session of the old one, which is served on.
+        """
+        before = self._sessions.get(old)
+        if before is None:
+            before = self._sessions[old] = self._session_of(old)
+        self.monitoring.moved(before, session)
+        self._sessions[new] = session
+        return before
+
+    def left(self, process: ModuleProcess) -> None:
+        """The end of a process that another one took the place of: only what it has asked for since then goes with it."""
+        session = self._sessions.pop(process, None)
+        if session is not None:
+            session.closed()
+            self._release(session)
+
     def process_ended(self, process: ModuleProcess, reason: ExitReason) -> None:
         """A module or a server ended, and all that it had sent was handled."""
         session = self._sessions.pop(process, None)

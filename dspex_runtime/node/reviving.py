@@ -28,6 +28,11 @@ class Reviving:
         self._outcomes = outcomes
         self._states = states
 
+    @property
+    def dead_root(self) -> SupervisorNode | None:
+        """The root supervisor, after it gave up or shut itself down."""
+        return self._outcomes.ended.get("")
+
     def start(self, record: Record, answer: Answer) -> None:
         """Start what was stopped, has exited or has failed; a failed supervisor above it is started instead."""
         if self._supervision.owner(record.id) is not None:

@@ -48,7 +48,7 @@ class States:
         state = _meant(node, record, shown.state)
         if record.spec.supervisor is not None:
             self._follow(record, state)
-            if state is State.READY:
+            if state is State.READY and record.state is not State.READY:  # else a child of it was given another spec
                 record.started_at = time.time()
         if record.state is not state or record.incarnation != shown.incarnation:
             self._tell(record, state, shown.incarnation, {key: value for key, value in shown.detail.items() if key != "error"})
@@ -61,6 +61,11 @@ class States:
         if record.state is not State.STARTING or record.incarnation != incarnation:
             self._tell(record, State.STARTING, incarnation, {})
         record.state, record.incarnation = State.STARTING, incarnation
+
+    def swapping(self, record: Record, *, swaps: bool) -> None:
+        """Show that a child that serves takes no calls while it is swapped; or that it does again, nothing having come of it."""
+        if record.state is (State.READY if swaps else State.SWAPPING):
+            self._set(record, State.SWAPPING if swaps else State.READY)
 
     def killed(self, node: SupervisorNode) -> None:
         """Show what was under a supervisor that was killed: its machine will not say it."""

@@ -23,6 +23,7 @@ from dspex_runtime.errors import ConfigError
 from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.node.peer import Peer
 from dspex_runtime.node.registry import Record, Registry
+from dspex_runtime.node.swapping.holding_back import HeldPeer
 from dspex_runtime.state.protocol import SHARED
 from dspex_runtime.wire.messages import BYE, EVENT
 
@@ -47,7 +48,7 @@ def pattern_of(text: str) -> Pattern:
 class Subscription:
     """One subscription of one client (its number), or of one module (0)."""
 
-    def __init__(self, peer: Peer, number: int) -> None:
+    def __init__(self, peer: Peer | HeldPeer, number: int) -> None:
         self.peer = peer
         self._number = number
         self._pending = Pending(0)
@@ -60,6 +61,11 @@ class Subscription:
         if not self._pending:
             self.peer.when_drained(self._flush)
         self._pending.put(news)
+
+    def moved(self, peer: Peer | HeldPeer) -> None:
+        """Tell another peer from now on."""
+        self.peer = peer
+        self._flush()
 
     def _flush(self) -> None:
         while (news := self._pending.take()) is not None:
@@ -135,7 +141,7 @@ class Subscriptions:
                 self._ask(process, [subscription], waiting)
         waiting.start()
 
-    def unfollow(self, peer: Peer, key: Hashable | None = None) -> bool:
+    def unfollow(self, peer: Peer | HeldPeer, key: Hashable | None = None) -> bool:
         """End one subscription of a peer, or all of them; returns whether there was one."""
         of_peer = self._of_peer.get(id(peer), {})
         ended = [of_peer.pop(each) for each in ([*of_peer] if key is None else [key]) if each in of_peer]
@@ -146,6 +152,25 @@ class Subscriptions:
             if any(pattern is not None and pattern.concerns(process.id) for pattern in patterns):
                 self._ask(process, [])
         return bool(ended)
+
+    def follows(self, peer: Peer | HeldPeer, key: Hashable) -> bool:
+        """Return whether a peer has a subscription under this key."""
+        return key in self._of_peer.get(id(peer), {})
+
+    def move(self, old: Peer | HeldPeer, new: Peer | HeldPeer) -> None:
+        """Tell what one peer follows to another one from now on; what waits for the old one to read goes to the new one at once."""
+        moved = self._of_peer.pop(id(old), {})
+        there = self._of_peer.setdefault(id(new), {}) if moved else {}
+        for key, subscription in moved.items():
+            if key in there:
+                self._watchers.remove(subscription)
+            else:
+                there[key] = subscription
+                subscription.moved(new)
+
+    def swapped(self, id: str) -> None:
+        """Another process is this child: what that is to tell it has to be told anew."""
+        self._asked.pop(id, None)
 
     def session_closed(self, asker: Asker) -> None:
         """A client's connection, or a module, ended: it is told nothing more."""

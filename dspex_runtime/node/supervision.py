@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from dspex_runtime.core import events as ev
 from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
 from dspex_runtime.errors import DspexError, NoProcessError, StartError
 from dspex_runtime.exit_reason import ExitReason
+from dspex_runtime.node.ending import Ending
 from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.executor import Executor
 from dspex_runtime.node.launcher import Launcher
+from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.node.naming import Naming
 from dspex_runtime.node.registry import Record, Registry
 from dspex_runtime.node.relations import Relations
@@ -25,9 +28,11 @@ from dspex_runtime.node.reports import Reports
 from dspex_runtime.node.reviving import Reviving
 from dspex_runtime.node.supervisor_node import SupervisorNode
 from dspex_runtime.node.tree_view import TreeView
-from dspex_runtime.types import State
+from dspex_runtime.types import Incarnation, State
 
 Answer = Callable[[Any, DspexError | None], None]  # (value, error)
+#: what a process tells of itself, and its end
+ProcessEvents = tuple[Callable[[ModuleProcess, dict[str, Any]], None], Callable[[ModuleProcess, Ending], None]]
 
 
 class Supervision:
@@ -52,6 +57,7 @@ class Supervision:
         self._answers: dict[int, tuple[SupervisorNode, Answer]] = {}  #: by request, with who is to answer it
         self._executor = Executor(self, loop, registry, launcher, reports, relations, naming)
         self.reviving = Reviving(self, registry, self._executor.outcomes, self._executor.states)
+        self.states = self._executor.states
         self.view = TreeView(self, registry, self._executor.outcomes, loop.now)
         self._stopping: Callable[[], None] | None = None
 
@@ -203,6 +209,39 @@ class Supervision:
     def _forget(self, record: Record) -> None:
         self._executor.outcomes.ended.pop("@" + record.id, None)
         self._executor.states.forget(record.id, itself=True)
+
+    # -- swaps (node.swapping) ----------------------------------------------------------------------------------------
+
+    def replaced(self, record: Record, process: ModuleProcess) -> ProcessEvents:
+        """Another process is a child's from now on; returns whom to tell what it tells, and how it ends."""
+        node, old = self.owner(record.id), record.process
+        assert node is not None
+        node.processes = {process if each is old else each: None for each in node.processes}
+        record.process = process
+        ended: Callable[[ModuleProcess, Ending], None] = lambda process, ending: self._executor.ended(node, process, ending)  # noqa: E731
+        return self._executor.told, ended
+
+    def swapped(self, record: Record, spec: ChildSpec) -> None:
+        """A child goes on as another process, from another spec: from that it is started again, also with its supervisor."""
+        node = self.owner(record.id)
+        assert node is not None
+        assert record.process is not None
+        self.deliver(node, ev.ChildSwapped(spec.id, Incarnation(record.incarnation), spec, record.process.pid))
+        self._respecify(node, spec)
+
+    def _respecify(self, node: SupervisorNode, spec: ChildSpec) -> None:
+        """Have a supervisor that is started again, and those above it, begin with this spec of a child that it began with."""
+        if not any(child.id == spec.id for child in node.spec.children):
+            return  # added while it ran: lost when it is started again, as OTP's
+        children = tuple(spec if child.id == spec.id else child for child in node.spec.children)
+        node.spec = replace(node.spec, children=children)
+        above = node.parent
+        own = None if above is None else above.machine.child(node.child_id)
+        if above is not None and own is not None:
+            itself = replace(own.spec, supervisor=node.spec)
+            # A request, not a fact: it counts also while that child of `above`, which is no process, is still booting.
+            self._request(above, lambda number: ev.ChangeSpecAsked(number, itself), lambda _value, _error: None)
+            self._respecify(above, itself)
 
     # -- exit signals (node.linking) ---------------------------------------------------------------------------------
 

@@ -50,6 +50,10 @@ class Adoption:
         found: What is kept, by name; what is adopted is taken out, the rest is there for whoever is declared later.
         configured: Today's configuration.
         kept_configured: The one that was last taken over, encoded.
+
+    Attributes:
+        refused: By name, why what is kept of it was dropped.
+        reconfigured: Names of which the configuration says something else than the one before.
     """
 
     def __init__(
@@ -71,6 +75,8 @@ class Adoption:
         self._publisher = publisher
         self._ledger = ledger
         self._report = report
+        self.refused: dict[str, Exception] = {}
+        self.reconfigured: set[str] = set()
 
     def check_names(self, declared: Mapping[str, Owned]) -> None:
         """Raise ParameterNotFoundError if the configuration sets what is not declared."""
@@ -98,12 +104,34 @@ class Adoption:
             else:
                 owned.holder.store(setting.value)
                 self._ledger.begin(owned, setting.data, CONFIGURED)
-            self._forget_kept_back(owned.name)
+            self.forget_kept_back(owned.name)
             return None
-        self._forget_kept_back(owned.name)
+        self.forget_kept_back(owned.name)
         if setting is None or setting.data == found.data or (_was_set(found) and not setting.is_new):
             return None
         return Write(owned, setting.value, setting.data, None)
+
+    def take(self, owned: Owned) -> Found | None:
+        """Let a parameter go on behind what is kept of it, and return that; giving it a value is left to the caller.
+
+        Raises:
+            ParameterError: Its declaration cannot be told to others.
+        """
+        self._publisher.note(layout.meta_name(owned.name), self._coder.meta(owned.name, owned.spec))
+        found = self._found.pop(owned.name, None)
+        owned.version = self._publisher.version(owned.name)
+        owned.assigned = max(owned.version, found.version if found is not None else 0)
+        if found is not None and found.data is not None:
+            annex = found.read_annex()
+            owned.created_at, owned.grad = annex.created_at, annex.grad
+        return found
+
+    def kept_back(self) -> dict[str, list[Any]]:
+        """Return version, data and annex of what is kept and not declared, by name; data None: it was removed."""
+        return {
+            name: [found.version, None if found.data is None else bytes(found.data), found.annex]
+            for name, found in self._found.items()
+        }
 
     def note_removed(self, name: str, version: int) -> None:
         """Remember that a name was taken away: what is declared under it later begins with a higher version."""
@@ -118,7 +146,8 @@ class Adoption:
                 self._publisher.remove(name)
                 self._found[name] = replace(found, is_published=False)
 
-    def _forget_kept_back(self, name: str) -> None:
+    def forget_kept_back(self, name: str) -> None:
+        """Drop what was kept back under a name: it has a value again."""
         hidden = layout.withdrawn_name(name)
         if self._publisher.has(hidden):
             self._publisher.remove(hidden)
@@ -140,6 +169,7 @@ class Adoption:
         try:
             owned.holder.store(self._coder.again(owned.name, owned.spec, found.data))
         except Exception as exc:  # of another class, of older limits, or a user's check that fails
+            self.refused[owned.name] = exc
             self._report(f"{owned.name}: the kept version {found.version} cannot be used and is dropped: {without_promise(exc)}")
             return False
         owned.created_at, owned.grad = annex.created_at, annex.grad
@@ -165,7 +195,10 @@ class Adoption:
         except ConstraintViolationError as exc:
             exc.hint = f"this value is configured under `params` of {self._id!r}"
             raise
-        return Setting(value, data, self._is_new(owned, data))
+        is_new = self._is_new(owned, data)
+        if is_new:
+            self.reconfigured.add(name)
+        return Setting(value, data, is_new)
 
     def _is_new(self, owned: Owned, data: Encoded) -> bool:
         before = self._kept_configured.get(owned.name)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from dspex_runtime.params.table import Table
 from dspex_runtime.types import Change
 
-__all__ = ["Box", "Holder", "Hooks", "Kept"]
+__all__ = ["Box", "Descriptors", "Holder", "Hooks", "Kept"]
 
 
 class Holder(Protocol):
@@ -59,6 +59,22 @@ class Hooks(Protocol):
         """Return an encoded value of the past; a ParameterError when it is not kept. Without the owner's lock."""
 
 
+class Descriptors(NamedTuple):
+    """What one owner gives the next while both live; copies, whoever has them closes them.
+
+    Attributes:
+        table: Of the table.
+        volatile: Of the journal in memory; None: there is none.
+        blobs: Of the current large values, by name and version.
+        position: Where the journal on the disk ends.
+    """
+
+    table: int
+    volatile: int | None
+    blobs: dict[tuple[str, int], int]
+    position: int
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What outlived the incarnation before; all empty at a first start. Its descriptors are taken over by the owner.
@@ -71,6 +87,7 @@ class Kept:
         configured: Encoded values of the configuration that were last taken over.
         facts: Of the module: mode and others.
         user: The user's own state, packed.
+        user_version: Of the module that kept that state.
         rest: What else the module was put back to while it was stopped, packed.
         base: Metrics that are carried on.
     """
@@ -82,5 +99,6 @@ class Kept:
     configured: Mapping[str, bytes] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     user: bytes | None = None
+    user_version: str | None = None
     rest: bytes | None = None
     base: Mapping[str, Any] = field(default_factory=dict)

@@ -4,7 +4,9 @@
      "parameters": {name: ...}      what `Owner.image` gives and `Owner.restore` takes
      "facts": {...}, "metrics": {...},
      "rest": {...}                  what the module's state holds beside its parameters, and is plain
-     "user": bytes | None}          of the user's own get_state(): only its module can read it
+     "user": bytes | None,          of the user's own get_state(): only its module can read it
+     "server": bytes | None,        of an image for a swap: a GenServer's state as it is, where "user" is not just that
+     "down": bytes | None}          of one for an earlier version: what the module's own code_change made of its state
 
 Never reads a file and never decides what is restored. Whether the bytes are whole is the store's to say (it keeps their sum);
 here only that they are an image is checked.
@@ -41,6 +43,10 @@ class Image:
         metrics: Calls, failures and so on, as `host.metrics` sums them up.
         rest: What belongs to the module and is no parameter, plain data.
         user: What the user's `get_state()` returned, packed; None: it has none.
+        server: The state of a GenServer as it is, packed, for the process that takes its place. None: it is `user`, or nobody
+            asked; b"": it cannot be sent.
+        down: What the module's own `code_change(("down", version), state, extra)` returned, packed. None: this is no way down;
+            b"": its class has no code_change.
     """
 
     id: str
@@ -53,6 +59,8 @@ class Image:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     rest: Mapping[str, Any] = field(default_factory=dict)
     user: bytes | None = None
+    server: bytes | None = None
+    down: bytes | None = None
 
 
 def encode(image: Image) -> bytes:

@@ -22,6 +22,7 @@ from dspex_runtime.params.blob import Blob
 from dspex_runtime.params.holders import Holder, Hooks
 from dspex_runtime.params.publisher import Publisher
 from dspex_runtime.params.records import FACTS, GROUP, SET
+from dspex_runtime.params.seal import Seal
 from dspex_runtime.params.segments import SegmentJournal
 from dspex_runtime.params.spec import ParameterSpec
 from dspex_runtime.params.volatile import VolatileJournal
@@ -113,6 +114,7 @@ class Ledger:
         self._publish_facts = publish_facts
         self._syncs_facts = syncs_facts and journal is not None
         self._on_their_way = 0  # durable writes that are in the journal and not in the table
+        self._seal: Seal | None = None
         self._unmarked, self._marked_at = 0, 0.0
         self._pack = msgpack.Packer().pack  # of annexes, see values.Annex
 
@@ -130,6 +132,47 @@ class Ledger:
         """Close the journal in memory. Idempotent."""
         if self.volatile is not None:
             self.volatile.close()
+
+    # -- on the way to another process
+
+    def enter(self) -> None:
+        """Return when there may be written; the calling thread has the lock. Raises as `Seal.enter`."""
+        if self._seal is not None:
+            self._seal.enter()
+
+    def seal(self) -> None:
+        """Hold up all writes from now on; return when none is under way: journals, table and holders say the same then.
+
+        Raises:
+            ParameterError: The seal was broken meanwhile.
+        """
+        with self.lock:
+            seal = self._seal = Seal(self.lock, self._id)
+            while self._on_their_way and not seal.is_broken:
+                seal.wait()
+            if seal.is_broken:
+                raise ParameterError(f"the seal on the parameters of {self._id!r} was broken before their last write was made")
+
+    def unseal(self) -> None:
+        """Let those who were held up go on. Nothing where there is no seal, or for what has gone."""
+        with self.lock:
+            if self._seal is not None and not self._seal.is_gone:
+                self._seal.break_open()
+                self._seal = None
+
+    def leave(self) -> None:
+        """Write nothing any more: all of it is another process's."""
+        with self.lock:
+            if self._seal is None:
+                self._seal = Seal(self.lock, self._id)
+            self._seal.leave()
+
+    @property
+    def has_left(self) -> bool:
+        """Whether all of it is another process's."""
+        return self._seal is not None and self._seal.is_gone
+
+    # -- writing
 
     def commit(self, writes: Sequence[Write], who: str, facts: Mapping[str, Any] | None = None) -> list[Change]:
         """Make writes, all or none, and return what they came to. When it returns, what their durability promises is true.
@@ -199,11 +242,16 @@ class Ledger:
             except BaseException:
                 _drop_blobs(writes)
                 with self.lock:
-                    self._on_their_way -= 1
+                    self._arrived()
                 raise
             with self.lock:
-                self._on_their_way -= 1
+                self._arrived()
                 return self._publish(writes, now, who, position, facts)
+
+    def _arrived(self) -> None:
+        self._on_their_way -= 1
+        if self._seal is not None:
+            self._seal.settled()
 
     def begin(self, owned: Owned, data: bytes | memoryview, who: str) -> None:
         """Publish a value that nobody set.
@@ -237,6 +285,7 @@ class Ledger:
             ParameterError: It cannot be written down (`code` is "journal"); it is still there.
         """
         with self.lock:
+            self.enter()
             if owned.first is None:
                 removal = [SET, owned.name, owned.assigned + 1, time.time(), who, b"", b"", True]
                 self._append([removal] if self._is_on_disk(owned) else [], [] if self._is_on_disk(owned) else [removal])
@@ -259,8 +308,10 @@ class Ledger:
                 if owned.first is not None:
                     payloads.append(owned.first)
                 payloads.append(_payload(write, now, who))
-            if facts is not None and self.journal is not None:
-                on_disk.append([FACTS, now, dict(facts)])
+            if facts is not None:
+                self.enter()
+                if self.journal is not None:
+                    on_disk.append([FACTS, now, dict(facts)])
             position = self._append(on_disk, in_memory, durable=durable)
         except BaseException:
             _drop_blobs(writes)
@@ -272,6 +323,8 @@ class Ledger:
 
     def _number(self, write: Write, now: float, who: str) -> None:
         owned = write.owned
+        if self._seal is not None:
+            self._seal.enter()
         if write.expect is not None:
             self.expect(owned, write.expect)
         if owned.is_gone:

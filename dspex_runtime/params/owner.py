@@ -6,9 +6,10 @@ publishes it. Reads of other processes do not: they read the table. Thread-safe;
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from dspex_runtime.errors import ConfigError, ConstraintViolationError, ParameterError
@@ -19,11 +20,13 @@ from dspex_runtime.params.coder import Coder
 from dspex_runtime.params.constraints import shown, whose
 from dspex_runtime.params.gradient import step
 from dspex_runtime.params.holders import Box as Box
+from dspex_runtime.params.holders import Descriptors as Descriptors
 from dspex_runtime.params.holders import Holder as Holder
 from dspex_runtime.params.holders import Hooks as Hooks
 from dspex_runtime.params.holders import Kept as Kept
 from dspex_runtime.params.ledger import CONFLICT, Ledger, Owned, Write
 from dspex_runtime.params.missing import no_parameter
+from dspex_runtime.params.moving_in import MovingIn, Plan
 from dspex_runtime.params.publisher import Publisher
 from dspex_runtime.params.records import FACTS
 from dspex_runtime.params.segments import SegmentJournal
@@ -35,7 +38,7 @@ from dspex_runtime.params.view import Entry
 from dspex_runtime.types import Change, Durability
 from dspex_runtime.wire.codec import Codec
 
-__all__ = ["Box", "Holder", "Hooks", "Kept", "Owner"]
+__all__ = ["Box", "Descriptors", "Holder", "Hooks", "Kept", "Owner"]
 
 
 class Owner:
@@ -91,6 +94,7 @@ class Owner:
             owned = self._owned.get(name)
             if owned is not None and owned.holder is holder:
                 return
+            self._ledger.enter()
             if owned is not None:  # another object has taken the place of this one: its value is the newer one
                 owned.spec, owned.holder = spec, holder
                 self._snapshots.distrust(name)
@@ -114,6 +118,7 @@ class Owner:
             ParameterError: That cannot be written down; it is still there.
         """
         with self._ledger.lock:
+            self._ledger.enter()
             owned = self._find(name)
             if self._adoption is not None:
                 self._ledger.remove(owned, ITSELF)
@@ -154,6 +159,10 @@ class Owner:
             ledger.commit(writes, CONFIGURED)
         if kept.table is None:
             publisher.offer_table()
+
+    def declared(self) -> list[tuple[str, ParameterSpec, Holder]]:
+        """Return what was declared: name, spec and holder."""
+        return [(owned.name, owned.spec, owned.holder) for owned in self._owned.values()]
 
     def names(self) -> list[str]:
         """Return the names, in the order in which they were declared."""
@@ -304,9 +313,24 @@ class Owner:
         """Publish what changed in its holder without a set, see `Snapshots`. Raises ParameterError when it cannot be written."""
         return self._snapshots.republish(who, full=full)
 
-    def image(self) -> dict[str, list[Any]]:
+    def image(self, *, publish: bool = True) -> dict[str, list[Any]]:
         """Return all parameters at one moment: name to version, data and annex. What holders became is published first."""
-        return self._snapshots.image()
+        return self._snapshots.image(publish=publish)
+
+    def kept_back(self) -> dict[str, list[Any]]:
+        """Return version, data and annex of what is kept and nobody declares, by name; data None: it was removed."""
+        with self._ledger.lock:
+            return self._adoption.kept_back() if self._adoption is not None else {}
+
+    @property
+    def refused(self) -> Mapping[str, Exception]:
+        """Why the kept value of a parameter was dropped when this was opened, by name."""
+        return self._adoption.refused if self._adoption is not None else {}
+
+    @property
+    def reconfigured(self) -> Collection[str]:
+        """What is configured otherwise than it was when the configuration was last taken over."""
+        return self._adoption.reconfigured if self._adoption is not None else ()
 
     def restore(self, image: Mapping[str, Any], *, who: str, facts: Mapping[str, Any] | None = None) -> list[Change]:
         """Set the parameters to what they are in an image, all or none; return those that were different. See `Snapshots`.
@@ -320,6 +344,65 @@ class Owner:
         """
         return self._snapshots.restore(image, who, None if facts == self._facts else facts)
 
+    # -- from one process to the next
+
+    def seal(self) -> None:
+        """Hold up every write from now on, of whatever thread; return when none is under way. What was set is in the table then.
+
+        Raises:
+            ParameterError: `unseal` came first, or the journal takes nothing (`code` is "journal"): it would not take what the
+                next process writes either. The seal is there in both cases.
+        """
+        self._ledger.seal()
+        with self._ledger.lock:
+            journal = self._ledger.journal
+            if journal is not None and any(owned.level is not Durability.MEMORY for owned in self._owned.values()):
+                journal.append([FACTS, time.time(), dict(self._facts)])
+
+    def unseal(self) -> None:
+        """Let writes go on. Idempotent."""
+        self._ledger.unseal()
+
+    def descriptors(self) -> Descriptors:
+        """Return copies of what a process needs that takes this one's place; for one that is sealed."""
+        with self._ledger.lock:
+            volatile, journal = self._ledger.volatile, self._ledger.journal
+            table, blobs = self._publisher.copies()
+            return Descriptors(
+                table,
+                os.dup(volatile.fd) if volatile is not None and volatile.fd >= 0 else None,
+                blobs,
+                max(journal.position if journal is not None else 0, self._publisher.table.journal_position),
+            )
+
+    def let_go(self) -> None:
+        """Be nobody: the table is another process's. Holders write for themselves; whoever waits to write gets an error."""
+        self._ledger.leave()
+        self.forked()
+        self.close()
+
+    def move_in(self, kept: Kept, configured: Mapping[str, Any], plan: Plan, *, position: int) -> list[Change]:
+        """Take the place of an owner that was sealed, instead of `open`; see moving_in. Takes over what `kept` brings.
+
+        Args:
+            kept: What that one had.
+            configured: Today's configuration: it is in the plan already.
+            plan: What was rehearsed, with all that is declared here.
+            position: Of the journal: nothing before it is to be read again.
+
+        Raises:
+            ParameterError: It cannot be written down.
+        """
+        moving = MovingIn(self._id, self._owned, self._codec, self._coder, self._publisher, self._ledger, self._hooks)
+        with self._ledger.lock:
+            self._facts = dict(plan.facts)
+            self._adoption, changes = moving.run(kept, configured, plan, position)
+            for owned in self._owned.values():
+                self._bind(owned)
+        if kept.table is None:
+            self._publisher.offer_table()
+        return changes
+
     # -- facts, and the life of the owner itself
 
     def facts(self) -> dict[str, Any]:
@@ -331,6 +414,7 @@ class Owner:
         with self._ledger.lock:
             if facts == self._facts:
                 return
+            self._ledger.enter()
             try:
                 if self._ledger.journal is not None:
                     self._ledger.journal.append([FACTS, time.time(), dict(facts)])
@@ -341,8 +425,9 @@ class Owner:
     def hand_over(self) -> None:
         """Offer every descriptor again: whoever keeps them is another process now."""
         with self._ledger.lock:
-            self._publisher.hand_over()
-            self._ledger.offer_volatile()
+            if not self._ledger.has_left:
+                self._publisher.hand_over()
+                self._ledger.offer_volatile()
 
     def forked(self) -> None:
         """In a child that user code forked: nothing here is its to write, each holder writes for itself. Takes no lock."""

@@ -5,6 +5,7 @@ Owns the table and those blobs. Not thread-safe: the owner has the lock.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from dspex_runtime.errors import ParameterError
@@ -133,6 +134,18 @@ class Publisher:
         for name, (version, blob) in self._blobs.items():
             self._hooks.offer("blob", {"name": name, "version": version}, blob.fd)
         self.offer_table()
+
+    def copies(self) -> tuple[int, dict[tuple[str, int], int]]:
+        """Return copies of the table's descriptor and of those of the blobs by name and version: the caller's to close."""
+        blobs: dict[tuple[str, int], int] = {}
+        try:
+            for name, (version, blob) in self._blobs.items():
+                blobs[name, version] = os.dup(blob.fd)
+            return os.dup(self.table.fd), blobs
+        except BaseException:
+            for fd in blobs.values():
+                os.close(fd)
+            raise
 
     def offer_table(self) -> None:
         """Offer the table."""

@@ -44,6 +44,7 @@ class SegmentJournal(Journal):
         self._synced = 0  # positions
         self._unsyncable = -1
         self._wanted = 0  # position of the last durable record
+        self._has_left = False
         self._new_names = False  # files or directories were made since the last sync
 
     @property
@@ -117,6 +118,12 @@ class SegmentJournal(Journal):
             if fd >= 0:
                 os.close(fd)
 
+    def leave(self) -> None:
+        """Close it for good: another process writes the next segment. From here on nothing can be appended."""
+        with self._sync_lock, self._lock:
+            self._close_segment()
+            self._has_left = True
+
     def close(self) -> None:
         """Close the segment; another append would begin the next one. Idempotent."""
         with self._sync_lock, self._lock:
@@ -129,6 +136,8 @@ class SegmentJournal(Journal):
 
     def _next_segment(self) -> int:
         """Begin a segment; return the number of the one that is complete now, 0 if there is none."""
+        if self._has_left:
+            raise write_error(f"a journal in {self.directory}", OSError("it is another process's by now"))
         full = self._number if self._fd >= 0 else 0
         try:
             fd, number = self._create()

@@ -68,9 +68,10 @@ class Snapshots:
             self._distrusted.discard(owned.name)
         return changes
 
-    def image(self) -> dict[str, list[Any]]:
-        """Return all parameters at one moment: name to version, data and annex."""
-        self._publish_all()
+    def image(self, *, publish: bool) -> dict[str, list[Any]]:
+        """Return all parameters at one moment: name to version, data and annex. With `publish`, what changed unsaid too."""
+        if publish:
+            self._publish_all()
         with self._ledger.lock:
             image = {}
             for name in self._owned:

@@ -55,7 +55,7 @@ class CheckpointService:
 
         info = self._access.run(add)
         self._access.check_in_place()
-        self._vault.take_user(id, read.user)
+        self._vault.take_user(id, read.user, read.version)
         self._health.well()
         return asdict(info)
 

@@ -50,7 +50,7 @@ class Loader:
             if held.configured is None:
                 held.configured = configured
             if held.user is None and saved is not None:
-                self._vault.take_user(id, saved.user)
+                self._vault.take_user(id, saved.user, saved.version)
             if held.rest is None and unapplied is not None and unapplied == number:
                 self._vault.take_rest(id, packed_rest(data))
             self._vault.unread.discard(id)

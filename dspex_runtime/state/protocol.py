@@ -52,6 +52,7 @@ GIVE, as the module gets it in `[CONTROL, 0, KEPT, info]`; descriptors in this o
 Those that do not fit come before it in `[CONTROL, 0, KEPT_PART, {"fds": n}]` messages: leave them in the channel, in order.
 
     {"table": bool, "blobs": [[name, version], ...], "volatile": bool, "user": bool (a memfd of the user state's bytes),
+     "user_version": str | None,                  of the module that kept that state
      "rest": bool (a memfd: {"rest", "mode"} of a checkpoint that a stopped module was put back to; once),
      "stored": {name: [version, data, annex]}     {} where there is a table; data True: it is that version's blob; None: removed
      "configured": {name: data},                  the YAML's values that were last taken over

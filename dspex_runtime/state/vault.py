@@ -27,6 +27,7 @@ class Held:
         blobs: Descriptors by name and version.
         volatile: Descriptor of the journal of what is kept in memory only.
         user: Descriptor of the user state of the newest checkpoint.
+        user_version: Of the module that kept that state.
         rest: Descriptor of what else a stopped module was put back to (`checkpoint_service.packed_rest`), until it has run again.
         incarnation: Of the living process, 0 while there is none.
         configured: The configuration's values that were taken over last, by name; None: nobody said.
@@ -38,6 +39,7 @@ class Held:
     blobs: dict[str, dict[int, int]] = field(default_factory=dict)
     volatile: int | None = None
     user: int | None = None
+    user_version: str | None = None
     rest: int | None = None
     incarnation: int = 0
     configured: dict[str, bytes] | None = None
@@ -94,13 +96,13 @@ class Vault:
             _close(held.volatile)
             held.volatile = fd
 
-    def take_user(self, id: str, state: bytes | None) -> None:
-        """Hold the user state of a checkpoint; None: it has none."""
+    def take_user(self, id: str, state: bytes | None, version: str | None = None) -> None:
+        """Hold the user state of a checkpoint, and of which version of the module it is; None: it has none."""
         fd = None if state is None else memfd("dspex-user", state)
         with self.lock:
             held = self.of(id)
             _close(held.user)
-            held.user = fd
+            held.user, held.user_version = fd, version
 
     def take_rest(self, id: str, rest: bytes | None) -> None:
         """Hold what else a stopped module was put back to; None: it has that now."""
@@ -133,6 +135,7 @@ class Vault:
                 "blobs": [[name, version] for name, version, _ in blobs],
                 "volatile": held.volatile is not None,
                 "user": held.user is not None,
+                "user_version": held.user_version,
                 "rest": held.rest is not None,
                 "stored": {name: list(value) for name, value in held.values.items()},
                 "configured": dict(held.configured or {}),

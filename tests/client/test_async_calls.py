@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -242,7 +242,23 @@ def test_a_stream_renews_its_credit_and_ends_with_a_value(runtime: Any, session:
     assert go(session, main()) == (list(range(100)), "end")
 
 
-def test_closing_a_stream_early_cancels_it(runtime: Any, session: Any, module: Any) -> None:
+async def closes(ref: aio.ModuleRef) -> Any:
+    async with ref.stream("words") as stream:
+        return await anext(stream)
+
+
+async def leaves(ref: aio.ModuleRef) -> Any:
+    items = []
+    async for item in ref.stream("words"):
+        items.append(item)
+        break
+    return items[0]
+
+
+@pytest.mark.parametrize("leave", [closes, leaves])
+def test_a_stream_that_is_left_early_is_cancelled(
+    runtime: Any, session: Any, module: Any, leave: Callable[[aio.ModuleRef], Coroutine[Any, Any, Any]]
+) -> None:
     cancelled = threading.Event()
 
     def serve(pipe: Any) -> None:
@@ -255,31 +271,10 @@ def test_closing_a_stream_early_cancels_it(runtime: Any, session: Any, module: A
     runtime.start("qa", module(serve))
 
     async def main() -> Any:
-        async with aio.ModuleRef(session, "qa").stream("words") as stream:
-            first = await anext(stream)
+        first = await leave(aio.ModuleRef(session, "qa"))
         return first, await asyncio.to_thread(cancelled.wait, 20)
 
     assert go(session, main()) == (0, True)
-
-
-def test_a_stream_that_is_left_is_cancelled(runtime: Any, session: Any, module: Any) -> None:
-    cancelled = threading.Event()
-
-    def serve(pipe: Any) -> None:
-        number = pipe.next()[1]
-        pipe.say(ITEM, number, 0)
-        if pipe.next() == [CANCEL, number]:
-            cancelled.set()
-        pipe.next()
-
-    runtime.start("qa", module(serve))
-
-    async def main() -> bool:
-        async for _ in aio.ModuleRef(session, "qa").stream("words"):
-            break
-        return await asyncio.to_thread(cancelled.wait, 20)
-
-    assert go(session, main())
 
 
 def test_a_request_larger_than_the_pipe_arrives_whole_before_the_next(runtime: Any, session: Any, module: Any) -> None:

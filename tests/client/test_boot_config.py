@@ -32,6 +32,13 @@ def test_arguments_go_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = config(tree, name="b", state_dir="state", preload=["json"])
     assert found["name"] == "b"
     assert found["runtime"] == {"preload": ["json"], "spares": 2, "state_dir": str(tmp_path / "state")}
+    assert found["given"] == ["name", "state_dir", "preload"]
+    assert "given" not in config(tree)
+
+
+def test_a_name_that_was_made_up_is_not_the_trees() -> None:
+    assert config({"tree": {"children": []}})["given"] == ["name"]
+    assert "given" not in config({"name": "mine", "tree": {"children": []}})
 
 
 @pytest.mark.parametrize(

@@ -136,3 +136,34 @@ LEGAL = {
 @pytest.mark.parametrize("text", LEGAL.values(), ids=LEGAL)
 def test_these_are_legal(check: Any, text: str) -> None:
     assert check(text).problems == ()
+
+
+READINESS: list[tuple[str, str | None]] = [
+    ("{call: check}", None),
+    ("{command: [a, b], timeout: 5s}", None),
+    ("{call: check, command: a}", "found call and command; allowed: one of them"),
+    ("{timeout: 5s}", "readiness needs call or command"),
+    ("{comand: a}", "readiness needs call or command; found 'comand', did you mean 'command'?"),
+]
+
+
+@pytest.mark.parametrize(("text", "problem"), READINESS)
+def test_readiness_is_a_call_or_a_command(check: Any, text: str, problem: str | None) -> None:
+    (found,) = (check(f"version: 1\ntree: {{children: [{{id: a, module: answering.py:Answerer, readiness: {text}}}]}}").problems,)
+    assert (not found) if problem is None else any(problem in each for each in found), found
+
+
+def test_a_childs_own_readiness_takes_the_place_of_the_inherited() -> None:
+    from dspex_runtime.config import parse
+    from dspex_runtime.core.child_spec import Readiness
+
+    def launched(own: Any) -> Any:
+        child = {"id": "a", "module": "pkg.mod:Name", **({} if own is None else {"readiness": own})}
+        defaults = {"readiness": {"call": "check", "timeout": "3s"}}
+        (spec,) = parse({"version": 1, "defaults": defaults, "tree": {"children": [child]}}).tree.children
+        assert spec.launch is not None
+        return spec.launch.readiness
+
+    assert launched(None) == Readiness("check", 3.0)
+    assert launched({"command": ["a", "b"]}) == Readiness(None, 3.0, ("a", "b"))
+    assert launched({"call": "other"}) == Readiness("other", 3.0)

@@ -78,6 +78,7 @@ def test_the_schema_accepts_the_example_of_the_interface(example: str) -> None:
         "tree: {dynamic: true, max_children: 0, extra_arguments: [1, two], children: []}",
         "tree: {dynamic: '${DYNAMIC}', max_children: 3}",
         "tree: {max_children: null}",
+        "tree: {children: [{id: a, module: 'p:C', readiness: {command: [sh, -c, x]}}]}",
         "tree: {auto_shutdown: all_significant, children: [{id: a, server: 'p:C', restart: transient, significant: true}]}",
     ],
 )
@@ -99,6 +100,9 @@ def test_the_schema_accepts_what_may_be_meant(text: str) -> None:
         "runtime: {spares: true}",
         "tree: {children: [{id: a, server: 'p:C', depends_on: {}}]}",
         "tree: {children: [{id: a, server: 'p:C', durability: disk}]}",
+        "tree: {children: [{id: a, module: 'p:C', readiness: {call: a, command: b}}]}",
+        "tree: {children: [{id: a, module: 'p:C', readiness: {timeout: 1s}}]}",
+        "tree: {children: [{id: a, module: 'p:C', readiness: {command: []}}]}",
         "tree: {children: [{id: a, server: 'p:C', checkpoint: {keep: 0}}]}",
         "shared: {style: {type: text}}",
         "shared: {style: null}",

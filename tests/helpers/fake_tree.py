@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
@@ -31,6 +31,8 @@ from dspex_runtime.node.relations import Relations
 from dspex_runtime.node.reports import Reports
 from dspex_runtime.node.session import Session
 from dspex_runtime.node.supervision import Supervision
+from dspex_runtime.node.swapping import understudy
+from dspex_runtime.node.swapping.holding_back import HoldingBack
 from dspex_runtime.types import ChildId, Kind, RestartType, Strategy
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.faults import to_fault
@@ -117,6 +119,13 @@ class FakeProcess:
         self.brought: list[bytes] = []  #: what was in the descriptors that came with those
         self.on_progress: Callable[[dict[str, Any]], None] | None = None
         self.illegal_messages: list[Message] = []
+        self.on_changed: Callable[[str, dict[str, Any]], None] | None = None
+        self.files: list[list[Any]] = []
+        self.main: str | None = None
+        self._rehearses = False
+        self.held_back: HoldingBack | None = None
+        self.left: list[ExitReason] = []  #: why it was told to leave
+        self._awaited: tuple[Collection[str], Callable[[], None]] | None = None
         self._requests_made = 0
         self._was_ready = False
         self._on_ready = on_ready
@@ -128,6 +137,16 @@ class FakeProcess:
     def launch(self) -> LaunchSpec:
         assert self.spec.launch is not None
         return self.spec.launch
+
+    @property
+    def rehearsal(self) -> bool:
+        return self._rehearses
+
+    @rehearsal.setter
+    def rehearsal(self, rehearses: bool) -> None:
+        if self._rehearses and not rehearses:  # it takes the place of the one that served
+            self.launcher.processes[self.id] = self
+        self._rehearses = rehearses
 
     def become_ready(self) -> None:
         self.serving = self._was_ready = True
@@ -161,6 +180,9 @@ class FakeProcess:
         self.illegal_messages.append(message)
 
     def message(self, message: Any) -> None:
+        if self.held_back is not None and self.held_back.everything:
+            self.held_back.put(lambda to: to.message(message))
+            return
         Codec().pack([EVENT, 0, {"type": "message", "message": message}])  # what the real one sends, and raises for
         self.mail.append(message)
 
@@ -176,6 +198,13 @@ class FakeProcess:
         self.signals.append(signo)
 
     def request(self, op: str, args: dict[str, Any], timeout_s: float | None, answer: Answer, fds: Sequence[int] = ()) -> None:
+        if self.held_back is not None and self.held_back.keeps(op):
+            late = lambda: answer(None, {"message": "too late"})  # noqa: E731
+            self.held_back.put_question(lambda to, left_s: to.request(op, args, left_s, answer, fds), timeout_s, late, fds)
+            return
+        self.request_now(op, args, timeout_s, answer, fds)
+
+    def request_now(self, op: str, args: dict[str, Any], timeout_s: float | None, answer: Answer, fds: Sequence[int] = ()) -> None:
         for fd in fds:
             os.close(fd)
         if op == "signal":  # taken at once
@@ -185,11 +214,44 @@ class FakeProcess:
         self.requests.append((op, args, timeout_s, answer))
 
     def request_fd(self, op: str, args: dict[str, Any], timeout_s: float | None, answer: FdAnswer, fds: Sequence[int] = ()) -> None:
+        if self.held_back is not None and self.held_back.keeps(op):
+            late = lambda: answer(None, {"message": "too late"}, None)  # noqa: E731
+            self.held_back.put_question(lambda to, left_s: to.request_fd(op, args, left_s, answer, fds), timeout_s, late, fds)
+            return
         self.brought += [os.pread(fd, 100, 0) for fd in fds]
         for fd in fds:
             os.close(fd)
         self.fd_requests.append((op, args, answer))
         self.fd_timeouts.append(timeout_s)
+
+    @property
+    def asked(self) -> list[str]:
+        return [request[0] for request in (*self.requests, *self.fd_requests)]
+
+    def when_answered(self, but: Collection[str], done: Callable[[], None]) -> None:
+        self._awaited = (but, done)
+        self.settled()
+
+    def settled(self) -> None:
+        """Look whether what is waited for was answered; the real one does that by itself."""
+        if self._awaited is not None and all(op in self._awaited[0] for op in self.asked):
+            (_, done), self._awaited = self._awaited, None
+            done()
+
+    def answered(self, op: str, value: Any = None, fault: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Answer the oldest open question of this kind; return what was asked."""
+        (found,) = [request for request in self.requests if request[0] == op][:1]
+        self.requests.remove(found)
+        found[3](value, fault)
+        self.settled()
+        return found[1]
+
+    def replaced(self, on_end: Callable[[ModuleProcess, Ending], None]) -> None:
+        self.serving, self.keeper, self.on_changed, self._on_end = False, None, None, on_end
+
+    def leave(self, shutdown: Shutdown, reason: ExitReason) -> None:
+        self.left.append(reason)
+        self.launcher.stopped(self, reason)
 
     def give_kept(self, info: dict[str, Any], fds: list[int]) -> None:
         for fd in fds:
@@ -197,6 +259,9 @@ class FakeProcess:
         self.kept.append((info, len(fds)))
 
     def send_channel(self, info: dict[str, Any], fd: int) -> None:
+        if self.held_back is not None and self.held_back.everything:
+            self.held_back.put(lambda to: to.send_channel(info, fd), (fd,))
+            return
         self.channels += 1
         os.close(fd)
 
@@ -206,7 +271,8 @@ class FakeLauncher:
 
     Attributes:
         log: "start a", "stop a", "kill a".
-        script: How the next starts of a full id come out: "ready" (default), "fail", "ignore", "hang".
+        script: How the next starts of a full id come out: "ready" (default), "fail", "ignore", "hang"; of those beside the one
+            that serves under "id beside".
         stubborn: Full ids that do not end when they are asked to.
         undying: Full ids whose end does not come, not even after a kill.
     """
@@ -217,10 +283,12 @@ class FakeLauncher:
         self.stubborn: set[str] = set()
         self.undying: set[str] = set()
         self.processes: dict[str, FakeProcess] = {}
+        self.understudies: dict[str, FakeProcess] = {}  #: the latest that was started beside the one that serves
         self.abandoned: list[str] = []
         self.announced: list[int] = []
         self.zygote_pids: dict[str, int | None] = {}
         self.closed = False
+        self.spares: int | None = None  #: how many it was told to keep
         self.facts: Callable[[ModuleProcess], dict[str, Any]] | None = None  #: what the node says in assignments
         self._todo: deque[Callable[[], None]] = deque()
         self._pids = 100
@@ -236,14 +304,17 @@ class FakeLauncher:
 
     def start(self, process: ModuleProcess) -> None:
         fake = cast(FakeProcess, process)
-        assert fake.id not in self.processes or self.processes[fake.id].ended, f"{fake.id} is started while it runs"
+        if fake.rehearsal:
+            self.understudies[fake.id] = fake
+        else:
+            assert fake.id not in self.processes or self.processes[fake.id].ended, f"{fake.id} is started while it runs"
+            self.processes[fake.id] = fake
         self._pids += 1
         fake.pid, fake.launcher = self._pids, self
-        self.processes[fake.id] = fake
         if self.facts is not None:
             fake.facts = self.facts(process)
         self.log.append(f"start {fake.id}")
-        script = self.script.get(fake.id)
+        script = self.script.get(f"{fake.id} beside" if fake.rehearsal else fake.id)
         match script.pop(0) if script else "ready":
             case "ready":
                 self._todo.append(lambda: None if fake.ended else fake.become_ready())
@@ -251,6 +322,9 @@ class FakeLauncher:
                 self._todo.append(lambda: fake.end(("error", "ValueError", "no", "Traceback ..."), fault=fault_of(fake)))
             case "ignore":
                 self._todo.append(lambda: fake.end("normal", ignored=True))
+
+    def keep_spares(self, n: int) -> None:
+        self.spares = n
 
     def abandon(self, process: ModuleProcess) -> None:
         self.abandoned.append(process.id)
@@ -374,5 +448,7 @@ class FakeTree:
 def use_fake_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have supervisors make fake processes."""
     monkeypatch.setattr(executor, "ModuleProcess", FakeProcess)
+    monkeypatch.setattr(understudy, "ModuleProcess", FakeProcess)
+    monkeypatch.setattr(understudy, "has_exited", lambda pid: pid in FakeProcess.zombies)
     monkeypatch.setattr(naming, "has_exited", lambda pid: pid in FakeProcess.zombies)
     FakeProcess.zombies.clear()

@@ -119,7 +119,7 @@ class HostedProcess:
         """Tell the process what to become: a class or instance (pickled, as a client's `rt.start` sends it) or a target."""
         kept: dict[str, Any] = {"kept": False, "journal": str(self.folder / "journal"), "base": {}}
         facts = {**kept, "log": str(self.log), "log_max_bytes": 0, "log_keep": 2, "cwd": str(self.folder)} | {
-            key: options.pop(key) for key in ("log", "log_max_bytes", "log_keep", *kept) if key in options
+            key: options.pop(key) for key in ("log", "log_max_bytes", "log_keep", "rehearsal", *kept) if key in options
         }
         if found is not None and not isinstance(found, str):
             import cloudpickle
@@ -154,13 +154,25 @@ class HostedProcess:
 
     def ask(self, op: str, *fds: int, **args: Any) -> Any:
         """Send a control operation and return its answer; other messages are kept for `recv`."""
+        return self.answer(self.begin(op, *fds, **args))
+
+    def begin(self, op: str, *fds: int, **args: Any) -> int:
+        """Send a control operation; its number is what `answer` takes."""
         self._number += 1
         self.control.send([m.CONTROL, self._number, op, args], fds=fds)
-        while True:
-            message = self._next()
-            if message[0] in (m.REPLY, m.FAULT) and message[1] == self._number:
-                break
-            self._early.append(message)
+        return self._number
+
+    def answer(self, number: int) -> Any:
+        """Return the answer of an operation; other messages are kept for `recv`, and other answers for their own `answer`."""
+        message = next((one for one in self._early if _answers(one, number)), None)
+        if message is not None:
+            self._early.remove(message)
+        while message is None:
+            came = self._next()
+            if _answers(came, number):
+                message = came
+            else:
+                self._early.append(came)
         if message[0] == m.FAULT:
             raise from_fault(message[2])
         return message[2]
@@ -220,6 +232,10 @@ class HostedProcess:
             os.killpg(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
         self.board.close()
+
+
+def _answers(message: list[Any], number: int) -> bool:
+    return message[0] in (m.REPLY, m.FAULT) and message[1] == number
 
 
 def hosted_processes(folder: Path) -> Iterator[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from types import SimpleNamespace
 from typing import Any
 
 from dspex_runtime.errors import ParameterNotFoundError
@@ -17,15 +18,24 @@ class LocalRef:
     id = "sup/qa"
 
     def __init__(self, program: Any) -> None:
-        self.host = ModuleHost(program)
-        self.host.start((), {})
-        self.host.parameters()
+        self.pid = 0
+        self.swapped(program)
         self.calls: list[str] = []
         self.down: Exception | None = None
         self.params = self
         self._mirrors: list[Any] = []
         self._codec = Codec(pickle=True)
         values.register(self._codec)
+
+    def swapped(self, program: Any) -> None:
+        """Another program takes the place of the one there is, as in another process."""
+        self.pid += 1
+        self.host = ModuleHost(program)
+        self.host.start((), {})
+        self.host.parameters()
+
+    def info(self) -> SimpleNamespace:
+        return SimpleNamespace(pid=self.pid)
 
     def raw(self) -> LocalRef:
         return self
@@ -50,7 +60,8 @@ class LocalRef:
             raise self.down
         args, kwargs = self._through([list(args), kwargs])
         if method in ("$mirror", "$edit"):
-            return self._through(self.host.mirrored(method == "$edit", None, "test", *args, **kwargs))
+            told = self.host.mirrored(method == "$edit", None, "test", *args, **kwargs)
+            return self._through({**told, "process": self.pid} if isinstance(told, dict) else told)
         return self._through(self.host.find(method).function(*args, **kwargs))
 
     async def acall(self, method: str, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:

@@ -29,6 +29,8 @@ def test_what_the_parent_sends_is_what_the_process_becomes() -> None:
         k: v for k, v in SPEC.items() if k != "launch"
     }
     assert assignment.launch == LAUNCH
+    assert not assignment.rehearsal
+    assert from_message([m.CONTROL, 0, "assign", {**SPEC, "rehearsal": True}]).rehearsal
 
 
 def test_the_environment_says_who_it_is_and_the_spec_cannot_say_otherwise() -> None:

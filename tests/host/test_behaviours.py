@@ -11,7 +11,7 @@ import pytest
 
 import dspex_runtime.host.behaviours as dx
 from dspex_runtime.host.context import Process
-from dspex_runtime.host.timers import Timer
+from dspex_runtime.host.timers import Row, Timer
 from dspex_runtime.osproc.board import BEGUN, QUEUED, RUNNING
 from dspex_runtime.wire import messages as m
 from helpers.hosted_process import Gate, pass_through
@@ -199,7 +199,7 @@ def test_a_message_to_oneself_from_another_thread_wakes_the_server(fork: Any) ->
 def test_send_after_is_for_a_servers_process() -> None:
     with pytest.raises(RuntimeError, match="from its init on"):
         dx.send_after(1.0, "x")
-    assert dx.cancel_timer(Timer(0.0, 1, "x")) is None
+    assert dx.cancel_timer(Timer(0.0, 1, "x", Row())) is None
 
 
 def test_continue_runs_after_the_reply_and_before_what_is_queued(fork: Any) -> None:

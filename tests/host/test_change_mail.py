@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -156,3 +157,38 @@ def test_one_whose_mailbox_is_full_is_closed_all_the_same(mail: ChangeMail, loop
     mail.close()
     assert before.leaks_since(deadline=time.monotonic() + PATIENCE_S) == []
     assert loop.mailbox.qsize() == IN_MAILBOX
+
+
+def test_paused_it_delivers_nothing_and_another_one_goes_on_with_its_contents(loop: Loop, mail: ChangeMail) -> None:
+    mail.came(came(1))
+    assert loop.next().version == 1
+    assert mail.pause(PATIENCE_S)
+    mail.came(came(2))
+    contents = mail.contents()
+    other = ChangeMail(cast(ControlledLoop, Loop()), CODEC)
+    other.adopt(**contents)
+    other.came(came(2))
+    other.came(came(3))
+    elsewhere = cast(Loop, other._loop)
+    assert [elsewhere.next().version for _ in range(2)] == [2, 3]
+    other.close()
+    assert loop.mailbox.empty()
+    mail.resume()
+    assert loop.next().version == 2
+
+
+def test_a_pause_waits_for_what_is_being_delivered(mail: ChangeMail, loop: Loop) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def deliver(message: Any) -> None:
+        entered.set()
+        leave.wait(PATIENCE_S)
+        loop.mailbox.put(message)
+
+    loop.deliver = deliver  # type: ignore[method-assign]
+    mail.came(came(1))
+    assert entered.wait(PATIENCE_S)
+    assert not mail.pause(0.01)
+    leave.set()
+    assert mail.pause(PATIENCE_S)
+    assert loop.mailbox.qsize() == 1

@@ -135,3 +135,19 @@ def test_what_waits_is_forgotten_when_the_last_watcher_leaves(changes: Changes, 
     changes.tell(change("k", 1))
     changes.watch(False)
     assert not changes.waiting
+
+
+def test_who_takes_the_place_of_a_process_tells_what_that_has_not(pipe: Pipe) -> None:
+    old, new = Pipe(), pipe
+    before, after = (Changes(CODEC, each.send, each.wake) for each in (old, new))
+    before.watch(["a*"])
+    before.tell(change("a1", 2))
+    old.full = True
+    before.tell(change("a2", 5))
+    after.adopt(CODEC.unpack(CODEC.pack([before.contents()]))[0])
+    assert (after.waiting, new.wakes) == (True, 1)
+    after.flush()
+    after.tell(change("a1", 2))
+    after.tell(change("a1", 3))
+    after.tell(change("b", 3))
+    assert new.versions() == [("a2", 5), ("a1", 3)]

@@ -46,6 +46,8 @@ class Owner:
 
 class Host:
     version = "2.1"
+    serial = False
+    changes_code = False
     keeps_user_state = True
 
     def __init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 from types import SimpleNamespace
 from typing import Any
@@ -25,8 +26,12 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Deferred:
     return table
 
 
+class Client(SimpleNamespace):
+    __hash__ = object.__hash__
+
+
 def request(id: int = 7, **peer: Any) -> Request:
-    return Request(SimpleNamespace(open=True, client="c", **peer), id, "$call", ["q"], {})  # type: ignore[arg-type]
+    return Request(Client(open=True, client="c", **peer), id, "$call", ["q"], {})  # type: ignore[arg-type]
 
 
 def test_a_from_is_pickled_copied_and_sent_as_who_got_the_call_and_a_number(here: Deferred) -> None:
@@ -101,3 +106,33 @@ def test_an_answer_elsewhere_goes_by_the_clients_way_or_says_that_there_is_none(
     monkeypatch.setattr(deferred, "elsewhere", None)
     with pytest.raises(RuntimeError, match="connect to its runtime first"):
         dx.reply(far, 2)
+
+
+def test_a_call_whose_from_never_left_can_only_be_answered_here(here: Deferred) -> None:
+    pickled, kept, answered, given_up, left = (request(n) for n in range(1, 6))
+    for call in (pickled, kept, answered, given_up, left):
+        here.keep(call)
+    here.note(pickled)
+    answered.replied = True
+    here.given_up(given_up.peer, 4)  # type: ignore[arg-type]
+    left.peer.open = False  # type: ignore[union-attr]
+    assert here.only_here() == [kept]
+    del kept, call  # nobody can answer it any more
+    gc.collect()
+    assert here.only_here() == []
+
+
+def test_numbers_and_calls_go_on_elsewhere(here: Deferred) -> None:
+    first, second, third = (request(n) for n in (1, 2, 3))
+    here.note(first)
+    here.note(second)
+    here.forget(first)
+    last, calls = here.calls()
+    assert (last, calls) == (2, {2: second})
+    other = Deferred()
+    other.adopt(last, calls)
+    assert other.find(2) is second
+    assert other.note(second) == 2
+    assert other.note(third) == 3
+    other.forget(second)
+    assert other.number_of(second) is None

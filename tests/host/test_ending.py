@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import threading
 from contextvars import copy_context
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,7 +52,10 @@ class Story:
         self.ending = Ending(self)  # type: ignore[arg-type]
         self.ending.hosted = self  # type: ignore[assignment]
         self.ending.loop = SimpleNamespace(  # type: ignore[assignment]
-            calls=self, counts=lambda: {"queued": 0}, stop=lambda reason: self.happened.append(("stop", reason))
+            calls=self,
+            counts=lambda: {"queued": 0},
+            stop=lambda reason: self.happened.append(("stop", reason)),
+            lock=threading.Lock(),
         )
         self.culprit = None
         monkeypatch.setattr(Process, "assignment", SimpleNamespace(launch=SimpleNamespace(initial_call="file.py:Story")))
@@ -112,6 +116,28 @@ def test_a_parent_that_is_gone_does_not_stop_the_end(monkeypatch: pytest.MonkeyP
     story = Story(monkeypatch, gone=True)
     assert story.ending.finish(("exit_status", 3)) == 3
     assert story.happened[-1] == "atexit"
+
+
+def test_whoever_reads_a_pipe_comes_to_its_end_and_nobody_reads_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story(monkeypatch)
+    assert story.ending.loop is not None
+    lock, reading = story.ending.loop.lock, threading.Event()
+
+    def read() -> None:
+        with lock:
+            reading.set()
+            said.wait(30)
+            story.happened.append("given back")
+
+    said = threading.Event()
+    story.send = lambda message: (story.happened.append(message), said.set())[0]  # type: ignore[method-assign, func-returns-value, assignment]
+    reader = threading.Thread(target=read)
+    reader.start()
+    reading.wait()
+    story.ending.finish("shutdown")
+    reader.join()
+    assert story.happened[-1] == "given back", "before the process is gone"
+    assert lock.locked()
 
 
 def test_terminate_is_nobodys_request(monkeypatch: pytest.MonkeyPatch) -> None:

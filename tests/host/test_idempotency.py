@@ -58,3 +58,16 @@ def test_the_record_is_bounded_by_number_and_size() -> None:
         record.settle(request(f"big{n}"), [b"x" * (MAX_BYTES // 10)])
     assert record.meet(request("big0")) is False
     assert isinstance(record.meet(request("big19")), list)
+
+
+def test_another_process_answers_from_this_ones_record_and_settles_who_waits() -> None:
+    record, waits = answers(), request("owed")
+    record.settle(request("done"), [1])
+    record.meet(request("owed"))
+    record.meet(waits)
+    other = Answers(Codec(), [])  # a version that does not declare the method any more
+    other.adopt(*record.record(), ["m"])
+    assert other.meet(request("done")) == [1]
+    assert other.meet(request("owed")) is True
+    assert other.settle(request("owed"), [2])[0] is waits
+    assert other.meet(request("owed")) == [2]

@@ -59,6 +59,7 @@ class Host:
 
     version = "2.1"
     mode = "eval"
+    changes_code = False
 
     def __init__(self, *, serial: bool, state: Any = NO_STATE) -> None:
         self.serial = serial
@@ -76,6 +77,9 @@ class Host:
 
     def set_user_state(self, state: Any) -> None:
         self.state = state
+
+    def get_state(self) -> Any:
+        return self.state
 
     def get_rest(self) -> dict[str, Any]:
         return {}

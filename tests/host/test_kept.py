@@ -58,14 +58,14 @@ def test_a_stored_value_that_is_too_large_for_a_message_comes_from_its_blob() ->
 def test_each_piece_is_where_the_words_say() -> None:
     fds = [table_fd(), file_of(b"a1"), file_of(b"a2"), file_of(b"volatile"), file_of(b"state")]
     info = {
-        "table": True, "blobs": [["a", 1], ["a", 2]], "volatile": True, "user": True,
+        "table": True, "blobs": [["a", 1], ["a", 2]], "volatile": True, "user": True, "user_version": "2.1",
         "stored": {"k": [3, b"data", b"annex"]}, "configured": {"k": b"yaml"}, "facts": {"mode": "train"},
     }  # fmt: skip
     found = receive(info, fds, ASSIGNMENT, unreported)
     assert found.table is not None
     assert found.table.names() == ["k"]
     assert found.blobs == {("a", 1): fds[1], ("a", 2): fds[2]}
-    assert (found.volatile_fd, found.user) == (fds[3], b"state")
+    assert (found.volatile_fd, found.user, found.user_version) == (fds[3], b"state", "2.1")
     assert found.stored == {"k": (3, b"data", b"annex")}
     assert (found.configured, found.facts, found.base) == ({"k": b"yaml"}, {"mode": "train"}, {"calls": 5})
     assert not is_open(fds[4])

@@ -73,3 +73,22 @@ def test_each_call_is_new_once_and_what_the_ring_lost_is_gone() -> None:
         metrics.record(f"n{n}", n, MS, None)
     newest = metrics.take_new()
     assert (newest[0][0], newest[-1][0], len(newest)) == ("n5", f"n{RING + 4}", RING)
+
+
+def test_another_process_goes_on_with_the_calls_of_this_one() -> None:
+    metrics, other = Metrics(), Metrics({"calls": 99})
+    for n in range(3):
+        metrics.record(f"m{n}", n, MS, "E" if n == 2 else None)
+        if n == 0:
+            metrics.take_new()
+    calls, new = metrics.kept()
+    assert ([call[0] for call in calls], new) == (["m0", "m1", "m2"], 2)
+    other.record("rehearsed", 0, MS, None)
+    other.adopt(metrics.totals(), calls, new)
+    assert other.has_new
+    other.record("n", 3, MS, None)
+    assert other.totals() == {"calls": 4, "failures": 1, "busy_ns": 4 * MS, "last_error": "E"}
+    assert other.count == 1
+    assert [call[0] for call in other.take_new()] == ["m1", "m2", "n"]
+    assert not other.has_new
+    assert [each["method"] for each in other.executions(10)] == ["n", "m2", "m1", "m0"]

@@ -66,6 +66,7 @@ class Stubborn:
     """A hosted module whose predictor changed, once, and an owner whose disk is full."""
 
     serial = False
+    rehearsal = False
     keeps_user_state = False
     mode = "eval"
     changing = nullcontext()

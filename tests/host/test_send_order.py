@@ -96,3 +96,17 @@ def test_what_was_missing_before_it_is_still_missing() -> None:
     sent(order, peer, 1)
     order.pass_by(peer, 3)
     assert early(sent(order, peer, 4)) == [True]
+
+
+def test_a_clients_row_goes_on_elsewhere() -> None:
+    order, other = SendOrder(), SendOrder()
+    peer = pipe(order)
+    sent(order, peer, 1)
+    early_one = sent(order, peer, 3)
+    other.adopt(order.senders(), [early_one])
+    again = pipe(other)
+    assert other.early == [early_one]
+    assert sent(other, again, 4).early
+    other.settle([early_one])
+    other.settle([other.early[0]])
+    assert not sent(other, again, 5).early

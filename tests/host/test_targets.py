@@ -215,18 +215,30 @@ def test_a_file_changed_between_two_processes_is_picked_up(fork: Any, tmp_path: 
 @pytest.mark.process
 def test_a_sibling_changed_between_two_processes_is_picked_up(fork: Any, tmp_path: Path, bytecode: None) -> None:
     seen = []
-    for value in (9, 10):
-        write(tmp_path, "target_beside.py", f"VALUE = {value}")
+    changed = int(time.time()) + 3600
+    for value in (1, 2):
+        os.utime(write(tmp_path, "target_beside.py", f"VALUE = {value}"), (changed, changed))
         path = write(tmp_path, "target_uses.py", SERVER.format(extra="import target_beside", value="target_beside.VALUE"))
         process = fork()
         process.start(f"{path}:It", kind=Kind.SERVER)
         seen.append(process.client().call("$call", None))
-    assert seen == [9, 10]
+    assert seen == [1, 2]
 
 
-def test_bytecode_is_kept_of_files_that_do_not_change(tmp_path: Path, bytecode: None) -> None:
+def test_bytecode_is_kept_of_old_files_and_of_new_ones(tmp_path: Path, bytecode: None) -> None:
     old, young = write(tmp_path, "target_old.py", CLASS), write(tmp_path, "target_young.py", CLASS)
     os.utime(old, (0, 1_000_000_000))
     find(spec(f"{old}:It"))
     find(spec(f"{young}:It"))
-    assert [path.name.partition(".")[0] for path in (tmp_path / "__pycache__").iterdir()] == ["target_old"]
+    kept = sorted(path.name.partition(".")[0] for path in (tmp_path / "__pycache__").iterdir())
+    assert kept == ["target_old", "target_young"]
+
+
+def test_a_folder_made_after_it_was_searched_for_is_searched(tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    prepend_paths((str(folder),))
+    with pytest.raises(ModuleNotFoundError):
+        resolve("target_in_new_folder:It")
+    write(folder, "target_in_new_folder.py", CLASS)
+    prepend_paths((str(folder),))
+    assert resolve("target_in_new_folder:It").__module__ == "target_in_new_folder"

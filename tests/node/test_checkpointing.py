@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from dspex_runtime.core.child_spec import Checkpoint
 from dspex_runtime.errors import CheckpointError
 from dspex_runtime.wire.faults import from_fault
 from helpers.fake_node import FakeNode, server
@@ -90,6 +92,34 @@ class TestPeriod:
         image(runtime, {"message": "ended"})
         runtime.advance(100.0)
         assert runtime.process("a").fd_requests == []
+
+    @pytest.mark.parametrize(
+        ("before", "after", "at"),
+        [(None, 10.0, 10.1), (10.0, None, None), (3600.0, 10.0, 10.1), (10.0, 10.0, 10.1), (10.0, 100.0, 100.1)],
+    )
+    def test_another_period_holds_from_when_it_is_known(
+        self, runtime: FakeNode, before: float | None, after: float | None, at: float | None
+    ) -> None:
+        runtime.boot(server("a", checkpoint=None if before is None else {"every": before}))
+        process = runtime.process("a")
+        process.spec = replace(process.spec, launch=replace(process.launch, checkpoint=Checkpoint(after)))
+        runtime.node.checkpointing.respecified(process)  # type: ignore[arg-type]
+        runtime.advance((at or 1000.0) - 0.2)
+        assert len(process.fd_requests) == (before == after)  # else the one that was due stays so
+        runtime.advance(0.2)
+        assert len(process.fd_requests) == (at is not None)
+
+    def test_one_that_is_under_way_when_it_changes_is_followed_by_the_new(self, runtime: FakeNode) -> None:
+        runtime.boot(server("a", checkpoint={"every": "10s"}))
+        process = runtime.process("a")
+        runtime.advance(10.1)
+        process.spec = replace(process.spec, launch=replace(process.launch, checkpoint=Checkpoint(50.0)))
+        runtime.node.checkpointing.respecified(process)  # type: ignore[arg-type]
+        image(runtime, {"message": "busy"})
+        runtime.advance(49.0)
+        assert process.fd_requests == []
+        runtime.advance(2.0)
+        assert len(process.fd_requests) == 1
 
     @pytest.mark.parametrize("checkpoint", [None, {"keep": 3}])
     def test_without_a_period_there_are_none(self, runtime: FakeNode, checkpoint: Any) -> None:

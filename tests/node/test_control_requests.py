@@ -69,3 +69,15 @@ def test_what_cannot_be_asked_is_busy(questions: Questions) -> None:
     questions.requests.refuse("has no control pipe", questions.note)
     ((_, text),) = questions.answers
     assert "'qa' has no control pipe" in text
+
+
+def test_what_is_open_and_when_that_changes(questions: Questions) -> None:
+    changes: list[list[str]] = []
+    questions.requests.on_settled = lambda: changes.append(questions.requests.ops)
+    first, _ = questions.ask("ping"), questions.ask("metrics", timeout_s=2.0)
+    questions.ask("status")
+    assert questions.requests.ops == ["ping", "metrics", "status"]
+    questions.requests.answered(first, None, None)
+    questions.loop.advance(2.0)
+    questions.requests.close()
+    assert changes == [["metrics", "status"], ["status"], []]

@@ -23,7 +23,7 @@ class TestStarts:
 
     def test_ready_is_shown_with_what_the_process_says_of_itself(self, tree: FakeTree) -> None:
         tree.launcher.script["a"] = ["hang"]
-        tree.boot(worker("a", version="1"))
+        tree.boot(worker("a"))
         assert (tree.shown(), tree.boots) == ({"a": "STARTING"}, [])
         process = tree.process("a")
         process.version, process.kind = "2", Kind.MODULE
@@ -31,6 +31,13 @@ class TestStarts:
         record = tree.record("a")
         assert (record.state, record.version, record.kind, record.started_at is not None) == (State.READY, "2", Kind.MODULE, True)
         assert tree.boots == [None]
+
+    def test_a_version_that_the_spec_says_is_what_is_shown(self, tree: FakeTree) -> None:
+        tree.launcher.script["a"] = ["hang"]
+        tree.boot(worker("a", version="1"))
+        tree.process("a").version = "2"
+        tree.process("a").become_ready()
+        assert tree.record("a").version == "1"
 
     def test_ignored_is_shown_as_exited_and_the_boot_goes_on(self, tree: FakeTree) -> None:
         tree.launcher.script["a"] = ["ignore"]

@@ -17,6 +17,7 @@ from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.node.ending import Ending
 from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.module_process import ModuleProcess
+from dspex_runtime.node.swapping.holding_back import HoldingBack
 from dspex_runtime.types import ChildId, Down, Kind
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.faults import from_fault, to_fault
@@ -465,3 +466,75 @@ def test_a_fault_brings_none(module: Module) -> None:
     module.process.request_fd("checkpoint", {}, None, lambda *answer: answers.append(answer))
     module.say([FAULT, 1, {"message": "no"}])
     assert answers == [(None, {"message": "no"}, None)]
+
+
+class TestSwaps:
+    """What a process that is swapped is told, and the one that takes its place."""
+
+    def test_a_rehearsal_is_ready_without_what_makes_it_so(self, loop: EventLoop) -> None:
+        made = make(loop, pid=os.getpid(), readiness=Readiness("check"))
+        made.process.rehearsal = True
+        made.say([READY, 0, {"main": "thread 1"}])
+        assert (made.ready, made.process.main) == (1, "thread 1")
+        assert [message[2] for message in made.heard()] == ["assign"]
+        made.process.exited(EXIT_0)
+        made.control.close()
+
+    def test_what_is_kept_is_said_to_whoever_it_is_released_to(self, module: Module, loop: EventLoop) -> None:
+        process = module.process
+        process.held_back = held = HoldingBack(loop)
+        answers: list[Any] = []
+        process.request("get_state", {}, None, lambda value, _: answers.append(value))
+        process.request("ping", {}, None, lambda value, _: answers.append(value))
+        process.message("mail")
+        assert [message[2] for message in module.heard() if message[0] == CONTROL] == ["assign", "ping"]
+        held.everything = True
+        process.request_fd("checkpoint", {}, None, lambda value, _, fd: answers.append((value, fd)))
+        process.request("ping", {}, None, lambda value, _: answers.append(value))
+        process.message("more")
+        process.check_log()
+        process.request_now("pack", {}, None, lambda value, _: answers.append(value))
+        read_fd, write_fd = os.pipe()
+        process.send_channel({}, write_fd)
+        assert [message[2] for message in module.heard()] == ["pack"]
+        process.held_back = None
+        held.release(process)
+        os.close(read_fd)
+        said = [message[2]["message"] if message[0] == EVENT else message[2] for message in module.heard()]
+        assert said == ["get_state", "checkpoint", "ping", "more", {}]
+        module.say([REPLY, 1, "pong"], [REPLY, 2, "packed"], [REPLY, 3, 42])
+        assert answers == ["pong", "packed", 42]
+
+    def test_one_that_is_kept_too_long_is_busy(self, module: Module, loop: EventLoop) -> None:
+        module.process.held_back = HoldingBack(loop)
+        faults: list[Any] = []
+        module.process.request("get_state", {}, 0.0, lambda _, fault: faults.append(fault))
+        module.process.request_fd("checkpoint", {}, 0.0, lambda _, fault, __: faults.append(fault))
+        module.turn()
+        assert ["it is being swapped" in fault["message"] for fault in faults] == [True, True]
+
+    def test_it_says_when_it_has_answered_all_but_some(self, module: Module) -> None:
+        done: list[str] = []
+        module.process.request("ping", {}, None, lambda *_: None)
+        module.process.request("restore", {}, None, lambda *_: None)
+        module.process.when_answered({"ping"}, lambda: done.append("quiet"))
+        assert (done, module.process.asked) == ([], ["ping", "restore"])
+        module.say([REPLY, 2, None])
+        assert done == ["quiet"]
+        module.say([REPLY, 1, None])
+        module.process.when_answered((), lambda: done.append("again"))
+        assert done == ["quiet", "again"]
+
+    def test_one_that_was_replaced_tells_its_end_to_another(self, module: Module) -> None:
+        ends: list[Ending] = []
+        faults: list[Any] = []
+        module.say([READY, 0, {}])
+        module.process.request("get_state", {}, None, lambda _, fault: faults.append(fault))
+        module.process.replaced(lambda _, ending: ends.append(ending))
+        assert (module.process.serving, len(faults)) == (False, 1)
+        module.heard()
+        module.process.leave(Shutdown(3.0, drain_s=1.0), ("shutdown", "swapped"))
+        ((_, _, op, args),) = module.heard()
+        assert (op, args) == ("leave", {"reason": ("shutdown", "swapped"), "drain_s": 1.0, "timeout_s": 3.0})
+        module.process.exited(EXIT_0)
+        assert (len(ends), module.endings) == (1, [])

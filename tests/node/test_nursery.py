@@ -219,6 +219,18 @@ class TestSpares:
         assert bench.zygote.heard() == [["fork", 1, Warmth.MODULE]]
         bench.close()
 
+    def test_as_many_are_kept_as_is_said_by_now(self, spared: Bench) -> None:
+        spared.forks(2, warmth=Warmth.SERVER)
+        spared.zygote.heard()
+        spared.nursery.keep_spares(3)
+        spared.loop.advance(REFILL_AFTER_S)
+        assert spared.zygote.heard() == [["fork", 1, Warmth.SERVER]]
+        spared.forks(warmth=Warmth.SERVER)
+        spared.nursery.keep_spares(0)
+        spared.loop.advance(REFILL_AFTER_S)
+        spared.start("a")
+        assert spared.zygote.heard() == [["fork", 1, Warmth.COLD]]
+
     def test_are_taken_before_a_cold_fork(self, spared: Bench) -> None:
         spared.nursery.expect(1)
         cold, warm = *spared.forks(warmth=Warmth.COLD), *spared.forks(warmth=Warmth.SERVER)

@@ -306,3 +306,15 @@ def test_both_kinds_are_journals(tmp_path: Path) -> None:
         journal.sync(journal.position)
         journal.close()
         journal.close()
+
+
+def test_a_journal_that_was_left_takes_nothing_and_makes_no_file(make: Callable[..., SegmentJournal], tmp_path: Path) -> None:
+    journal = make()
+    journal.append(fact(1))
+    before = sorted(tmp_path.rglob("*"))
+    journal.leave()
+    for _ in range(2):
+        with pytest.raises(ParameterError, match="it is another process's by now"):
+            journal.append(fact(2))
+    journal.close()
+    assert sorted(tmp_path.rglob("*")) == before

@@ -39,6 +39,7 @@ def test_of_nothing_nothing_is_given(vault: Vault) -> None:
         "blobs": [],
         "volatile": False,
         "user": False,
+        "user_version": None,
         "rest": False,
         "stored": {},
         "configured": {},
@@ -47,7 +48,7 @@ def test_of_nothing_nothing_is_given(vault: Vault) -> None:
 
 
 def test_descriptors_are_given_in_the_order_that_is_promised(vault: Vault) -> None:
-    vault.take_user("a", b"user")
+    vault.take_user("a", b"user", "2.1")
     vault.take_volatile("a", memfd("j", b"journal"))
     vault.take_blob("a", "y", 1, memfd("b", b"y1"))
     vault.take_blob("a", "x", 3, memfd("b", b"x3"))
@@ -55,6 +56,7 @@ def test_descriptors_are_given_in_the_order_that_is_promised(vault: Vault) -> No
     vault.take_table("a", memfd("t", b"table"))
     info, fds = vault.give("a")
     assert [contents(fd) for fd in fds] == [b"table", b"y1", b"x2", b"x3", b"journal", b"user"]
+    assert info["user_version"] == "2.1"
     assert info["blobs"] == [["y", 1], ["x", 2], ["x", 3]]
 
 

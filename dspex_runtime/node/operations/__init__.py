@@ -17,8 +17,10 @@ from dspex_runtime.node.operations import (
     lifecycle,
     naming,
     params,
+    reload,
     signals,
     supervisor_api,
+    swap,
 )
 from dspex_runtime.node.session import Responder
 
@@ -84,6 +86,12 @@ TABLE: Final[dict[str, Operation]] = {
     "prune": checkpoints.prune,
     "past_events": checkpoints.past_events,
     "compile": compile.compile_,
+    "swap": swap.swap,
+    "abort_swap": swap.abort_swap,
+    "rollback": swap.rollback,
+    "versions": swap.versions,
+    "reload": reload.reload,
+    "changed_sources": reload.changed_sources,
     "set_alarm": alarms.set_alarm,
     "clear_alarm": alarms.clear_alarm,
     "alarms": alarms.alarms,

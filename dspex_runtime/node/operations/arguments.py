@@ -14,7 +14,9 @@ from dspex_runtime.errors import ConfigError
 TYPES: Final[dict[str, tuple[type, ...]]] = {
     "args": (dict,),
     "at": (int,),
+    "config": (dict,),
     "data": (bytes,),
+    "drain": (int, float),
     "expect": (int,),
     "how": (str,),
     "id": (str,),
@@ -23,6 +25,7 @@ TYPES: Final[dict[str, tuple[type, ...]]] = {
     "job": (bytes,),
     "keep": (int,),
     "kind": (str,),
+    "members": (list,),
     "metadata": (dict,),
     "n": (int,),
     "name": (str,),
@@ -30,6 +33,7 @@ TYPES: Final[dict[str, tuple[type, ...]]] = {
     "numbers": (list,),
     "op": (str,),
     "pattern": (str,),
+    "plan": (bool,),
     "ref": (int,),
     "revision": (int,),
     "spec": (dict,),
@@ -37,14 +41,23 @@ TYPES: Final[dict[str, tuple[type, ...]]] = {
     "supervisor": (str,),
     "timeout": (int, float),
     "token": (str,),
-    "version": (str,),
+    "version": (int, str),  # a number only where a child's own versions are meant
+    "why": (str,),
     "with": (str,),
 }
 OPTIONAL: Final = frozenset(
     {"args", "expect", "id", "incarnation", "keep", "kind", "metadata", "number", "numbers", "revision", "supervisor", "timeout"}
-    | {"version", "with"}
+    | {"drain", "version", "why", "with"}
 )
-_WORDS: Final = {str: "text", bytes: "bytes", int: "a whole number", float: "a number", list: "a list", dict: "a map"}
+_WORDS: Final = {
+    str: "text",
+    bytes: "bytes",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    list: "a list",
+    dict: "a map",
+}
 
 
 def check(op: str, args: Mapping[str, Any]) -> None:

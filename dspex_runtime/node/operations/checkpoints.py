@@ -122,9 +122,12 @@ def restore(node: Node, args: Args, responder: Responder) -> None:
         node.keeping.ask("restore_stopped", asked, _told(responder, restored_stopped))
         return
 
+    def current() -> ModuleProcess:
+        return record.process or process  # another one, where it is swapped in the meantime
+
     def found(info: Facts, fd: int) -> None:
         # The image is in hand: the one that is saved first may push it out.
-        node.checkpointing.take(process, "before_restore", lambda _, fault: saved(info, fd, fault))
+        node.checkpointing.take(current(), "before_restore", lambda _, fault: saved(info, fd, fault))
 
     def saved(info: Facts, fd: int, fault: Facts | None) -> None:
         if fault is not None:
@@ -132,13 +135,13 @@ def restore(node: Node, args: Args, responder: Responder) -> None:
             responder.fault(fault)
             return
         who = {"who": f"restore of checkpoint {info['number']}"}
-        process.request("restore", who, IMAGE_TIMEOUT_S, lambda _, fault: put_back(info, fault), (fd,))
+        current().request("restore", who, IMAGE_TIMEOUT_S, lambda _, fault: put_back(info, fault), (fd,))
 
     def put_back(info: Facts, fault: Facts | None) -> None:
         if fault is not None:
             responder.fault(fault)
             return
-        node.checkpointing.take(process, "restored", lambda _, fault: responder.fault(fault) if fault else restored(info))
+        node.checkpointing.take(current(), "restored", lambda _, fault: responder.fault(fault) if fault else restored(info))
 
     node.keeping.ask("image", _one(node, args), _with(responder, found))
 

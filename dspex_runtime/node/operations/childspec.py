@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from dspex_runtime.core.child_spec import Backoff, Checkpoint, ChildSpec, Shutdown
+from dspex_runtime.core.child_spec import Backoff, Checkpoint, ChildSpec, Readiness, Shutdown
 from dspex_runtime.types import Kind
 
 
@@ -53,7 +53,7 @@ def as_dict(spec: ChildSpec) -> dict[str, Any]:
         }
         data["liveness"] = {"grace": spec.launch.liveness.grace_s} if spec.launch.liveness else None
         if (readiness := spec.launch.readiness) is not None:
-            data["readiness"] = {"call": readiness.call, "timeout": readiness.timeout_s}
+            data["readiness"] = _readiness(readiness)
         if spec.launch.load is not None:
             data["load"] = spec.launch.load
         data["params"] = dict(spec.launch.params)
@@ -66,6 +66,13 @@ def _shutdown(shutdown: Shutdown) -> Any:
     if shutdown.brutal:
         return "brutal_kill"
     return {"drain": shutdown.drain_s, "timeout": "infinity" if shutdown.timeout_s is None else shutdown.timeout_s}
+
+
+def _readiness(readiness: Readiness) -> dict[str, Any]:
+    command = readiness.command
+    if command is None:
+        return {"call": readiness.call, "timeout": readiness.timeout_s}
+    return {"command": command if isinstance(command, str) else list(command), "timeout": readiness.timeout_s}
 
 
 def _checkpoint(checkpoint: Checkpoint | None) -> Any:

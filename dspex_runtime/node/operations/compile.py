@@ -35,4 +35,7 @@ def compile_(node: Node, args: Args, responder: Responder) -> None:
     if record.id in node.compiles:
         hint = f"`dspex logs '{copy_id(record.id)}'` shows how it goes"
         raise BusyError(f"{record.id!r} is being compiled already", id=record.id, hint=hint)
+    if record.id in node.swaps:
+        hint = f"`rt.abort_swap({record.id!r})` gives that up"
+        raise BusyError(f"{record.id!r} is being swapped", id=record.id, hint=hint)
     Compile(node, record, process, args["job"], session.label, responder).begin(args.get("timeout"))

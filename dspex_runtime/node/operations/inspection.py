@@ -54,7 +54,7 @@ def status(node: Node, _args: Args, responder: Responder) -> None:
     """The runtime itself."""
     total, ready = node.registry.counts()
     facts = {"name": node.name, "pid": os.getpid(), "version": node.version, "state": node.state, "started_at": node.started_at}
-    where = {"socket": node.socket_path, "state_dir": str(node.state_dir)}
+    where = {"socket": node.socket_path, "state_dir": str(node.state_dir), "file": None if node.spec is None else node.spec.file}
     zygotes = node.launcher.zygote_pids if node.launcher else {}
     pids = {"zygote_pid": next(iter(zygotes.values()), None), "zygote_pids": zygotes}
     responder.reply({**facts, **where, "modules": total, "ready": ready, **pids})

@@ -76,6 +76,12 @@ ARGUMENTS: Final[dict[str, dict[str, Any]]] = {
     "restore": {"id": "a", "number": None},
     "prune": {"id": "a", "keep": 3, "numbers": None},
     "past_events": {"n": 10},
+    "swap": {"members": [{"id": "a", "spec": None}], "drain": None, "timeout": 5.0, "why": None},
+    "abort_swap": {"id": "a"},
+    "rollback": {"id": "a", "version": 1, "drain": 1.0, "timeout": None},
+    "versions": {"id": "a"},
+    "reload": {"config": {"version": 1, "name": "another", "tree": {"children": []}}, "plan": True, "why": None},
+    "changed_sources": {},
     "set_alarm": {"alarm": "hot", "description": "98 %"},
     "clear_alarm": {"alarm": "hot"},
     "alarms": {},
@@ -84,6 +90,7 @@ ARGUMENTS: Final[dict[str, dict[str, Any]]] = {
 
 WAITING: Final = {"wait", "lock", "module_op", "exit_of"} | {  # they may be answered later
     *("param_table", "param_blob", "param_history", "param_value_at", "param_subscribe"),
+    "swap",
     *("checkpoint", "checkpoints", "image", "export", "import", "restore", "prune", "past_events"),  # by the keeper
 }
 

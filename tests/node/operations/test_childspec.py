@@ -38,6 +38,8 @@ WRITTEN: list[dict[str, Any]] = [
             "children": [{"id": "a", "server": "pkg.mod:Name", "restart": "temporary", "significant": True}],
         },
     },
+    {"id": "a", "module": "pkg.mod:Name", "readiness": {"command": "test -f x", "timeout": 3}},
+    {"id": "a", "module": "pkg.mod:Name", "readiness": {"command": ["test", "-f", "x"]}},
 ]
 
 
