@@ -1,8 +1,9 @@
-"""What the shell offers at Tab: ids, parameters and checkpoints of the runtime that is meant. Never prints, never fails."""
+"""What the shell offers at Tab: ids, parameters, checkpoints, versions of the runtime that is meant. Never prints, never fails."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -29,23 +30,36 @@ def parameters(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
 
 def checkpoints(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the numbers of the checkpoints of the module that was typed before, newest first, with when and why they were made."""
-    from click.shell_completion import CompletionItem
-
-    from dspex_cli import link
     from dspex_cli.commands.param import when
 
     given = ctx.params.get(param.name or "") or ()
     taken = set(given) if param.nargs == -1 else set()
+    found = [(info.number, f"{when(info.created_at)} {info.kind}") for info in _of_the_id(ctx, "checkpoints")]
+    return _numbers((each for each in found if each[0] not in taken), incomplete)
+
+
+def versions(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 - click's signature
+    """Return the numbers of the versions that the module typed before can go back to, newest first, with when and why they came."""
+    from dspex_cli.commands.param import when
+
+    found = [info for info in _of_the_id(ctx, "versions") if not info.current]
+    return _numbers(((info.number, f"{when(info.when)} {info.version or ''} {info.why}") for info in found), incomplete)
+
+
+def _of_the_id(ctx: click.Context, what: str) -> list[Any]:
+    from dspex_cli import link
+
     try:
         with link.runtime(ctx.find_object(Settings) or Settings()) as runtime:
-            found = runtime.checkpoints(ctx.params["id"])
+            return list(getattr(runtime, what)(ctx.params["id"]))
     except Exception:  # as below
         return []
-    return [
-        CompletionItem(str(info.number), help=f"{when(info.created_at)} {info.kind}")
-        for info in found
-        if str(info.number).startswith(incomplete) and info.number not in taken
-    ]
+
+
+def _numbers(found: Iterable[tuple[int, str]], incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(str(number), help=told) for number, told in found if str(number).startswith(incomplete)]
 
 
 def ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

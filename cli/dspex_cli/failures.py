@@ -24,6 +24,7 @@ INTERRUPTED: Final = 130
 
 # Frames of installed packages, of Python's own and of ours.
 NOT_USERS: Final = ("/site-packages/", "/lib/python3", "/dspex_runtime/", 'File "<')
+SWAPS: Final = {"not_running": NOT_RUNNING, "timeout": TIMEOUT, "drain_timeout": TIMEOUT}  # of the codes of a SwapError
 PARAMETER_FACTS: Final = ("name", "constraint", "limit", "value")  # of a refused value
 
 
@@ -53,6 +54,8 @@ def exit_code(error: BaseException) -> int:
         (errors.CallTimeoutError, TIMEOUT),
         (errors.NoProcessError, NOT_RUNNING),
     )
+    if isinstance(error, errors.SwapError):
+        return SWAPS.get(error.code, ERROR)
     return next((code for kind, code in table if isinstance(error, kind)), ERROR)
 
 
@@ -92,7 +95,7 @@ def _type_name(error: BaseException) -> str:
 
 
 def _users_frame(traceback: str, message: str) -> list[str]:
-    """Return the last frame that is the user's, and what was raised there: of a compile, where most frames are dspy's."""
+    """Return the last frame that is the user's, and what was raised there: where most frames are dspy's, or ours."""
     found: list[str] = []
     lines = traceback.splitlines()
     for index, line in enumerate(lines):
@@ -104,16 +107,24 @@ def _users_frame(traceback: str, message: str) -> list[str]:
     return [*(f"  {line.strip()}" for line in frame[:1]), *(f"    {line}" for line in code), *(f"  {line}" for line in raised)]
 
 
+def _by_frame(error: BaseException) -> bool:
+    """Return whether of an error's traceback the user's last frame tells enough."""
+    from dspex_runtime.errors import CompileError, ReloadError, SwapError
+
+    return isinstance(error, CompileError | ReloadError | SwapError)
+
+
 def _text(error: BaseException, facts: dict[str, Any], *, verbose: bool) -> str:
     lines = [f"error: {facts['message']}"]
     lines.extend(f"  {problem}" for problem in facts.get("problems", ()) if problem not in facts["message"])
     if facts["code"] == "remote" and facts["id"]:
         lines.append(f"  raised in {facts['id']!r}, incarnation {facts.get('incarnation')}")
     remote = facts.get("remote_traceback")
-    if remote and (verbose or facts["code"] not in ("remote", "compile")):
+    by_frame = _by_frame(error)
+    if remote and (verbose or not (by_frame or facts["code"] == "remote")):
         lines += ["", remote.rstrip()]
     elif remote:
-        lines += _users_frame(remote, facts["message"]) if facts["code"] == "compile" else []
+        lines += _users_frame(remote, facts["message"]) if by_frame else []
         lines.append("  hint: -v prints the module's traceback")
     if facts["hint"]:
         lines.append(f"  hint: {facts['hint']}")

@@ -16,6 +16,7 @@ from dspex_cli.output import Output, visible
 
 if TYPE_CHECKING:
     import dspex_runtime as dx
+    from dspex_cli.watching import Watcher
 
 LAST_EVENTS_S: Final = 2.0  # for what was sent before the connection ended
 _END: Final = object()
@@ -29,12 +30,14 @@ class Terminated(Exception):  # noqa: N818 - a request, not an error
 class Foreground:
     """Owns the runtime it is given: when `run` returns, the tree is stopped and the runtime gone."""
 
-    def __init__(self, output: Output, runtime: dx.Runtime, boot_s: float) -> None:
+    def __init__(self, output: Output, runtime: dx.Runtime, boot_s: float, watch: str | None = None) -> None:
         self._output = output
         self._runtime = runtime
         self._boot_s = boot_s
         self._pid = 0
         self._gone = False
+        self._watch_file = watch  #: what is watched, with the modules' own files
+        self._watcher: Watcher | None = None
         self._inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._listener = threading.Thread(target=self._listen, name="events", daemon=True)
 
@@ -47,6 +50,7 @@ class Foreground:
         if self._output.structured:
             self._output.item({"type": "up", **about}, lambda: None)
         self._listener.start()
+        self._begin_to_watch()
         before = signal.signal(signal.SIGTERM, _terminated)
         try:
             try:
@@ -61,6 +65,14 @@ class Foreground:
         finally:
             signal.signal(signal.SIGTERM, before)
 
+    def _begin_to_watch(self) -> None:
+        if self._watch_file is not None:
+            from dspex_cli.watching import Watcher
+
+            self._watcher = Watcher(self._runtime, self._watch_file, self._inbox.put)
+            self._watcher.start()
+            self._output.say("watching the file and the modules' sources: what is edited is swapped")
+
     def _listen(self) -> None:
         """Forward events from the runtime, until it is gone (daemon thread)."""
         try:
@@ -73,6 +85,8 @@ class Foreground:
     def _watch(self) -> int:
         while True:
             event = self._inbox.get()
+            if self._said(event):
+                continue
             if not isinstance(event, dict):
                 # Not asked for by us: the runtime was stopped from elsewhere (`dspex down`), or died.
                 self._gone = self._died()
@@ -108,6 +122,8 @@ class Foreground:
 
     def _stop(self, code: int) -> int:
         """Stop the tree in order and show it; a second Ctrl-C kills the runtime, and with it every process of the tree."""
+        if self._watcher is not None:
+            self._watcher.stop()
         if self._gone:
             self._runtime.close()
             return code
@@ -119,6 +135,8 @@ class Foreground:
                 self._drain(0.05)
             self._runtime.close()
             self._listener.join(LAST_EVENTS_S)  # it ends with the connection
+            if self._watcher is not None:
+                self._watcher.join()
             self._drain(0.0)
         except KeyboardInterrupt:
             self._kill()
@@ -137,7 +155,7 @@ class Foreground:
         try:
             event = self._inbox.get(timeout=wait_s) if wait_s else self._inbox.get_nowait()
             while True:
-                if isinstance(event, dict):
+                if not self._said(event) and isinstance(event, dict):
                     self._print(event)
                 event = self._inbox.get_nowait()
         except queue.Empty:
@@ -150,6 +168,22 @@ class Foreground:
         except ProcessLookupError:
             pass
         self._runtime.close()
+
+    def _said(self, event: object) -> bool:
+        """Print what the watcher has to say; False: it is from somebody else."""
+        if self._watcher is None:
+            return False
+        from dspex_cli.watching import Watched
+
+        if not isinstance(event, Watched):
+            return False
+        if self._output.structured:
+            self._output.item(event.data, lambda: None)
+            return True
+        self._output.say(event.line)
+        if event.error is not None:
+            failures.report(event.error, as_json=False, verbose=self._output.settings.verbose)
+        return True
 
     def _print(self, event: dict[str, Any]) -> None:
         if not self._output.settings.quiet and event.get("type") != "snapshot":

@@ -42,7 +42,7 @@ def test_ps_json_has_the_keys_of_module_info(dspex: Run, runtime: Any) -> None:
     first = dspex("ps", "-o", "json").json[0]
     assert list(first) == [
         "id", "kind", "state", "pid", "incarnation", "restarts", "started_at", "uptime_s", "version", "metadata", "metrics",
-        "last_exit", "supervisor", "checkpoint",
+        "last_exit", "supervisor", "checkpoint", "swap",
     ]  # fmt: skip
 
 

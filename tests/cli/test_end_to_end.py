@@ -187,6 +187,24 @@ def test_stop_start_restart_and_remove(running: Shell) -> None:
     assert running("info", "a").returncode == 3
 
 
+def test_swap_what_was_edited_and_go_back(running: Shell) -> None:
+    before = running.json("info", "a")
+    assert running("call", "a", "next").stdout == "5\n"
+    (running.folder / "faster.py").write_text(COUNTER.replace("state + 1", "state + 10"))
+    done = running.json("swap", "a", "--to", "faster.py:Counter", "--version", "2.0", "--verify-command", "true")
+    assert (done["id"], done["version"], done["number"], done["incarnation"]) == ("a", "2.0", 2, before["incarnation"])
+    assert [running("call", "a", "next").stdout for _ in range(2)] == ["6\n", "16\n"]
+    assert running("swap", "a", "--verify-command", "false").returncode == 1
+    assert running("swap", "a", "--status").returncode == 3
+    refused = running("swap", "a", "--to", "faster.py:Nope")
+    assert (refused.returncode, "faster.py has no 'Nope'" in refused.stderr) == (1, True)
+    assert running("rollback", "a").stdout.startswith("a: 2.0 -> no version, number 3")
+    assert [running("call", "a", "next").stdout for _ in range(2)] == ["26\n", "27\n"]
+    told = [(each["number"], each["version"], each["why"], each["current"]) for each in running.json("versions", "a")]
+    assert told == [(3, None, "rollback to 1", True), (2, "2.0", "swap", False), (1, None, "start", False)]
+    assert running.json("info", "a")["restarts"] == before["restarts"]
+
+
 def test_start_a_new_server_from_a_file(running: Shell) -> None:
     started = running("start", "counter.py:Counter", "--id", "extra", "start=40")
     assert started.returncode == 0, started.stderr
@@ -351,5 +369,6 @@ def test_the_demo_holds_what_it_promises(shell: Shell) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout)
     assert found["kill"]["error"] == "ProcessDownError"
+    assert (found["swap"]["failed"], found["swap"]["refused"], found["swap"]["rolled_back_to"]) == (0, "verify", ["1", "1"])
     assert found["stopped"] == ["counter", "qa", "retriever"]
     assert found["processes_left"] == 0

@@ -8,6 +8,7 @@ from typing import Final
 TABLE: Final[dict[str, tuple[str, str]]] = {
     "up": ("up", "Start the tree of a YAML file, in the foreground or with -d in the background."),
     "down": ("down", "Stop a runtime and everything in it, in order."),
+    "reload": ("reload", "Bring what runs to what the file says now, with the least that does it."),
     "validate": ("validate", "Check a YAML file and list every mistake at once."),
     "schema": ("schema", "Print the JSON Schema of the YAML, for editors."),
     "ps": ("ps", "List modules, servers and supervisors."),
@@ -24,6 +25,9 @@ TABLE: Final[dict[str, tuple[str, str]]] = {
     "param": ("param", "Read, set, list, roll back and watch parameters."),
     "checkpoint": ("checkpoint", "Save, list, compare and restore the state of modules."),
     "compile": ("compile", "Optimise a module in a process of its own, while it serves on."),
+    "swap": ("swap", "Replace a running module by another version, without losing a call."),
+    "versions": ("versions", "List the versions of a module that have served, newest first."),
+    "rollback": ("rollback", "Swap a module back to a version that has served."),
     "logs": ("logs", "Print what modules wrote to stdout and stderr."),
     "events": ("events", "Print what happened in the tree."),
     "wait": ("wait", "Wait until children are in a state; exit 8 after the time-out."),

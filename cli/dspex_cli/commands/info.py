@@ -11,6 +11,7 @@ from dspex_cli import completing, link, wording
 from dspex_cli.group import command
 from dspex_cli.options import Settings
 from dspex_cli.output import STATE_STYLES, Output, paint
+from dspex_cli.swaps import under_way
 
 
 @command("info")
@@ -46,6 +47,7 @@ def _show(output: Output, info: dict[str, Any]) -> None:
             ("keys", ", ".join(map(repr, info["keys"])) or None),
             ("metrics", _lines(info["metrics"])),
             ("checkpoint", _checkpoint(info["checkpoint"])),
+            ("swap", under_way(info["swap"])),
             ("last exit", None if info["last_exit"] is None else wording.reason(info["last_exit"])),
             ("traceback", _traceback(info["last_exit"])),
         ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from dspex_cli import link, trees
@@ -16,16 +18,22 @@ from dspex_cli.progress import Progress
 @click.argument("file", type=click.Path())
 @click.option("-d", "--detach", is_flag=True, help="Return when the tree is ready, and leave it running.")
 @click.option("--fresh", is_flag=True, help="Forget parameters, history and checkpoints of an earlier run.")
+@click.option("--watch", is_flag=True, help="Swap modules whose source is edited, and reload when FILE is.")
 @click.option("--dry-run", is_flag=True, help="Check the file and print the start order; start nothing.")
 @click.pass_obj
-def command_object(settings: Settings, file: str, detach: bool, fresh: bool, dry_run: bool) -> int:
+def command_object(settings: Settings, file: str, detach: bool, fresh: bool, watch: bool, dry_run: bool) -> int:
     """Start the tree of a YAML file, in the foreground or with -d in the background.
 
     In the foreground it prints what happens until Ctrl-C, which stops the tree in order; a second Ctrl-C kills it.
     SIGTERM stops it in order, too, also while it starts. Exit 1 when a child cannot be started or the root supervisor gives up,
     0 when the root supervisor shuts itself down (auto_shutdown). --runtime NAME replaces the name in the file. What the tree's
-    modules had learnt when it ran last (parameters, checkpoints) is taken up again, but with --fresh.
+    modules had learnt when it ran last (parameters, checkpoints) is taken up again, but with --fresh. With --watch an edit of a
+    module's code, helper modules included, swaps it without losing a call; one that does not work is shown, and what ran runs on.
     """
+    if watch and detach:
+        raise click.UsageError(
+            "--watch stays in the foreground: leave out -d; in the background `dspex reload` swaps what was edited"
+        )
     output = Output(settings)
     checked = trees.check(file)
     if dry_run:
@@ -42,7 +50,7 @@ def command_object(settings: Settings, file: str, detach: bool, fresh: bool, dry
     except Terminated:
         return 0
     if not detach:
-        return Foreground(output, runtime, progress.seconds).run()
+        return Foreground(output, runtime, progress.seconds, os.path.abspath(file) if watch else None).run()
     about = runtime.status()
     runtime.close()
     shown = {key: about[key] for key in ("name", "socket", "pid", "state_dir")}

@@ -58,7 +58,7 @@ def kill_in_the_middle(runtime: dx.Runtime, tell: Narrator) -> dict[str, Any]:
     question = Question(runtime, QUESTIONS[0][0])
     with _paused(_pid(runtime, "retriever")):
         question.start()
-        _until(lambda: bool(runtime.info("qa").metrics.get("running")), "the question to be begun")
+        until(lambda: bool(runtime.info("qa").metrics.get("running")), "the question to be begun")
         tell.fact("$", f"kill -9 {before.pid}     (qa, incarnation {before.incarnation})")
         os.kill(before.pid, signal.SIGKILL)
         killed = perf_counter()
@@ -125,7 +125,12 @@ def _pid(runtime: dx.Runtime, id: str) -> int:
     return int(pid)
 
 
-def _until(holds: Any, what: str) -> None:
+def until(holds: Any, what: str) -> None:
+    """Wait until something holds.
+
+    Raises:
+        StepFailed: It did not within the limit.
+    """
     deadline = monotonic() + LIMIT_S
     while not holds():
         if monotonic() > deadline:
