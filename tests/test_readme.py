@@ -40,7 +40,12 @@ def run(command: str, env: dict[str, str], cwd: Path) -> str:
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("name", "printed"),
-    [("program.py", "Tokyo ['respond.predict'] 1 Tokyo"), ("counter.py", "42 40"), ("thermostat.py", "23.0 24.0 22.5")],
+    [
+        ("program.py", "Tokyo ['respond.predict'] 1 Tokyo"),
+        ("counter.py", "42 40"),
+        ("thermostat.py", "23.0 24.0 22.5"),
+        ("stock.py", "2 42 verify 2 42 ['1', '2', '1']"),
+    ],
 )
 def test_the_python_examples_print_what_their_comments_say(tmp_path: Path, env: dict[str, str], name: str, printed: str) -> None:
     (tmp_path / name).write_text(FILES[name])

@@ -25,6 +25,8 @@ class AnswerFromPassages(dspy.Signature):  # type: ignore[misc]  # dspy is not t
 class Answerer(dspy.Module):  # type: ignore[misc]
     """Retrieves, then answers; the LM is whatever `lm:` in the YAML says."""
 
+    __version__ = "1"
+
     def __init__(self, k: int = 5) -> None:
         super().__init__()
         self.k = k
@@ -32,16 +34,21 @@ class Answerer(dspy.Module):  # type: ignore[misc]
 
     def forward(self, question: str) -> dspy.Prediction:
         """Return `answer`, `citations` (names such as "itertools.groupby") and `passages` (the names that were considered)."""
-        found = _runtime().module("retriever")(query=question, k=self.k)
-        result = self.answer(question=question, passages=found.passages)
+        result = self.looked_up(question)
         with contextlib.suppress(dx.DspexError):  # an answer is worth more than its count
-            _runtime().server("counter").cast("asked")
+            runtime().server("counter").cast("asked")
+        return result
+
+    def looked_up(self, question: str) -> dspy.Prediction:
+        """Answer without being counted."""
+        found = runtime().module("retriever")(query=question, k=self.k)
+        result = self.answer(question=question, passages=found.passages)
         # A model may cite what it was not given; only names that were among the passages are passed on.
         cited = [name for name in result.citations if name in found.names]
         return dspy.Prediction(answer=result.answer, citations=cited, passages=found.names)
 
 
 @cache
-def _runtime() -> dx.Runtime:
+def runtime() -> dx.Runtime:
     """Connect at the first question, once per process: starting stays cheap, and nothing is shared over a fork."""
     return dx.connect()

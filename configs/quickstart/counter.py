@@ -10,6 +10,8 @@ import dspex_runtime as dx
 class Counter(dx.GenServer):
     """`dspex call counter` returns the count; the cast "asked" adds one; the request "reset" starts anew."""
 
+    __version__ = "1"
+
     def init(self, start: int = 0) -> int:
         """Begin at `start`: state lives in the process, so a killed counter begins there again."""
         return start
