@@ -85,6 +85,9 @@ def from_exception(exc: BaseException, traceback_text: str) -> ExitReason:
     return ("error", name, str(exc), traceback_text)
 
 
+_ERRORS: Final = "dspex_runtime.errors."  # people know our errors by their names
+
+
 def describe(reason: ExitReason) -> str:
     """Return one line for people, without the traceback."""
     match reason:
@@ -101,6 +104,7 @@ def describe(reason: ExitReason) -> str:
         case ("exit_status", code):
             return f"exit status {code}"
         case ("error", name, message, _):
+            name = str(name).removeprefix(_ERRORS)
             return f"{name}: {message}" if message else str(name)
         case ("limit", "start_timeout", int() | float() as seconds):
             return f"not ready within its start_timeout of {seconds:g} s"

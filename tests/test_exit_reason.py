@@ -34,6 +34,7 @@ REASONS: list[tuple[ExitReason, bool, str]] = [
     (("signal", "SEGV"), True, "signal SIGSEGV"),
     (("exit_status", 3), True, "exit status 3"),
     (ERROR, True, "ValueError: no"),
+    (("error", "dspex_runtime.errors.StartError", "no file", ""), True, "StartError: no file"),
     (("error", "KeyError", "", ""), True, "KeyError"),
     (("limit", "memory", "65 MiB in use"), True, "limit memory: 65 MiB in use"),
     (("limit", "start_timeout", 1.0), True, "not ready within its start_timeout of 1 s"),
