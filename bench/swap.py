@@ -1,9 +1,9 @@
 """What a swap adds to the calls of somebody who calls all the time: the longest call while one swap is made.
 
-One caller in a process of its own, one call after the other; 1 MB of state. Measured: of each swap the longest of the calls that
-overlap it, beside the longest in some time without one; and how many failed. Beside it `rt.restart`, and stopping the old version
-before the new one is started. The pause is what the runtime says that callers waited beyond the drain; the rehearsal, which nobody
-waits for, stands apart.
+One caller in a process of its own, one call after the other; 1 MB of state, and once 1 KB. Measured: of each swap the longest of the
+calls that overlap it, beside the longest in some time without one; and how many failed. Beside it `rt.restart`, and stopping the old
+version before the new one is started. The pause is what the runtime says that callers waited beyond the drain; the rehearsal, which
+nobody waits for, stands apart.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import dspex_runtime as dx
 from bench.harness import Report, in_unit
+from bench.swapped import STATE_BYTES
 
 N = 100
 GAP_S = 0.05  # between two of them
@@ -109,6 +110,15 @@ def between(windows: list[Window]) -> list[Window]:
     return found
 
 
+@contextmanager
+def resized(rt: dx.Runtime, id: str, size: int) -> Iterator[None]:
+    """Have it have a state of another size."""
+    for n in (size, STATE_BYTES):
+        rt.swap(id, args=[n], migrate="bench.swapped:resized", extra=n)
+        if n == size:
+            yield
+
+
 def measure(rt: dx.Runtime, id: str, what: str, report: Report) -> None:
     """Swap, restart, and stop and start one of them under load."""
     results: list[dx.SwapResult] = []
@@ -122,6 +132,15 @@ def measure(rt: dx.Runtime, id: str, what: str, report: Report) -> None:
     report.add(in_unit(f"{what}: rehearsal, apart", [result.rehearsal_s for result in results], "ms"))
     failed = {"swap": swapping.failed}
 
+    small = f"{what} with 1 KB"
+    with resized(rt, id, 1024):
+        results.clear()
+        with load(rt, id) as calls:
+            windows = repeated(lambda: results.append(rt.swap(id)))
+        report.add(in_unit(f"{small}: longest call, swap", calls[0].longest(windows), "ms"), beside=swap.name)
+        report.add(in_unit(f"{small}: of it the pause beyond the drain", [result.pause_s for result in results], "ms"))
+        failed["swap"] += calls[0].failed
+
     def stop_and_start() -> None:
         rt.stop(id)
         rt.start(id)
@@ -132,7 +151,7 @@ def measure(rt: dx.Runtime, id: str, what: str, report: Report) -> None:
         report.add(in_unit(f"{what}: longest call, {name}", calls[0].longest(windows), "ms"), beside=swap.name)
         failed[name] = calls[0].failed
     counts = ", ".join(f"{name} {count}" for name, count in failed.items())
-    report.note(f"{what}: failed calls in {N} of each: {counts}")
+    report.note(f"{what}: failed calls in {N} restarts, as many stops and starts, and twice as many swaps: {counts}")
 
 
 def main() -> None:

@@ -39,8 +39,8 @@ def shared_runtime(standing: Standing) -> dx.Runtime:
 @pytest.fixture
 def rt(shared_runtime: dx.Runtime) -> Iterator[dx.Runtime]:
     yield shared_runtime
-    for child in shared_runtime.modules():
-        shared_runtime.delete(child.id)
+    for child in shared_runtime.tree()["children"]:
+        shared_runtime.delete(child["id"])
 
 
 def draining(rt: dx.Runtime, gate: Gate, suffix: str = "0", drain: float = 20.0) -> tuple[Running, Running]:
@@ -369,6 +369,53 @@ class TestSeveral:
             rt.swap({"a": {"to": f"{PROGRAMS}:Book"}, "b": {"to": FAILING}})
         assert caught.value.id == "b"
         assert [rt.server(id).call("version") for id in ("a", "b")] == ["2", "2"]
+
+
+class TestGroups:
+    """Under whatever supervisor: what the group starts from then on is the new version."""
+
+    def killed(self, rt: dx.Runtime, id: str, *, hits: str) -> None:
+        """Kill a child, and wait until those that are hit by it are up again."""
+        before = {each: rt.info(each).incarnation for each in hits.split()}
+        rt.kill(id)
+        for each, incarnation in before.items():
+            restarted(rt, each, incarnation)
+
+    @pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
+    def test_a_sweep_and_a_restart_of_the_group_start_the_new_version(self, rt: dx.Runtime, strategy: str) -> None:
+        children = [book("x"), book("y"), book("z")]
+        rt.start_child("root", {"id": "g", "supervisor": {"strategy": strategy, "max_restarts": 1, "children": children}})
+        before = [rt.info(f"g/{id}").incarnation for id in "xyz"]
+        rt.swap("g/y", NEW)
+        assert [rt.info(f"g/{id}").incarnation for id in "xyz"] == before, "nobody else is touched"
+        self.killed(rt, "g/x", hits="g/x g/y g/z" if strategy == "one_for_all" else "g/y g/z")
+        assert [rt.server(f"g/{id}").call("version", timeout=20) for id in "xyz"] == ["1", "2", "1"]
+        self.killed(rt, "g/z", hits="g/x g/y g/z")  # one too many: the group is started again by the one above
+        assert [rt.server(f"g/{id}").call("version", timeout=20) for id in "xyz"] == ["1", "2", "1"]
+
+    def test_a_child_of_a_dynamic_supervisor(self, rt: dx.Runtime) -> None:
+        rt.start_supervisor("pool", dynamic=True)
+        rt.start_child("pool", book("p"))
+        rt.swap("pool/p", NEW)
+        self.killed(rt, "pool/p", hits="pool/p")
+        assert rt.server("pool/p").call("version", timeout=20) == "2"
+
+    def test_one_that_was_started_alone(self, rt: dx.Runtime) -> None:
+        rt.start(f"{PROGRAMS}:Book", id="alone", backoff="none")
+        rt.swap("alone", NEW)
+        self.killed(rt, "alone", hits="alone")
+        assert rt.server("alone").call("version", timeout=20) == "2"
+
+    def test_while_it_is_restarted_there_is_nothing_to_be_swapped(self, rt: dx.Runtime, gate: Gate) -> None:
+        rt.start_child("root", book("a", backoff={"initial": "30s", "max": "30s", "stable_after": "30s"}))
+        for _ in range(2):  # the first restart is at once
+            incarnation = rt.info("a").incarnation
+            rt.kill("a")
+            wait_until(lambda now=incarnation: rt.info("a").state == "BACKOFF" or rt.info("a").incarnation > now, what="its end")
+        assert rt.info("a").state == "BACKOFF"
+        with pytest.raises(dx.SwapError, match="BACKOFF") as caught:
+            rt.swap("a", NEW)
+        assert caught.value.code == "not_running"
 
 
 class TestRuntime:
