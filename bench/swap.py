@@ -1,9 +1,9 @@
 """What a swap adds to the calls of somebody who calls all the time: the longest call while one swap is made.
 
-One caller in a process of its own, one call after the other; 1 MB of state, and once 1 KB. Measured: of each swap the longest of the
-calls that overlap it, beside the longest in some time without one; and how many failed. Beside it `rt.restart`, and stopping the old
-version before the new one is started. The pause is what the runtime says that callers waited beyond the drain; the rehearsal, which
-nobody waits for, stands apart.
+One caller in a process of its own, one call after the other; 1 MB of state, and once 1 KB. Measured: of each swap the longest of
+the calls that overlap it, beside the longest in some time without one; and how many failed. Beside it `rt.restart`, and a stop of
+the old version before the new one is started. The pause is what the runtime says that callers waited beyond the drain; the
+rehearsal, which nobody waits for, stands apart.
 """
 
 from __future__ import annotations
@@ -128,7 +128,8 @@ def measure(rt: dx.Runtime, id: str, what: str, report: Report) -> None:
     report.add(in_unit(f"{what}: a call, without swaps", swapping.seconds(swaps), "ms"))
     calm = report.add(in_unit(f"{what}: longest call in {GAP_S / 2 * 1000:g} ms without", swapping.longest(between(swaps)), "ms"))
     swap = report.add(in_unit(f"{what}: longest call, swap", swapping.longest(swaps), "ms"), beside=calm.name)
-    report.add(in_unit(f"{what}: of it the pause beyond the drain", [result.pause_s for result in results], "ms"))
+    pause = report.add(in_unit(f"{what}: of it the pause beyond the drain", [result.pause_s for result in results], "ms"))
+    report.note(f"{what}: longest call of all, in {N} swaps: {max(swap.samples):.1f} ms; pause: {max(pause.samples):.1f} ms")
     report.add(in_unit(f"{what}: rehearsal, apart", [result.rehearsal_s for result in results], "ms"))
     failed = {"swap": swapping.failed}
 

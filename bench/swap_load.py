@@ -15,7 +15,12 @@ def load(socket: str, id: str, path: str) -> None:
     """Call; write (begin, end) of each call as nanoseconds of the monotonic clock, the end negative of one that failed."""
     calls = array("q")
     over = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+
+    def wait_for_the_end() -> None:
+        sys.stdin.read()
+        over.set()
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
     with dx.connect(socket) as rt:
         server, module = rt.server(id) if id == "server" else None, rt.ref(id) if id == "module" else None
         print("ready", flush=True)

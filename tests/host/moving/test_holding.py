@@ -345,6 +345,21 @@ def test_a_module_is_held_when_its_calls_async_ones_and_streams_are_over(
     assert late.answer()[0] == m.REPLY
 
 
+def test_every_idle_thread_comes_to_rest_each_time(moving: Any, program: str, tmp_path: Path) -> None:
+    move: Move = moving(program, kind=Kind.MODULE, concurrency=6)
+    gates = [Gate(tmp_path / str(number)) for number in range(6)]
+    clients = [move.old.client() for _ in gates]
+    for client, gate in zip(clients, gates, strict=True):
+        client.begin("__call__", path=gate.path)
+    wait_until(lambda: move.old.slot()[RUNNING] == len(gates))
+    for client, gate in zip(clients, gates, strict=True):
+        gate.open()
+        assert client.answer()[0] == m.REPLY
+    for _ in range(100):  # woken in a row, they are one event to the kernel: each has to wake the next
+        assert move.hold()["running"] == 0
+        move.old.ask("unhold")
+
+
 def test_nothing_of_a_move_is_loaded_before_one_begins() -> None:
     code = (
         "import sys, dspex_runtime.host.bootstrap\n"
