@@ -1,7 +1,11 @@
 """The state of a process on its way to the one that takes its place: taken and packed in the old one, read in the new one.
 
-    ["state", {"table": bool, "blobs": [[name, version], ...], "volatile": bool, "position": int, "watched": {...} | None}]
-        + descriptors in this order: image (a memfd, `params.image`), table, blobs, volatile
+    ["state", {"apart": [field, ...], "table": bool, "blobs": [[name, version], ...], "volatile": bool, "position": int,
+               "watched": {...} | None}]
+        + descriptors in this order: image (a memfd, `params.image`), apart (a memfd each), table, blobs, volatile
+
+Callers wait meanwhile: large fields of the image stand apart, as they are. In the image they are copied twice more, in memory that
+is new to a process: 2 ms for 1 MB.
 
 What is taken is a checkpoint image with more in it: `server` and `down` (`params.image`), and among its facts "configured" (the
 encoded configuration that the parameters were given) and "withdrawn" (what is kept and not declared). All are copies: the old
@@ -45,6 +49,8 @@ WITHDRAWN: Final = "withdrawn"
 CANNOT_BE_SENT: Final = b""
 NO_CODE_CHANGE: Final = b""
 MOVE: Final = "move"  # code of the SwapError
+LARGE_BYTES: Final = 65536
+_OF_THE_USER: Final = ("user", "server", "down")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +141,20 @@ def pack_state(
     with loop.lock:
         metrics = loop.tally.metrics.totals()
     image = take(MOVING, assignment, hosted, parameters, metrics, way=Way(has_down, down, extra))
-    facts: dict[str, Any] = {"table": False, "blobs": [], "volatile": False, "position": 0, "watched": None}
+    facts: dict[str, Any] = {"apart": [], "table": False, "blobs": [], "volatile": False, "position": 0, "watched": None}
     fds: list[int] = []
     try:
         if owner is not None:
             _seal(owner, assignment.id)
             about = {key: image.facts[key] for key in (CONFIGURED, WITHDRAWN) if key in image.facts}
             image = replace(image, parameters=owner.image(publish=False), facts={**owner.facts(), **about})
-        fds.append(memfd_of(images.encode(image)))
+        apart: dict[str, Any] = {
+            name: data for name in _OF_THE_USER if (data := getattr(image, name)) is not None and len(data) > LARGE_BYTES
+        }
+        facts["apart"] = list(apart)
+        without: dict[str, Any] = dict.fromkeys(apart)
+        fds.append(memfd_of(images.encode(replace(image, **without))))
+        fds += [memfd_of(data) for data in apart.values()]
         if owner is not None:
             has, changes = owner.descriptors(), parameters.changes
             fds += [has.table, *has.blobs.values(), *([] if has.volatile is None else [has.volatile])]
@@ -170,6 +182,8 @@ def read_state(frame: Frame) -> Moved:
     facts, fds = frame.facts, iter(frame.fds)
     try:
         image = images.decode(contents_of(next(fds)))
+        apart: dict[str, Any] = {name: contents_of(next(fds)) for name in facts["apart"]}
+        image = replace(image, **apart)
         table = Table.adopt(next(fds)) if facts["table"] else None
         blobs = {(str(name), int(version)): next(fds) for name, version in facts["blobs"]}
         volatile = next(fds) if facts["volatile"] else None

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.node.swapping.asking import AfterSwap
 from dspex_runtime.node.swapping.beside import Beside
 from dspex_runtime.node.swapping.leaving import Leaving
@@ -39,7 +40,13 @@ def flip(member: Member, served: Callable[[Any, Facts | None], None], beside: Be
     assert held is not None
     assert tree is not None
 
-    leaving = Leaving(node, old, beside.remove)
+    def gone(process: ModuleProcess) -> None:
+        beside.remove(process)
+        if new.serving:  # not before: callers have waited, and for this their calls would wait once more
+            saving = node.checkpointing
+            saving.take(new, "swapped", lambda _, fault: None if fault is None else saving.failed(new, fault))
+
+    leaving = Leaving(node, old, gone)
     beside.add(old)
     beside.remove(new)
     member.new.takes_place(tree.replaced(record, new))
@@ -61,7 +68,6 @@ def flip(member: Member, served: Callable[[Any, Facts | None], None], beside: Be
         member.number = node.versions.swapped(record, member.order.spec, member.order.why, of=member.order.of)
         tree.swapped(record, member.order.spec)
         member.new.does_what_it_asked()
-        node.checkpointing.take(new, "swapped", lambda _, fault: None if fault is None else node.checkpointing.failed(new, fault))
         leaving.begin()
 
     return finish
