@@ -31,7 +31,7 @@ from dspex_runtime.node.relations import Relations
 from dspex_runtime.node.reports import Reports
 from dspex_runtime.node.session import Session
 from dspex_runtime.node.supervision import Supervision
-from dspex_runtime.node.swapping import understudy
+from dspex_runtime.node.swapping import member, understudy
 from dspex_runtime.node.swapping.holding_back import HoldingBack
 from dspex_runtime.types import ChildId, Kind, RestartType, Strategy
 from dspex_runtime.wire.codec import Codec
@@ -449,6 +449,7 @@ def use_fake_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have supervisors make fake processes."""
     monkeypatch.setattr(executor, "ModuleProcess", FakeProcess)
     monkeypatch.setattr(understudy, "ModuleProcess", FakeProcess)
-    monkeypatch.setattr(understudy, "has_exited", lambda pid: pid in FakeProcess.zombies)
+    for module in (understudy, member):
+        monkeypatch.setattr(module, "has_exited", lambda pid: pid in FakeProcess.zombies)
     monkeypatch.setattr(naming, "has_exited", lambda pid: pid in FakeProcess.zombies)
     FakeProcess.zombies.clear()

@@ -23,6 +23,7 @@ from dspex_runtime.node.swapping.faults import told
 from dspex_runtime.node.swapping.holding_back import QUICK, HoldingBack
 from dspex_runtime.node.swapping.understudy import Understudy
 from dspex_runtime.osproc.channel import pair
+from dspex_runtime.osproc.liveness import has_exited
 
 if TYPE_CHECKING:
     from dspex_runtime.node.node import Node
@@ -287,5 +288,10 @@ class Member:
             self._image = None
 
     def _failed(self, process: ModuleProcess, code: str, text: str, fault: Facts | None) -> None:
-        if not process.ended:  # else how it ended is told in this very moment, and says more
+        """Tell what failed; where one of the two has died, how it ended is told in a moment, and says more."""
+        if not process.ended and not self._has_died():
             self._feed(ev.Failed(self.id, *told(fault, code, text), fault))
+
+    def _has_died(self) -> bool:
+        there = (self.old, self.understudy.process) if self.understudy is not None else (self.old,)
+        return any(process.pid is not None and has_exited(process.pid) for process in there)

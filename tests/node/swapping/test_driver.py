@@ -230,6 +230,18 @@ class TestFailure:
         assert (error.code, error.reason) == ("move", ("signal", "SEGV"))
         play.nothing_has_happened()
 
+    def test_when_the_old_one_dies_while_it_moves_that_is_why_whatever_the_new_one_says_of_the_pipe(self, play: Play) -> None:
+        play.boot().begin().to("packed")
+        FakeProcess.zombies.add(play.old["a"].pid or 0)
+        play.prepared(error=SwapError("the pipe broke in the middle of a frame", code="move"))
+        assert not play.is_answered
+        play.runtime.crash("a")
+        error = play.error()
+        assert isinstance(error, SwapError)
+        assert (error.code, error.reason) == ("old_ended", "killed")
+        assert play.new().ended
+        play.is_over()
+
     def test_a_new_one_that_does_not_start_says_why(self, play: Play) -> None:
         play.boot()
         play.runtime.launcher.script["a beside"] = ["fail"]
