@@ -53,6 +53,21 @@ def position(name: str) -> int:
     return ACKNOWLEDGED + NAMES.index(name) if name in NAMES[:2] else 40 + NAMES.index(name)
 
 
+def note(generation: int, name: str, tag: int) -> int:
+    """Return the word that says what was acknowledged; what is fleeting, only of the runtime that the writer had then.
+
+    A writer may come to note it when that runtime has been killed, and the next one is up without it.
+    """
+    return generation << 40 | tag if name in FLEETING else tag
+
+
+def noted(word: int, generation: int, name: str) -> int:
+    """Return what a word says that a runtime has."""
+    if name not in FLEETING:
+        return word
+    return word & (1 << 40) - 1 if word >> 40 == generation else 0
+
+
 class Writer:
     """Sets its parameters from outside, each value newer than the one before."""
 
@@ -78,11 +93,12 @@ class Writer:
         while not self._world.is_over():
             name = self._choose.choice(WRITTEN_OUTSIDE[self._number])
             self._tag += 1
+            generation = self._world.page[siege.GENERATION]
             try:
                 params[name] = value_of(name, self._tag)
             except dx.ProcessDownError:
                 continue  # it may have been set, or not
-            self._world.page[position(name)] = self._tag
+            self._world.page[position(name)] = note(generation, name, self._tag)
             self._world.page[SETS + self._number] += 1
 
 
@@ -124,7 +140,7 @@ class Reader:
         return self._world.is_over() or self._world.page[siege.GENERATION] != generation
 
     def _check(self, params: Params, name: str, generation: int) -> None:
-        acknowledged = self._world.page[position(name)]
+        acknowledged = noted(self._world.page[position(name)], generation, name)
         began = time.perf_counter_ns()
         try:
             if self._choose.random() < 0.5:
@@ -255,8 +271,6 @@ class Conductor:
         }[what]
         siege.kill_all(victims, self._choose)
         if what == "everything":
-            for name in FLEETING:
-                self._world.page[position(name)] = 0
             self.runtime.up_again(processes["all"])
 
 
