@@ -266,6 +266,8 @@ class Keeper:
     def _close(self, number: int) -> None:
         try:
             self._end_writing()
+            if self._wal is not None:
+                self._wal.close()  # the connection that is closed last takes the log with it: that is to be the store's
             self._carry_out(number, partial(self._service.handle, "close"), {}, [])
         finally:
             self._closing = True
