@@ -9,7 +9,7 @@ from bench.harness import note_machine
 
 ALL = (
     *("call", "start", "recovery", "thousand", "core", "params_read", "params_set", "params_set_client", "param_recovery"),
-    *("compile", "swap"),
+    *("compile", "swap", "composite"),
 )
 
 
