@@ -10,8 +10,8 @@ from dspex_runtime.exit_reason import ExitReason
 
 __all__ = [
     "AutoShutdown", "Change", "CheckpointInfo", "ChildId", "Down", "Durability", "Exit", "FullId", "Incarnation", "Kind",
-    "ModuleInfo", "Registered", "ReloadResult", "ReloadStep", "RestartType", "State", "Strategy", "SwapResult", "Unregistered",
-    "VersionInfo",
+    "ModuleInfo", "OnDown", "Registered", "ReloadResult", "ReloadStep", "RestartType", "State", "Strategy", "SwapResult",
+    "Unregistered", "VersionInfo",
 ]  # fmt: skip
 
 ChildId = NewType("ChildId", str)  # unique within its supervisor
@@ -57,6 +57,16 @@ class Durability(StrEnum):
     MEMORY = "memory"  # any crash of the module; not the end of the runtime
     JOURNAL = "journal"  # the kill of every process
     FSYNC = "fsync"  # a loss of power
+
+
+class OnDown(StrEnum):
+    """What a dependency that is down means for who depends on it."""
+
+    WAIT = "wait"  # calls park until it is back or their deadline passes
+    FAIL = "fail"  # calls fail at once
+    DEGRADE = "degrade"  # `forward_degraded`, or a fallback module, answers
+    RESTART = "restart"  # it is restarted when the dependency is back
+    STOP = "stop"  # it is stopped
 
 
 class State(StrEnum):
@@ -136,6 +146,9 @@ class CheckpointInfo:
         size: Bytes.
         version: Of the module.
         note: What it holds, for people: of one that a compile made, the optimizer and the score.
+        parts: Of an owner that was saved with its parts, all in the same moment: their checkpoints' numbers by full id. Restored,
+            exported and pruned together.
+        of: Of a part that was saved with its owner: the owner's full id, and the number of the owner's checkpoint.
     """
 
     id: str
@@ -145,6 +158,8 @@ class CheckpointInfo:
     size: int
     version: str | None = None
     note: str | None = None
+    parts: dict[str, int] = field(default_factory=dict, hash=False)
+    of: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +300,12 @@ class ModuleInfo:
     supervisor: dict[str, Any] | None = None  # of a supervisor: strategy, restart budget and how much of it is used, children
     checkpoint: dict[str, Any] | None = None  # the newest one: number, created_at, kind
     swap: dict[str, Any] | None = None  # while one is under way: phase, since (epoch seconds), to
+    group: str | None = None  # of a replica: full id of its group
+    replicas: list[str] | None = None  # of a group: full ids of its replicas
+    params: str | None = None  # of a group: "shared" or "own"
+    depends_on: dict[str, dict[str, Any]] = field(default_factory=dict)  # by full id: on_down, fallback, state
+    waiting_for: list[str] = field(default_factory=list)  # full ids of those that are not up
+    needed_by: list[str] = field(default_factory=list)  # full ids of those that depend on it
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as a plain dict, in `ps` order."""

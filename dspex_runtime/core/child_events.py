@@ -11,7 +11,16 @@ from typing import Any, Generic, TypeVar
 
 from dspex_runtime.core import reports
 from dspex_runtime.core.child_table import Life, Record
-from dspex_runtime.core.events import ChildExited, ChildIgnored, ChildReady, ChildSwapped, StartFailed, TimerId, TimerKind
+from dspex_runtime.core.events import (
+    ChildExited,
+    ChildHeld,
+    ChildIgnored,
+    ChildReady,
+    ChildSwapped,
+    StartFailed,
+    TimerId,
+    TimerKind,
+)
 from dspex_runtime.core.instructions import Ok, Started
 from dspex_runtime.core.supervision_state import SupervisionState
 from dspex_runtime.exit_reason import ExitReason
@@ -90,6 +99,17 @@ class ChildEvents(ABC, Generic[S]):
         record.pid = event.pid
         sup.out.mark(record, State.READY, swapped=True)
 
+    def held(self, event: ChildHeld, now: float) -> None:
+        """A restart of a child has to wait, or needs to no more: then one that waits is due."""
+        sup = self._supervision
+        if event.held:
+            sup.held.add(event.child_id)
+            return
+        sup.held.discard(event.child_id)
+        record = sup.table.get(event.child_id)
+        if record is not None and record.is_put_off:
+            self._due(record, now)
+
     def timer(self, timer: TimerId, now: float) -> None:
         """A timer came due, unless it was cancelled on the way."""
         sup = self._supervision
@@ -133,4 +153,4 @@ class ChildEvents(ABC, Generic[S]):
 
     @abstractmethod
     def _due(self, record: Record, now: float) -> None:
-        """The back-off of a restart is over."""
+        """What a restart waited for is over: its back-off, or what the child was held for."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dspex_runtime.types import AutoShutdown, ChildId, Durability, Kind, RestartType, Strategy
+from dspex_runtime.types import AutoShutdown, ChildId, Durability, Kind, OnDown, RestartType, Strategy
 
 DEFAULT_START_TIMEOUT_S: Final = 30.0  # OTP waits for ever; Python imports hang
 DEFAULT_CALL_TIMEOUT_S: Final = 60.0
@@ -92,6 +92,48 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Dependency:
+    """What a child needs of another, which is started before it.
+
+    Attributes:
+        on_down: What it means for the child that the other is down.
+        fallback: Full id of the module that answers the child's calls meanwhile; with `degrade` only.
+    """
+
+    on_down: OnDown = OnDown.WAIT
+    fallback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A child that is one of several behind one id.
+
+    Attributes:
+        of: Full id of the group: what callers name.
+        number: 0, 1, 2 ...: the child's own id ends with "#number".
+        shares: A parameter that is written under the group's id is written in all of them.
+    """
+
+    of: str
+    number: int
+    shares: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PartsSpec:
+    """How the parts of one owner are supervised, its sub-modules that are processes of their own; None: as its class says.
+
+    Attributes:
+        overrides: Child keys by the part's name, in place of those that the class declares: plain data, as the YAML has it.
+    """
+
+    strategy: Strategy | None = None
+    max_restarts: int | None = None
+    max_seconds: float | None = None
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchSpec:
     """Everything the process itself needs. Plain data: it crosses the wire as a map.
 
@@ -108,6 +150,7 @@ class LaunchSpec:
         durability: What a write of a parameter survives that does not say so itself.
         checkpoint: None: the defaults of `Checkpoint`.
         shared: Whether the runtime has shared parameters.
+        inline: Launches of its sub-modules, as maps by name, that are built in its own process although they are to be processes.
         sources: Texts by absolute path that are loaded in place of what the disk has there (or has no more). Empty: from disk.
     """
 
@@ -133,6 +176,7 @@ class LaunchSpec:
     checkpoint: Checkpoint | None = None
     shared: bool = False
     sources: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    inline: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def initial_call(self) -> str | None:
@@ -166,6 +210,13 @@ class ChildSpec:
     """One child of a supervisor.
 
     Exactly one of `launch` (a process) and `supervisor` (a nested supervisor) is set.
+
+    Attributes:
+        depends_on: What it needs, by full id.
+        after: Siblings that are started before it, for its own or its descendants' sake. Where a supervisor's children have any,
+            those that are not after one another are started side by side.
+        replica: Set when it is one of several behind one id.
+        parts: How its sub-modules are supervised; None: as its class says.
     """
 
     id: ChildId
@@ -180,3 +231,7 @@ class ChildSpec:
     version: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     register: Any = None  #: key under which every incarnation is registered before its init runs; None: none
+    depends_on: Mapping[str, Dependency] = field(default_factory=dict)
+    after: frozenset[ChildId] = frozenset()
+    replica: Replica | None = None
+    parts: PartsSpec | None = None

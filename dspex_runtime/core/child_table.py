@@ -42,6 +42,7 @@ class Record:
         attempts: Restarts in a row since the child was last stable; what back-off grows with.
         ready_at: When this incarnation became ready; None while it is starting or gone.
         kill_reason: Why a start was cut short, until the process is gone.
+        not_before: When a restart may begin that waits until the child is released; None: it waits for no such thing.
     """
 
     spec: ChildSpec = field(repr=False)  # may hold an LM's key
@@ -54,6 +55,7 @@ class Record:
     ready_at: float | None = None
     kill_reason: ExitReason | None = None
     last_exit: ExitReason | None = None
+    not_before: float | None = None
 
     @property
     def id(self) -> ChildId:
@@ -69,6 +71,11 @@ class Record:
     def occupied(self) -> bool:
         """Return whether OTP's pid would be set: a process exists, or its end was not handled yet."""
         return self.has_process or self.life is Life.DEAD
+
+    @property
+    def is_put_off(self) -> bool:
+        """Return whether a restart that was decided waits until the child is released."""
+        return self.life is Life.RESTARTING and self.not_before is not None
 
     def end(self, reason: ExitReason, now: float) -> None:
         """Note that the process is gone; a child that had been stable starts counting its crashes anew."""

@@ -11,7 +11,7 @@ from dspex_runtime.core import answers
 from dspex_runtime.core.child_events import ChildEvents
 from dspex_runtime.core.child_table import Record
 from dspex_runtime.core.dynamic_supervision import DynamicSupervision
-from dspex_runtime.core.dynamic_work import Job, Work
+from dspex_runtime.core.dynamic_work import Job
 from dspex_runtime.core.instructions import Ok
 from dspex_runtime.core.operation import Retry
 from dspex_runtime.exit_reason import ExitReason
@@ -36,7 +36,7 @@ class DynamicChildren(ChildEvents[DynamicSupervision]):
         self._supervision.judge(record, reason, now)
 
     def _due(self, record: Record, now: float) -> None:
-        self._supervision.start(record, Work(Job.RESTART), now)
+        self._supervision.go_on(record, now)
 
     def _start_failed(self, record: Record, reason: ExitReason, error: dict[str, Any] | None) -> None:
         sup = self._supervision

@@ -19,7 +19,8 @@ from dspex_runtime.core.child_spec import SupervisorSpec
 from dspex_runtime.core.dynamic_children import DynamicChildren
 from dspex_runtime.core.dynamic_requests import DynamicRequests
 from dspex_runtime.core.dynamic_supervision import DynamicSupervision
-from dspex_runtime.core.events import Request
+from dspex_runtime.core.dynamic_work import Job
+from dspex_runtime.core.events import Cascade, Request, RestartAsked, StopAsked
 from dspex_runtime.core.instructions import Booted, Exited
 from dspex_runtime.core.machine import Machine
 from dspex_runtime.core.operation import Phase, Retry
@@ -59,6 +60,11 @@ class DynamicMachine(Machine):
             return Phase.STOPPING
         return Phase.RUNNING if self._booted else Phase.NEW
 
+    def starts_again(self, child_id: ChildId) -> bool:
+        """Return whether a child that is being stopped is to be started again by what stops it."""
+        work = self._supervision.work.get(child_id)
+        return work is not None and work.job in (Job.CYCLE, Job.CASCADE)
+
     def _boot(self) -> None:
         if self._supervision.ending is None:
             self._supervision.out.emit(Booted())
@@ -66,6 +72,9 @@ class DynamicMachine(Machine):
     def _shut_down(self, reason: ExitReason, now: float) -> None:
         if self._supervision.ending is None:
             self._supervision.finish(Exited(reason), State.STOPPED, now)
+
+    def _take_along(self, cascade: Cascade) -> None:
+        self._supervision.turns.append(cascade)
 
     def _accept(self, request: Request) -> None:
         self._supervision.turns.append(request)
@@ -76,6 +85,8 @@ class DynamicMachine(Machine):
             item = sup.turns.popleft()
             if isinstance(item, Retry):
                 sup.retry(item, now)
+            elif isinstance(item, RestartAsked | StopAsked):
+                sup.take_along(item, now)
             else:
                 self._requests.serve(item, now)
 

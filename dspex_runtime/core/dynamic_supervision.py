@@ -15,7 +15,7 @@ from dspex_runtime.core import answers, reports
 from dspex_runtime.core.child_spec import SupervisorSpec
 from dspex_runtime.core.child_table import Life, Record
 from dspex_runtime.core.dynamic_work import Job, Work
-from dspex_runtime.core.events import Request, TimerKind
+from dspex_runtime.core.events import Cascade, Request, RestartAsked, StopAsked, TimerKind
 from dspex_runtime.core.instructions import ChildDeleted, Err, Exited, Ok
 from dspex_runtime.core.operation import Retry
 from dspex_runtime.core.restart_policy import Verdict, is_clean_dynamic_stop, is_reported, verdict
@@ -29,7 +29,7 @@ class DynamicSupervision(SupervisionState):
 
     Attributes:
         work: Of each child that is starting or stopping.
-        turns: Requests and retries whose turn has come.
+        turns: Requests, retries and cascades whose turn has come.
         ending: What it is to end with, once it is on its way out.
         leaving: Children whose end that waits for.
     """
@@ -39,7 +39,7 @@ class DynamicSupervision(SupervisionState):
     ) -> None:
         super().__init__(spec, next_incarnation=next_incarnation, random=random, is_clean=is_clean_dynamic_stop)
         self.work: dict[ChildId, Work] = {}
-        self.turns: deque[Request | Retry] = deque()
+        self.turns: deque[Request | Retry | Cascade] = deque()
         self.ending: Exited | None = None
         self.leaving: set[ChildId] = set()
         self.done = False
@@ -97,10 +97,37 @@ class DynamicSupervision(SupervisionState):
             self.finish(Exited("shutdown", gave_up=True), State.FAILED, now)
             return
         record.life = Life.RESTARTING
-        if after_s > 0:
+        record.not_before = now + after_s
+        self.go_on(record, now)
+
+    def go_on(self, record: Record, now: float) -> None:
+        """Begin a restart that was counted, unless it has to wait for a dependency, or for the rest of its back-off."""
+        after_s = 0.0 if record.not_before is None else record.not_before - now
+        if record.id in self.held:
+            self.put_off(record, now + after_s)
+        elif after_s > 0:
             self.starter.delay(record, after_s, now)
         else:
             self.start(record, Work(Job.RESTART), now)
+
+    def take_along(self, cascade: Cascade, now: float) -> None:
+        """Restart or stop a child because of a dependency, unless it is another incarnation by now."""
+        record = self.table.current(cascade.child_id, cascade.incarnation)
+        if record is None or self.ending is not None:
+            return
+        work = self.work.get(record.id)
+        match cascade:
+            case RestartAsked() if record.life is Life.RUNNING and record.id not in self.held:
+                self.stop(record, Work(Job.CASCADE), now)
+            case StopAsked() if work is not None:
+                work.waiting.append(cascade)
+            case StopAsked() if record.life is Life.RESTARTING:
+                self.terminator.release(record)
+                self.drop(record, State.STOPPED)
+            case StopAsked():
+                self.stop(record, Work(Job.TERMINATE), now)
+            case _:
+                pass  # a request has dealt with it meanwhile
 
     def finish(self, ending: Exited, settle: State, now: float) -> None:
         """Stop all children at once, then end. Requests are refused, but for a terminate_child that is under way."""
@@ -108,7 +135,7 @@ class DynamicSupervision(SupervisionState):
         self._settle = settle
         while self.turns:
             item = self.turns.popleft()
-            if not isinstance(item, Retry):
+            if not isinstance(item, Retry | RestartAsked | StopAsked):
                 self.out.reply(item.request, answers.shutting_down())
         for record in reversed(self.table):
             self._dismiss(record, now)
@@ -123,6 +150,12 @@ class DynamicSupervision(SupervisionState):
                 self.drop(record, State.STOPPED)
                 self.conclude(record.id, Ok())
             case Job.CYCLE:
+                self.start(record, work, now)
+            case Job.CASCADE if record.id in self.held:
+                self.put_off(record, now)
+                self.conclude(record.id, Ok())
+            case Job.CASCADE:
+                work.job = Job.RESTART
                 self.start(record, work, now)
             case _:
                 self.out.mark(record, self._settle)
@@ -147,8 +180,9 @@ class DynamicSupervision(SupervisionState):
             self.terminator.begin(record, now)
 
     def _refuse(self, work: Work) -> None:
-        for request in work.waiting:
-            self.out.reply(request.request, answers.shutting_down())
+        for item in work.waiting:
+            if not isinstance(item, RestartAsked | StopAsked):
+                self.out.reply(item.request, answers.shutting_down())
         work.waiting.clear()
         if work.job is not Job.TERMINATE and work.request is not None:
             self.out.reply(work.request, answers.shutting_down())

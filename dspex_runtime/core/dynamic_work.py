@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from dspex_runtime.core.events import Request
+from dspex_runtime.core.events import Cascade, Request
 
 
 class Job(StrEnum):
@@ -19,6 +19,7 @@ class Job(StrEnum):
     RESTART = "restart"  # by policy; counted
     TERMINATE = "terminate"
     CYCLE = "cycle"  # stop, then start, by request
+    CASCADE = "cascade"  # stop, then restart, because of a dependency
     FINISH = "finish"  # the supervisor ends
 
 
@@ -28,9 +29,9 @@ class Work:
 
     Attributes:
         request: The request to answer when it is through.
-        waiting: Requests about the same child, in order; each is looked at when its turn comes.
+        waiting: What else is wanted of the same child, in order; each is looked at when its turn comes.
     """
 
     job: Job
     request: int | None = None
-    waiting: deque[Request] = field(default_factory=deque)
+    waiting: deque[Request | Cascade] = field(default_factory=deque)

@@ -192,6 +192,42 @@ class ChangeSupervisorAsked:
     spec: SupervisorSpec = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class ChildHeld:
+    """A dependency of the child is down (`held`), or none is any more: its restart waits meanwhile.
+
+    Told also of a child that the supervisor does not have yet. A restart that is decided while it is held is counted and shown as
+    PENDING; it begins when the child is released. Boots, sweeps that are under way and requests do not mind it.
+    """
+
+    child_id: ChildId
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RestartAsked:
+    """Restart this incarnation, and no sibling, because a dependency of it came back as another process.
+
+    Nobody is answered. Not counted; a start that fails is tried again by policy, which counts. Ignored unless it is running when
+    its turn comes: what was restarted meanwhile, or is about to be, needs no restart.
+    """
+
+    child_id: ChildId
+    incarnation: Incarnation
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """Stop this incarnation, because a dependency of it went down: as `TerminateChildAsked`, but nobody is answered.
+
+    Ignored when another one was started meanwhile, as by a sweep.
+    """
+
+    child_id: ChildId
+    incarnation: Incarnation
+
+
+Cascade: TypeAlias = RestartAsked | StopAsked
 Request: TypeAlias = (
     StartChildAsked
     | TerminateChildAsked
@@ -206,5 +242,15 @@ Request: TypeAlias = (
     | ChangeSupervisorAsked
 )
 Event: TypeAlias = (
-    Boot | ChildReady | ChildIgnored | StartFailed | ChildExited | ChildSwapped | TimerFired | ShutdownRequested | Request
+    Boot
+    | ChildReady
+    | ChildIgnored
+    | StartFailed
+    | ChildExited
+    | ChildSwapped
+    | ChildHeld
+    | TimerFired
+    | ShutdownRequested
+    | Cascade
+    | Request
 )

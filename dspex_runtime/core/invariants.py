@@ -7,13 +7,14 @@ grows with the number of children.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Final
 
 from dspex_runtime.core.child_table import ChildTable, Life, Record
 from dspex_runtime.core.dynamic_supervision import DynamicSupervision
 from dspex_runtime.core.events import Event, StartChildAsked, TimerId, TimerKind
 from dspex_runtime.core.operation import Due, Operation, Purpose, Queued, Retry
+from dspex_runtime.types import ChildId
 
 STORY_EVENTS: Final = 100  # enough to see how a sweep came about; bounds what one supervisor holds on to
 
@@ -59,6 +60,7 @@ def problems(
     operation: Operation | None,
     queue: Iterable[Queued],
     armed: Iterable[TimerId],
+    held: Set[ChildId],
     *,
     done: bool,
 ) -> Iterator[str]:
@@ -71,7 +73,7 @@ def problems(
     else:
         yield from _busy_problems(operation, lives)
     for record in table:
-        yield from _record_problems(record, operation, waiting, timers)
+        yield from _record_problems(record, operation, waiting, timers, held)
     for timer in timers:
         if not _is_current(timer, table):
             yield f"{timer} is armed for an incarnation that is gone"
@@ -93,17 +95,22 @@ def _busy_problems(operation: Operation, lives: dict[Life, list[Record]]) -> Ite
         yield f"{stopping} are stopping, the operation waits for {operation.stopping}"
     starting = [record.id for record in lives[Life.STARTING]]
     if operation.purpose is Purpose.FINISH:
-        if operation.starting is not None or operation.to_start:
+        if operation.starting or operation.to_start:
             yield "a supervisor that stops starts children"
-    elif starting != ([] if operation.starting is None else [operation.starting]):
-        yield f"{starting} are starting, the operation waits for {operation.starting}"
-    if operation.stopping is None and operation.starting is None:
+    elif set(starting) != operation.starting:
+        yield f"{starting} are starting, the operation waits for {sorted(operation.starting)}"
+    if len(operation.starting) > 1 and not operation.abreast:
+        yield f"{sorted(operation.starting)} are starting at the same time, none comes after another"
+    if operation.stopping is None and not operation.starting:
         yield "the operation waits for nothing"
 
 
-def _record_problems(record: Record, operation: Operation | None, waiting: list[Queued], timers: set[TimerId]) -> Iterator[str]:
+def _record_problems(
+    record: Record, operation: Operation | None, waiting: list[Queued], timers: set[TimerId], held: Set[ChildId]
+) -> Iterator[str]:
     yield from _timer_problems(record, timers)
-    if record.life is Life.RESTARTING and not _is_armed(TimerKind.BACKOFF, record, timers):
+    waits = record.is_put_off and record.id in held
+    if record.life is Life.RESTARTING and not waits and not _is_armed(TimerKind.BACKOFF, record, timers):
         swept = operation is not None and (
             operation.purpose is Purpose.FINISH or record.id in (operation.child, *operation.to_start)
         )
@@ -123,6 +130,8 @@ def _timer_problems(record: Record, timers: set[TimerId]) -> Iterator[str]:
         yield f"{record.id!r} has a shutdown time-out and is {record.life}"
     if _is_armed(TimerKind.BACKOFF, record, timers) and record.life is not Life.RESTARTING:
         yield f"{record.id!r} has a back-off and is {record.life}"
+    if record.not_before is not None and (record.life is not Life.RESTARTING or _is_armed(TimerKind.BACKOFF, record, timers)):
+        yield f"{record.id!r} waits to be released and is {record.life}"
     if record.pid is not None and not record.has_process:
         yield f"{record.id!r} has no process and pid {record.pid}"
 
@@ -156,7 +165,7 @@ def _dynamic_record_problems(record: Record, sup: DynamicSupervision, timers: se
         yield f"{record.id!r} is {record.life}, the work on it is {work}"
     if record.life is Life.DEAD or (record.life is Life.UNDEFINED and sup.ending is None):
         yield f"{record.id!r} is {record.life} and was not forgotten"
-    if record.life is Life.RESTARTING and not _is_armed(TimerKind.BACKOFF, record, timers):
+    if record.life is Life.RESTARTING and not _is_armed(TimerKind.BACKOFF, record, timers) and record.id not in sup.held:
         yield f"{record.id!r} is restarting and nothing will restart it"
     if sup.ending is not None and (record.id in sup.leaving) != (record.life is Life.STOPPING):
         yield f"{record.id!r} is {record.life} while the supervisor ends"

@@ -17,14 +17,18 @@ from dspex_runtime.core.child_spec import SupervisorSpec
 from dspex_runtime.core.child_table import ChildView
 from dspex_runtime.core.events import (
     Boot,
+    Cascade,
     ChildExited,
+    ChildHeld,
     ChildIgnored,
     ChildReady,
     ChildSwapped,
     Event,
     Request,
+    RestartAsked,
     ShutdownRequested,
     StartFailed,
+    StopAsked,
     TimerFired,
 )
 from dspex_runtime.core.instructions import Instruction
@@ -64,6 +68,10 @@ class Machine(ABC):
     def phase(self) -> Phase:
         """Return what the supervisor is doing."""
 
+    @abstractmethod
+    def starts_again(self, child_id: ChildId) -> bool:
+        """Return whether a child that is being stopped is to be started again by what stops it: a sweep, a restart by request."""
+
     def restarts_within(self, now: float) -> int:
         """Return how many restarts of the last `max_seconds` count towards `max_restarts`."""
         return self._supervision.restarts_within(now)
@@ -101,10 +109,14 @@ class Machine(ABC):
                 self._child_events.ended(event, now)
             case ChildSwapped():
                 self._child_events.swapped(event)
+            case ChildHeld():
+                self._child_events.held(event, now)
             case TimerFired():
                 self._child_events.timer(event.timer, now)
             case ShutdownRequested():
                 self._shut_down(event.reason, now)
+            case RestartAsked() | StopAsked():
+                self._take_along(event)
             case _:
                 self._accept(event)
         self._advance(now)
@@ -117,6 +129,10 @@ class Machine(ABC):
     @abstractmethod
     def _shut_down(self, reason: ExitReason, now: float) -> None:
         """Begin to end, unless it has begun already."""
+
+    @abstractmethod
+    def _take_along(self, cascade: Cascade) -> None:
+        """Queue what follows for a child from what became of a dependency of it."""
 
     @abstractmethod
     def _accept(self, request: Request) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
-from dspex_runtime.core.events import Request
+from dspex_runtime.core.events import Cascade, Request
 from dspex_runtime.core.instructions import BootFailed, Exited
 from dspex_runtime.types import ChildId, Incarnation, State
 
@@ -36,6 +36,7 @@ class Purpose(StrEnum):
     START = "start"  # start_child or restart_child
     TERMINATE = "terminate"
     CYCLE = "cycle"  # stop, then start, by request
+    CASCADE = "cascade"  # the same, because of a dependency: one whose start fails is restarted by policy
     FINISH = "finish"  # stop everything, then be done
 
 
@@ -47,8 +48,9 @@ class Operation:
         child: The child it is about: the pivot of a restart, the child of a request.
         to_stop: Still to be stopped, in start order: taken from the end.
         stopping: The child whose end is awaited.
-        to_start: Still to be started.
-        starting: The child whose start is awaited.
+        to_start: Still to be started, in start order.
+        starting: The children whose start is awaited; more than one only where some come after others.
+        abreast: Whether children that need not wait for one another are started side by side; None: not looked at yet.
         settle: What a stopped child is shown as.
         delay_s: Back-off between the stops and the first start.
         request: The request to answer, until it is answered.
@@ -62,7 +64,8 @@ class Operation:
     to_stop: list[ChildId] = field(default_factory=list)
     stopping: ChildId | None = None
     to_start: deque[ChildId] = field(default_factory=deque)
-    starting: ChildId | None = None
+    starting: set[ChildId] = field(default_factory=set)
+    abreast: bool | None = None
     settle: State = State.PENDING
     delay_s: float = 0.0
     request: int | None = None
@@ -92,11 +95,11 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """The back-off of a restart that was counted before is over."""
+    """What a restart waited for that was counted before is over: its back-off, or what the child was held for."""
 
     child_id: ChildId
     incarnation: Incarnation
 
 
-Internal: TypeAlias = Died | Retry | Due
+Internal: TypeAlias = Died | Retry | Due | Cascade  #: what nobody is answered for
 Queued: TypeAlias = Internal | Request

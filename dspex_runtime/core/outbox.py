@@ -54,6 +54,10 @@ class Outbox:
         if self.armed.pop(timer, None) is not None:
             self._items.append(CancelTimer(timer))
 
+    def is_armed(self, kind: TimerKind, record: Record) -> bool:
+        """Return whether a timer of the child's current incarnation is armed."""
+        return TimerId(kind, record.id, record.incarnation) in self.armed
+
     def fired(self, timer: TimerId) -> bool:
         """Disarm a timer that came due; False when it had been cancelled on the way."""
         return self.armed.pop(timer, None) is not None

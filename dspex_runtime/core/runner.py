@@ -1,9 +1,12 @@
 """Carries one operation through: stops one child at a time, last first, then starts, in order, then says how it ended.
 
+Starts come one after the other, as OTP's; where some children come after others, those that need not wait go side by side.
 Owns the operation in progress. Never decides whether there is one: that is the supervisor machine.
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 from dspex_runtime.core.child_table import ChildTable, Life, Record
 from dspex_runtime.core.instructions import Booted, ChildDeleted, Err, Ok
@@ -73,7 +76,7 @@ class Runner:
 
     def started(self, operation: Operation, record: Record, result: Ok) -> None:
         """A start that the operation waits for came out well."""
-        operation.starting = None
+        operation.starting.discard(record.id)
         if operation.child == record.id:
             self.answer(operation, result)
 
@@ -129,18 +132,37 @@ class Runner:
             assert pivot is not None
             self._starter.delay(pivot, operation.delay_s, now)
             return True
-        while operation.starting is None and operation.to_start:
-            record = self._table.get(operation.to_start.popleft())
-            if record is None:  # a temporary child, deleted by the sweep
-                continue
-            if operation.purpose is Purpose.RESTART:
+        if operation.abreast is None:
+            # A single one needs no look at all the others.
+            operation.abreast = len(operation.to_start) > 1 and any(record.spec.after for record in self._table)
+        for record in self._free(operation) if operation.abreast else self._next(operation):
+            if operation.purpose in (Purpose.RESTART, Purpose.CASCADE):
                 record.restarts += 1
             elif operation.purpose is not Purpose.BOOT:
                 record.attempts = 0  # somebody looked into it: no crash loop
-            operation.starting = record.id
+            operation.starting.add(record.id)
             self._significance.running(record)
             self._starter.start(record, now)
-        return operation.starting is None
+        return not operation.starting
+
+    def _next(self, operation: Operation) -> list[Record]:
+        """Take the next child off those to be started, once the one before it is through."""
+        while not operation.starting and operation.to_start:
+            record = self._table.get(operation.to_start.popleft())
+            if record is not None:  # else a temporary child, deleted by the sweep
+                return [record]
+        return []
+
+    def _free(self, operation: Operation) -> list[Record]:
+        """Take all children off those to be started that come after none which is not through."""
+        waiting = [record for child_id in operation.to_start if (record := self._table.get(child_id)) is not None]
+        ahead = operation.starting.union(record.id for record in waiting)
+        free = [record for record in waiting if record.spec.after.isdisjoint(ahead)]
+        if not free and not operation.starting:
+            free = waiting[:1]  # specs that were changed one by one may go round in a circle; somebody has to begin
+        begun = {record.id for record in free}
+        operation.to_start = deque(record.id for record in waiting if record.id not in begun)
+        return free
 
     def _conclude(self, operation: Operation) -> None:
         match operation.purpose:
@@ -154,5 +176,5 @@ class Runner:
                 assert operation.ending is not None
                 self.done = True
                 self._out.emit(operation.ending)
-            case Purpose.RESTART | Purpose.START | Purpose.CYCLE:
+            case Purpose.RESTART | Purpose.START | Purpose.CYCLE | Purpose.CASCADE:
                 pass  # each start was answered when it came out

@@ -23,6 +23,7 @@ class Starter:
 
     def delay(self, record: Record, delay_s: float, now: float) -> None:
         """Begin the back-off of a restart."""
+        record.not_before = None
         self._out.set_timer(TimerKind.BACKOFF, record, now + delay_s)
         self._out.mark(record, State.BACKOFF, due=now + delay_s, attempt=record.attempts, reason=record.last_exit)
 
@@ -30,6 +31,7 @@ class Starter:
         """Start a new incarnation and its start time-out."""
         record.incarnation = self._next_incarnation(record.id)
         record.life = Life.STARTING
+        record.not_before = None
         self._out.emit(StartChild(record.spec, record.incarnation))
         if record.spec.start_timeout_s is not None:
             self._out.set_timer(TimerKind.START, record, now + record.spec.start_timeout_s)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dspex_runtime.core import answers, reports
 from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
 from dspex_runtime.core.child_table import Life, Record
-from dspex_runtime.core.events import TimerKind
+from dspex_runtime.core.events import RestartAsked, StopAsked, TimerKind
 from dspex_runtime.core.instructions import BootFailed, Exited
 from dspex_runtime.core.operation import Died, Due, Internal, Operation, Purpose, Queued, Retry
 from dspex_runtime.core.restart_policy import Verdict, is_reported, verdict
@@ -62,14 +62,21 @@ class Supervision(SupervisionState):
                 self._judge(record, now)
             case Retry() if record.life is Life.RESTARTING:
                 self._restart(record, now)
-            case Due() if record.life is Life.RESTARTING:
-                self.begin_restart(record, now)
+            case Due() if record.life is Life.RESTARTING and not self.out.is_armed(TimerKind.BACKOFF, record):
+                self._go_on(record, now)
+            case RestartAsked() if record.life is Life.RUNNING and record.id not in self.held:
+                self.runner.operation = Operation(
+                    Purpose.CASCADE, child=record.id, to_stop=[record.id], to_start=deque([record.id])
+                )
+            case StopAsked() if record.life is not Life.UNDEFINED:
+                self.runner.operation = Operation(Purpose.TERMINATE, child=record.id, to_stop=[record.id], settle=State.STOPPED)
             case _:
                 pass  # a sweep or a request has dealt with it meanwhile
 
     def begin_restart(self, record: Record, now: float, *, after_s: float = 0.0, request: int | None = None) -> None:
         """Restart a child that has no process, with the siblings its strategy takes along; already counted."""
         record.life = Life.RESTARTING
+        record.not_before = None
         self.out.cancel_timer(TimerKind.BACKOFF, record)
         if self.spec.strategy is Strategy.ONE_FOR_ONE and after_s > 0:
             self.starter.delay(record, after_s, now)
@@ -96,7 +103,7 @@ class Supervision(SupervisionState):
                 self.out.reply(before.request, answers.shutting_down())
         while self.queue:
             item = self.queue.popleft()
-            if not isinstance(item, Died | Retry | Due):
+            if not isinstance(item, Internal):
                 self.out.reply(item.request, answers.shutting_down())
 
     def _judge(self, record: Record, now: float) -> None:
@@ -126,5 +133,28 @@ class Supervision(SupervisionState):
         after_s = self.count_restart(record, now)
         if after_s is None:
             self.finish(Exited("shutdown", gave_up=True), State.FAILED)
+        elif self._has_to_wait(record):
+            self.put_off(record, now + after_s)
         else:
             self.begin_restart(record, now, after_s=after_s)
+
+    def _go_on(self, record: Record, now: float) -> None:
+        """Begin a restart that was due later, unless it has to wait for a dependency.
+
+        A sweep that is under way does not wait for one: its siblings are down, and one of them may be what is waited for.
+        """
+        is_begun = self.spec.strategy is not Strategy.ONE_FOR_ONE and not record.is_put_off
+        not_before = now if record.not_before is None else record.not_before
+        if not is_begun and self._has_to_wait(record):
+            self.put_off(record, not_before)
+        else:
+            self.begin_restart(record, now, after_s=max(0.0, not_before - now))
+
+    def _has_to_wait(self, record: Record) -> bool:
+        """Return whether a restart of a child has to wait for a dependency; what the restart itself brings back it starts after."""
+        if record.id not in self.held:
+            return False
+        if self.spec.strategy is Strategy.ONE_FOR_ONE:
+            return True
+        swept = (self.table.get(id) for id in plan(self.spec.strategy, self.table, record.id).start if id in record.spec.after)
+        return not any(sibling is not None and sibling.life in (Life.UNDEFINED, Life.DEAD) for sibling in swept)

@@ -12,6 +12,7 @@ from dspex_runtime.core import reports
 from dspex_runtime.core.backoff import delay_s
 from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
 from dspex_runtime.core.child_table import ChildTable, Life, Record
+from dspex_runtime.core.events import TimerKind
 from dspex_runtime.core.outbox import Outbox
 from dspex_runtime.core.restart_policy import is_clean_stop
 from dspex_runtime.core.starting import Starter
@@ -21,7 +22,11 @@ from dspex_runtime.types import ChildId, Incarnation, State
 
 
 class SupervisionState:
-    """The part of a supervisor's state that does not depend on its kind."""
+    """The part of a supervisor's state that does not depend on its kind.
+
+    Attributes:
+        held: Children whose restart has to wait, also some that it does not have (yet).
+    """
 
     def __init__(
         self,
@@ -33,6 +38,7 @@ class SupervisionState:
     ) -> None:
         self.spec = spec
         self.table = ChildTable()
+        self.held: set[ChildId] = set()
         self.out = Outbox()
         self.starter = Starter(self.out, next_incarnation)
         self.terminator = Terminator(self.out, is_clean=is_clean)
@@ -62,3 +68,10 @@ class SupervisionState:
         record.life = Life.UNDEFINED
         self.out.mark(record, State.FAILED, reason=record.last_exit)
         return None
+
+    def put_off(self, record: Record, not_before: float) -> None:
+        """Let a restart that was decided wait until the child is released, and at least until then."""
+        self.out.cancel_timer(TimerKind.BACKOFF, record)
+        record.life = Life.RESTARTING
+        record.not_before = not_before
+        self.out.mark(record, State.PENDING, reason=record.last_exit)

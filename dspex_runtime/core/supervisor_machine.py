@@ -17,15 +17,15 @@ from collections.abc import Callable, Iterator
 
 from dspex_runtime.core import invariants
 from dspex_runtime.core.child_spec import SupervisorSpec
-from dspex_runtime.core.events import Request
+from dspex_runtime.core.events import Cascade, Request
 from dspex_runtime.core.instructions import Exited
 from dspex_runtime.core.machine import Machine
-from dspex_runtime.core.operation import Died, Due, Operation, Phase, Purpose, Retry
+from dspex_runtime.core.operation import Internal, Operation, Phase, Purpose
 from dspex_runtime.core.requests import Requests
 from dspex_runtime.core.static_children import StaticChildren
 from dspex_runtime.core.supervision import Supervision
 from dspex_runtime.exit_reason import ExitReason
-from dspex_runtime.types import ChildId, Incarnation, State
+from dspex_runtime.types import ChildId, Incarnation, RestartType, State
 
 
 class SupervisorMachine(Machine):
@@ -63,6 +63,13 @@ class SupervisorMachine(Machine):
             case _:
                 return Phase.SWEEPING if operation.stopping is not None else Phase.STARTING
 
+    def starts_again(self, child_id: ChildId) -> bool:
+        """Return whether a child that is being stopped is to be started again by what stops it."""
+        operation, record = self._supervision.runner.operation, self._supervision.table.get(child_id)
+        if operation is None or record is None or child_id not in operation.to_start:
+            return False
+        return operation.purpose is not Purpose.RESTART or record.spec.restart is not RestartType.TEMPORARY
+
     def _boot(self) -> None:
         runner = self._supervision.runner
         if not runner.done:
@@ -72,6 +79,11 @@ class SupervisorMachine(Machine):
         runner = self._supervision.runner
         if not runner.done and not runner.is_finishing:
             self._supervision.finish(Exited(reason), State.STOPPED)
+
+    def _take_along(self, cascade: Cascade) -> None:
+        runner = self._supervision.runner
+        if not runner.done and not runner.is_finishing:
+            self._supervision.queue.append(cascade)
 
     def _accept(self, request: Request) -> None:
         self._requests.accept(request)
@@ -85,7 +97,7 @@ class SupervisorMachine(Machine):
             if sup.runner.operation is not None or not sup.queue or not self._booted:
                 return
             item = sup.queue.popleft()
-            if isinstance(item, Died | Retry | Due):
+            if isinstance(item, Internal):
                 sup.take(item, now)
             else:
                 self._requests.serve(item, now)
@@ -93,4 +105,4 @@ class SupervisorMachine(Machine):
     def _problems(self) -> Iterator[str]:
         sup = self._supervision
         queue = sup.queue if self._booted else ()
-        return invariants.problems(sup.table, sup.runner.operation, queue, sup.out.armed, done=sup.runner.done)
+        return invariants.problems(sup.table, sup.runner.operation, queue, sup.out.armed, sup.held, done=sup.runner.done)

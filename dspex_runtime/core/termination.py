@@ -66,6 +66,7 @@ class Terminator:
             assert record.last_exit is not None
             self._report_unclean(record, record.last_exit)
         self._out.cancel_timer(TimerKind.BACKOFF, record)
+        record.not_before = None
         record.life = Life.UNDEFINED
 
     def _kill(self, record: Record) -> None:

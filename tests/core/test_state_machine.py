@@ -106,6 +106,18 @@ class AnyCourse(RuleBasedStateMachine):
     def ask(self, kind: type[Any], id: str) -> None:
         self.requests.append(self.w.ask(kind, ChildId(id)))
 
+    @rule(id=st.sampled_from(IDS), held=st.booleans())
+    def hold(self, id: str, held: bool) -> None:
+        """Whether the supervisor has the child or not."""
+        self.w.deliver(ev.ChildHeld(ChildId(id), held))
+
+    @precondition(lambda self: self.world and self.world.machine.children)
+    @rule(data=st.data(), kind=st.sampled_from([ev.RestartAsked, ev.StopAsked]), late=st.booleans())
+    def cascade(self, data: st.DataObject, kind: type[Any], late: bool) -> None:
+        """Whatever state the child is in; `late`: it belongs to an incarnation that is gone."""
+        view = data.draw(st.sampled_from(self.w.machine.children))
+        self.w.deliver(kind(view.id, Incarnation(view.incarnation - late)))
+
     @rule(id=st.sampled_from(IDS), restart=st.sampled_from(RESTARTS))
     def respecify(self, id: str, restart: str) -> None:
         self.requests.append(self.w.ask(ev.ChangeSpecAsked, self.spec(id, restart, version="another")))
@@ -154,6 +166,7 @@ class StaticCourse(AnyCourse):
         significant=st.sets(st.sampled_from(IDS)),
         fields=FIELDS,
         boot=st.booleans(),
+        after=st.sets(st.tuples(st.sampled_from(IDS), st.sampled_from(IDS)), max_size=8),
     )
     def create(
         self,
@@ -164,16 +177,19 @@ class StaticCourse(AnyCourse):
         significant: set[str],
         fields: dict[str, Any],
         boot: bool,
+        after: set[tuple[str, str]],
     ) -> None:
         self.fields = fields
         self.significant = significant
+        self.after = {id: frozenset(ChildId(other) for one, other in after if one == id and other < one) for id in IDS}
         specs = [self.spec(id, restart) for id, restart in zip(IDS, restarts, strict=False)]
         self.begin(World(specs, strategy, max_restarts=max_restarts, auto_shutdown=auto_shutdown))
         if boot:
             self.w.boot()
 
     def spec(self, id: str, restart: str, **fields: Any) -> ChildSpec:
-        return super().spec(id, restart, significant=id in self.significant and restart != "permanent", **fields)
+        fields |= {"significant": id in self.significant and restart != "permanent", "after": self.after[id]}
+        return super().spec(id, restart, **fields)
 
     @rule()
     def boot(self) -> None:
@@ -193,8 +209,9 @@ class StaticCourse(AnyCourse):
     @invariant()
     def never_two_operations_at_once(self) -> None:
         if self.world is not None and self.w.machine.phase is not Phase.STOPPING:
-            busy = [view.id for view in self.w.machine.children if view.state in (State.STARTING, State.STOPPING)]
-            assert len(busy) <= 1, busy
+            busy = {view.id: view for view in self.w.machine.children if view.state in (State.STARTING, State.STOPPING)}
+            is_abreast = all(view.state is State.STARTING and view.spec.after.isdisjoint(busy) for view in busy.values())
+            assert len(busy) <= 1 or (is_abreast and any(self.after.values())), busy
 
     @invariant()
     def a_supervisor_that_is_not_busy_has_answered_everything(self) -> None:
