@@ -1,4 +1,4 @@
-"""A plain dspy.Module that answers questions about the standard library with citations.
+"""A plain dspy.Module that answers questions about the standard library with citations, and while it cannot, says so.
 
 It reaches the retriever, another process, through `dx.connect()`: inside a module that is the runtime it belongs to.
 """
@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import contextlib
 from functools import cache
+from typing import Final
 
 import dspy
 
 import dspex_runtime as dx
+
+NOTHING_LOOKED_UP: Final = "The retriever is down, so nothing can be looked up. Ask again when it is back; a guess is no help."
 
 
 class AnswerFromPassages(dspy.Signature):  # type: ignore[misc]  # dspy is not typed
@@ -35,9 +38,13 @@ class Answerer(dspy.Module):  # type: ignore[misc]
     def forward(self, question: str) -> dspy.Prediction:
         """Return `answer`, `citations` (names such as "itertools.groupby") and `passages` (the names that were considered)."""
         result = self.looked_up(question)
-        with contextlib.suppress(dx.DspexError):  # an answer is worth more than its count
-            runtime().server("counter").cast("asked")
+        count()
         return result
+
+    def forward_degraded(self, question: str) -> dspy.Prediction:  # noqa: ARG002
+        """Say what is the matter, and cite nothing: this answers while the retriever is down (`on_down: degrade` in the YAML)."""
+        count()
+        return dspy.Prediction(answer=NOTHING_LOOKED_UP, citations=[], passages=[])
 
     def looked_up(self, question: str) -> dspy.Prediction:
         """Answer without being counted."""
@@ -46,6 +53,12 @@ class Answerer(dspy.Module):  # type: ignore[misc]
         # A model may cite what it was not given; only names that were among the passages are passed on.
         cited = [name for name in result.citations if name in found.names]
         return dspy.Prediction(answer=result.answer, citations=cited, passages=found.names)
+
+
+def count() -> None:
+    """Have a question counted; an answer is worth more than its count."""
+    with contextlib.suppress(dx.DspexError):
+        runtime().server("counter").cast("asked")
 
 
 @cache

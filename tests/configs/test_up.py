@@ -96,3 +96,32 @@ def test_served_answers_all_clients_and_what_one_changes_holds_for_all(site: Sit
         assert f"{name}: 10 answers in" in out
     site.dspex("param", "set", "tutor.style", "thorough")
     assert "as heapq makes" in site.ask("tutor", "question=What is a heap?")["answer"]
+
+
+FULL = "report=Production is down: OSError: [Errno 28] No space left on device"
+
+
+@pytest.mark.parametrize("site", ["composite"], indirect=True)
+def test_composite_answers_degrades_and_answers_again(site: Site) -> None:
+    advice = "Remove old logs and uploads, then give the volume more room."
+    result = site.ask("desk", FULL)
+    assert (result["problem"], result["advice"], result["urgency"]) == ("The disk is full", advice, "high")
+    site.dspex("kill", "catalogue/index")
+    assert site.ask("desk", FULL)["advice"] == advice
+    site.dspex("stop", "catalogue")
+    site.dspex("wait", "adviser", "--for", "degraded", "--timeout", "30s")
+    assert "is down: somebody has to look at it" in site.ask("desk", FULL)["advice"]
+    site.dspex("start", "catalogue")
+    site.dspex("wait", "adviser", "--for", "ready", "--timeout", "30s")
+    assert site.ask("desk", FULL)["advice"] == advice
+
+
+@pytest.mark.parametrize("site", ["composite"], indirect=True)
+def test_composites_parts_and_replicas_are_addressed_through_it(site: Site) -> None:
+    site.dspex("param", "set", "catalogue.index.k", "5")
+    assert json.loads(site.dspex("param", "get", "catalogue/index.k", "-o", "json"))["value"] == 5
+    site.dspex("scale", "reader=3")
+    ids = [module["id"] for module in json.loads(site.dspex("ps", "-o", "json"))]
+    assert {"reader#0", "reader#1", "reader#2", "catalogue/index"} <= set(ids)
+    reports = json.dumps({"reports": ["KeyError: 1", "KeyError: 1", "MemoryError"]})
+    assert site.ask("desk", "errors", "--json", reports) == {"KeyError 1": 2, "MemoryError": 1}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dspex_cli import link, wording
 from dspex_cli.commands import ps, tree
-from dspex_cli.demo import asking, leftovers, measuring, swapping
+from dspex_cli.demo import asking, degrading, leftovers, measuring, swapping
 from dspex_cli.demo.narrator import Narrator
 from dspex_cli.output import plain_table
 from dspex_cli.progress import Progress
@@ -58,6 +58,8 @@ def _middle(runtime: dx.Runtime, config: Path, narrator: Narrator, found: dict[s
     found["answers"] = asking.ask_three(runtime, narrator)
     narrator.step("kill -9 in the middle of a question")
     found["kill"] = asking.kill_in_the_middle(runtime, narrator)
+    narrator.step("Ask while the retriever is down")
+    found["degraded"] = degrading.ask_without_the_retriever(runtime, narrator)
     narrator.step("Swap it for a better version while it answers")
     found["swap"] = swapping.swap_while_asked(runtime, config, narrator)
     narrator.step("Look at it:  dspex tree,  dspex ps")

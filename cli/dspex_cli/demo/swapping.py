@@ -35,27 +35,7 @@ def swap_while_asked(runtime: dx.Runtime, config: Path, tell: Narrator) -> dict[
     counter = runtime.server("counter")
     until(lambda: not runtime.info("counter").metrics.get("queued"), "the counter to have counted")
     counted = counter.call("count")
-    before = {id: runtime.info(id).incarnation for id in ("qa", "counter")}
-    with Askers(runtime) as askers:
-        results = runtime.swap(
-            {
-                "qa": {"to": f"{folder / 'answering_v2.py'}:Answerer", "verify": verify},
-                "counter": {"to": f"{folder / 'counter_v2.py'}:Counter"},
-            },
-            why="demo",
-        )
-        askers.go_on()
-    pause_s = max(result.pause_s for result in results.values())
-    tell.fact("$", "dspex swap qa --to answering_v2.py:Answerer --verify verifying.py:cites     (and counter with it)")
-    tell.check(
-        not askers.failed,
-        f"{askers.answered} questions were answered meanwhile, {len(askers.failed)} failed; the slowest took "
-        f"{wording.duration(askers.slowest_s)}",
-    )
-    tell.check(
-        all(result.version == "2" and result.incarnation == before[id] for id, result in results.items()),
-        f"rehearsed in {wording.duration(results['qa'].rehearsal_s)}; callers waited {wording.duration(pause_s)} beyond the drain",
-    )
+    askers, results = _both(runtime, folder, verify, tell)
     both = runtime.module("qa")(question=TWO_QUESTIONS)
     cited = ", ".join(both.citations)
     tell.check("gzip" in cited and "smtplib" in cited, f"version 2 takes the question apart, and cites {cited}")
@@ -71,11 +51,41 @@ def swap_while_asked(runtime: dx.Runtime, config: Path, tell: Narrator) -> dict[
         "asked": askers.answered,
         "failed": len(askers.failed),
         "slowest_s": askers.slowest_s,
-        "pause_s": pause_s,
+        "pause_s": _pause_s(results),
         "rehearsal_s": results["qa"].rehearsal_s,
         "refused": refused,
         "rolled_back_to": back,
     }
+
+
+def _both(runtime: dx.Runtime, folder: Path, verify: str, tell: Narrator) -> tuple[Askers, dict[str, dx.SwapResult]]:
+    """Swap both at once while they are asked."""
+    before = {id: runtime.info(id).incarnation for id in ("qa", "counter")}
+    with Askers(runtime) as askers:
+        results = runtime.swap(
+            {
+                "qa": {"to": f"{folder / 'answering_v2.py'}:Answerer", "verify": verify},
+                "counter": {"to": f"{folder / 'counter_v2.py'}:Counter"},
+            },
+            why="demo",
+        )
+        askers.go_on()
+    tell.fact("$", "dspex swap qa --to answering_v2.py:Answerer --verify verifying.py:cites     (and counter with it)")
+    tell.check(
+        not askers.failed,
+        f"{askers.answered} questions were answered meanwhile, {len(askers.failed)} failed; the slowest took "
+        f"{wording.duration(askers.slowest_s)}",
+    )
+    waited_s = _pause_s(results)
+    tell.check(
+        all(result.version == "2" and result.incarnation == before[id] for id, result in results.items()),
+        f"rehearsed in {wording.duration(results['qa'].rehearsal_s)}; callers waited {wording.duration(waited_s)} beyond the drain",
+    )
+    return askers, results
+
+
+def _pause_s(results: dict[str, dx.SwapResult]) -> float:
+    return max(result.pause_s for result in results.values())
 
 
 def _refused(runtime: dx.Runtime, verify: str, tell: Narrator) -> str:
