@@ -14,8 +14,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dspex_runtime.client import aio as aio
     from dspex_runtime.client.compiling import CompileResult as CompileResult
+    from dspex_runtime.client.orchestration import gather as gather
+    from dspex_runtime.client.orchestration import map as map
+    from dspex_runtime.client.orchestration import pipeline as pipeline
     from dspex_runtime.client.own_names import lookup as lookup
     from dspex_runtime.client.own_names import whereis as whereis
+    from dspex_runtime.client.own_refs import module as module
+    from dspex_runtime.client.own_refs import server as server
     from dspex_runtime.client.ref import ModuleRef as ModuleRef
     from dspex_runtime.client.ref import ServerRef as ServerRef
     from dspex_runtime.client.requests import Requests as Requests
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
     from dspex_runtime.errors import CompileError as CompileError
     from dspex_runtime.errors import ConfigError as ConfigError
     from dspex_runtime.errors import ConstraintViolationError as ConstraintViolationError
+    from dspex_runtime.errors import DeadlockError as DeadlockError
+    from dspex_runtime.errors import DependencyDownError as DependencyDownError
     from dspex_runtime.errors import DspexError as DspexError
     from dspex_runtime.errors import GradientNotRequiredError as GradientNotRequiredError
     from dspex_runtime.errors import NoProcessError as NoProcessError
@@ -75,6 +82,7 @@ if TYPE_CHECKING:
     from dspex_runtime.modules.members import predictor as predictor
     from dspex_runtime.modules.members import sub_module as sub_module
     from dspex_runtime.modules.module import Module as Module
+    from dspex_runtime.modules.parts_process import Parts as Parts
     from dspex_runtime.params.parameter import Parameter as Parameter
     from dspex_runtime.params.parameter import Shared as Shared
     from dspex_runtime.types import Change as Change
@@ -93,6 +101,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "client.compiling": ["CompileResult"],
     "client.own_names": ["lookup", "whereis"],
+    "client.orchestration": ["gather", "map", "pipeline"],
+    "client.own_refs": ["module", "server"],
     "client.ref": ["ModuleRef", "ServerRef"],
     "client.requests": ["Requests"],
     "client.runtime": ["Monitor", "Runtime", "connect"],
@@ -105,6 +115,8 @@ _HOMES = {
         "CompileError",
         "ConfigError",
         "ConstraintViolationError",
+        "DeadlockError",
+        "DependencyDownError",
         "DspexError",
         "GradientNotRequiredError",
         "NoProcessError",
@@ -131,6 +143,7 @@ _HOMES = {
     "host.watching": ["subscribe", "unsubscribe"],
     "modules.members": ["predictor", "sub_module"],
     "modules.module": ["Module"],
+    "modules.parts_process": ["Parts"],
     "params.parameter": ["Parameter", "Shared"],
     "types": [
         "Change",

@@ -7,8 +7,10 @@ DspexError
 │   ├── CallTimeoutError (TimeoutError)  the deadline passed; a late reply is dropped
 │   ├── RemoteError                      the module raised; remote type, message and traceback
 │   ├── ProcessDownError                 the process ended with the call in flight; `.reason` says why
-│   │   └── NoProcessError               nothing is running under that id (OTP: noproc)
+│   │   ├── NoProcessError               nothing is running under that id (OTP: noproc)
+│   │   └── DependencyDownError          what the module depends on is down, and the call did not begin; `.dependency` is which
 │   ├── OverloadedError                  the mailbox is full; nothing was queued
+│   ├── DeadlockError                    the call waits for one that waits for it; `.cycle` names the circle
 │   └── BusyError                        the module holds the GIL and answers nobody
 ├── SupervisorError                      a supervisor refused; `.code` is OTP's atom
 ├── ParameterError                       a parameter cannot be read or written
@@ -17,6 +19,7 @@ DspexError
 │   └── GradientNotRequiredError         it was declared without requires_grad
 ├── CheckpointError                      a checkpoint cannot be made, found or restored
 ├── CompileError                         an optimizer failed, or its result cannot be committed; carries its traceback
+├── SwapError                            a module was not swapped, the old version serves on; `.code` says which step refused
 ├── ReloadError                          a step of a reload failed; what was done is done, `.result` says what was not
 ├── RegistryError                        a key or lock is not to be had; `.code` says why, `.holder` who has it
 ├── RuntimeUnreachableError (ConnectionError)  no runtime answers at that name or socket
@@ -42,6 +45,8 @@ __all__ = [
     "CompileError",
     "ConfigError",
     "ConstraintViolationError",
+    "DeadlockError",
+    "DependencyDownError",
     "DspexError",
     "GradientNotRequiredError",
     "NoProcessError",
@@ -56,6 +61,7 @@ __all__ = [
     "RuntimeUnreachableError",
     "StartError",
     "SupervisorError",
+    "SwapError",
     "UnserialisableError",
 ]
 
@@ -133,23 +139,21 @@ class ConfigError(DspexError, ValueError):
         self.problems = list(problems)
 
 
-class StartError(DspexError):
-    """A child did not become ready; its process, name and resources are gone when this is raised.
+class _ProcessFailedError(DspexError):
+    """What a process of the user's code was started for did not come about; says why as that process saw it.
 
     Attributes:
-        reason: Exit reason of the child.
-        remote_traceback: The child's own traceback text, or None when it had none to give (killed, timed out).
+        reason: Exit reason of the process, where it ended.
+        remote_traceback: Its own traceback text, shown below the message; None when it had none to give (killed, timed out).
     """
-
-    code = "start_failed"
 
     def __init__(
         self,
         message: str,
         *,
-        id: str | None = None,
         reason: ExitReason | None = None,
         remote_traceback: str | None = None,
+        id: str | None = None,
         hint: str | None = None,
     ) -> None:
         super().__init__(message, id=id, hint=hint)
@@ -158,6 +162,15 @@ class StartError(DspexError):
 
     def __str__(self) -> str:
         return f"{self.message}\n\n{self.remote_traceback.rstrip()}" if self.remote_traceback else self.message
+
+
+class StartError(_ProcessFailedError):
+    """A child did not become ready; its process, name and resources are gone when this is raised.
+
+    `reason` is the child's exit reason, `remote_traceback` its own traceback text.
+    """
+
+    code = "start_failed"
 
 
 class CallError(DspexError):
@@ -232,6 +245,30 @@ class NoProcessError(ProcessDownError):
     retryable = True
 
 
+class DependencyDownError(ProcessDownError):
+    """What the module depends on is down, and it takes no call until that is back (`on_down: fail`). The call did not begin.
+
+    Attributes:
+        dependency: Full id of what is down; `reason` is why.
+    """
+
+    code = "dependency_down"
+    retryable = True
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        id: str | None = None,
+        dependency: str = "",
+        reason: ExitReason = "noproc",
+        hint: str | None = None,
+    ) -> None:
+        text = message or f"{id!r} takes no calls while {dependency!r}, which it depends on, is down: {describe(reason)}"
+        super().__init__(text, id=id, reason=reason, hint=hint)
+        self.dependency = dependency
+
+
 class OverloadedError(CallError):
     """The module's bounded mailbox is full; the call was refused and did not begin. `limit` is how many may wait."""
 
@@ -241,6 +278,23 @@ class OverloadedError(CallError):
     def __init__(self, message: str, *, id: str | None = None, limit: int | None = None, hint: str | None = None) -> None:
         super().__init__(message, id=id, hint=hint)
         self.limit = limit
+
+
+class DeadlockError(CallError):
+    """The call came back to a module whose every call thread waits for it: it could never have begun, and did not.
+
+    Not retryable: the same call would end the same.
+
+    Attributes:
+        cycle: The ids of the circle, in the order in which they called each other; the first is also the last.
+    """
+
+    code = "deadlock"
+
+    def __init__(self, message: str = "", *, id: str | None = None, cycle: Sequence[str] = (), hint: str | None = None) -> None:
+        text = message or f"deadlock: {' -> '.join(cycle)}: every call thread of {id!r} waits for a call that waits for it"
+        super().__init__(text, id=id, hint=hint)
+        self.cycle = list(cycle)
 
 
 class BusyError(CallError):
@@ -308,46 +362,37 @@ class GradientNotRequiredError(ParameterError):
 
 
 class CheckpointError(DspexError):
-    """A checkpoint cannot be made, found or restored; what there was before is whole."""
+    """A checkpoint cannot be made, found or restored; what there was before is whole.
+
+    Attributes:
+        code: "busy": an owner and its parts did not come to rest in time, and may the next time; "checkpoint" for all else.
+    """
 
     code = "checkpoint"
 
+    def __init__(self, message: str, *, code: str = "checkpoint", id: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, id=id, hint=hint)
+        self.code = code
 
-class CompileError(DspexError):
+
+class CompileError(_ProcessFailedError):
     """A program was not compiled, and serves on as it was; says whether that is otherwise.
 
-    Attributes:
-        remote_traceback: What the optimizer or the metric raised, as its process saw it; None when there is nothing to show.
-        reason: Exit reason of the compile process, where it ended before it was done.
+    `remote_traceback` is what the optimizer or the metric raised, `reason` how the compile process ended before it was done.
     """
 
     code = "compile"
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        remote_traceback: str | None = None,
-        reason: ExitReason | None = None,
-        id: str | None = None,
-        hint: str | None = None,
-    ) -> None:
-        super().__init__(message, id=id, hint=hint)
-        self.remote_traceback = remote_traceback
-        self.reason = reason
 
-    def __str__(self) -> str:
-        return f"{self.message}\n\n{self.remote_traceback.rstrip()}" if self.remote_traceback else self.message
-
-
-class SwapError(DspexError):
+class SwapError(_ProcessFailedError):
     """A module was not swapped: the old version serves on as if nothing had happened; says whether that is otherwise.
+
+    `remote_traceback` is what the new version's code raised, `reason` the exit reason of the process that ended meanwhile.
 
     Attributes:
         code: Which step refused: "not_running", "busy", "kind", "supervisor", "start", "migrate", "verify", "drain_timeout",
-            "timeout", "move", "old_ended", "aborted"; "swap" where none of them says it.
-        remote_traceback: What the new version's code raised, as its process saw it; None when there is nothing to show.
-        reason: Exit reason of the process that ended meanwhile, if one did.
+            "timeout", "move", "old_ended", "aborted"; "refused" (what was asked for can never be); "swap" where none of them
+            says it.
     """
 
     code = "swap"
@@ -362,13 +407,8 @@ class SwapError(DspexError):
         id: str | None = None,
         hint: str | None = None,
     ) -> None:
-        super().__init__(message, id=id, hint=hint)
+        super().__init__(message, reason=reason, remote_traceback=remote_traceback, id=id, hint=hint)
         self.code = code
-        self.remote_traceback = remote_traceback
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.message}\n\n{self.remote_traceback.rstrip()}" if self.remote_traceback else self.message
 
 
 class ReloadError(DspexError):
@@ -438,6 +478,4 @@ class UnserialisableError(DspexError, TypeError):
         self.path = path
 
 
-_CLASSES: dict[str, type[DspexError]] = {
-    name: value for name, value in list(globals().items()) if isinstance(value, type) and issubclass(value, DspexError)
-}
+_CLASSES: dict[str, type[DspexError]] = {name: globals()[name] for name in __all__}

@@ -18,6 +18,8 @@ from dspex_runtime.errors import (
     CompileError,
     ConfigError,
     ConstraintViolationError,
+    DeadlockError,
+    DependencyDownError,
     DspexError,
     GradientNotRequiredError,
     NoProcessError,
@@ -32,6 +34,7 @@ from dspex_runtime.errors import (
     RuntimeUnreachableError,
     StartError,
     SupervisorError,
+    SwapError,
     UnserialisableError,
 )
 from dspex_runtime.wire.codec import Codec
@@ -46,7 +49,9 @@ FULL: list[DspexError] = [
     RemoteError("no", type_name="ValueError", remote_traceback="Traceback ...", id="a", incarnation=2, retryable=True),
     ProcessDownError("down", id="a", incarnation=2, reason=("signal", "SEGV"), hint="look"),
     NoProcessError("gone", id="a", incarnation=2, reason="killed", hint="start it"),
+    DependencyDownError("no calls", id="a", dependency="b", reason="killed", hint="start it"),
     OverloadedError("full", id="a", limit=1000, hint="later"),
+    DeadlockError("circle", id="a", cycle=["a", "b", "a"], hint="more threads"),
     BusyError("busy", id="a"),
     SupervisorError("already_started", "runs", id="a", hint="stop it"),
     ParameterError("conflict", name="t", id="a", hint="read it again"),
@@ -56,6 +61,7 @@ FULL: list[DspexError] = [
     CheckpointError("no checkpoint 7", id="a"),
     CompileError("failed", id="a", remote_traceback="Traceback ...", reason="killed", hint="look"),
     ReloadError("stopped at 'a'", result=None, remote_traceback="Traceback ...", id="a", hint="mend it"),
+    SwapError("refused", code="verify", id="a", remote_traceback="Traceback ...", reason="killed", hint="mend it"),
     RegistryError("already_registered", "held", holder="b", id="a", hint="wait"),
     RuntimeUnreachableError("nobody", hint="dspex up"),
     ProtocolError("garbage"),
@@ -68,7 +74,8 @@ def facts(error: DspexError) -> dict[str, Any]:
 
 
 def test_every_class_is_here() -> None:
-    assert {type(error).__name__ for error in FULL} == set(errors.__all__)
+    there = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, DspexError)}
+    assert {type(error).__name__ for error in FULL} == set(errors.__all__) == {name for name in there if name[0] != "_"}
 
 
 @pytest.mark.parametrize("error", FULL, ids=lambda error: type(error).__name__)
@@ -97,6 +104,7 @@ def test_what_came_by_wire_can_be_sent_on(error: DspexError) -> None:
         (RemoteError, (CallError,)),
         (ProcessDownError, (CallError,)),
         (NoProcessError, (ProcessDownError,)),
+        (DependencyDownError, (ProcessDownError,)),
         (OverloadedError, (CallError,)),
         (BusyError, (CallError,)),
         (RuntimeUnreachableError, (ConnectionError,)),
@@ -108,7 +116,7 @@ def test_errors_are_caught_as_what_they_are(cls: type[DspexError], bases: tuple[
 
 
 def test_codes_are_words_for_programs_and_unique() -> None:
-    codes = [cls.code for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, DspexError)]
+    codes = [getattr(errors, name).code for name in errors.__all__]
     # A SupervisorError has its supervisor's word instead of one of its own.
     assert len(codes) - len(set(codes)) == 1
     assert SupervisorError("not_found", "no").code == "not_found"
@@ -156,6 +164,7 @@ def test_only_our_own_classes_are_made_from_the_wire(name: object) -> None:
         (RemoteError("x"), False),
         (RemoteError("x", retryable=True), True),
         (NoProcessError(id="a"), True),
+        (DependencyDownError(id="a", dependency="b"), True),
         (OverloadedError("x"), True),
     ],
 )

@@ -71,7 +71,8 @@ def ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str
     taken = set(given) if param.nargs == -1 else set()
     try:
         with link.runtime(settings) as runtime:
-            found = [str(info["id"]) for info in link.modules(runtime)]
+            there = link.modules(runtime)
+            found = [str(id) for info in there for id in (info.get("group"), info["id"]) if id is not None]
     except Exception:  # whatever it is: a message would land in the middle of the line that is being typed
         return []
     matching = [id for id in found if id.startswith(incomplete)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from dspex_cli.options import Settings
@@ -49,6 +50,17 @@ def one_line(value: Any) -> str:
     """Return a value as one line, control characters escaped; None is "-"."""
     text = "-" if value is None else visible(str(value))
     return "".join(char if char.isprintable() else " " for char in text) if not text.isprintable() else text
+
+
+@contextmanager
+def interruptible(left: Callable[[], str], *, quiet: bool) -> Iterator[None]:
+    """Within this, an interrupt says what it leaves. `left` takes no lock: the thread that is interrupted may hold it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not quiet:
+            print(f"\ninterrupted; {left()}", file=sys.stderr, flush=True)
+        raise
 
 
 class Output:

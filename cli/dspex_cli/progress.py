@@ -14,7 +14,7 @@ from dspex_cli import wording
 from dspex_cli.foreground import Terminated
 from dspex_cli.output import Output, on_terminal, one_line, paint
 
-SETTLED = frozenset({"READY", "EXITED", "STOPPED"})
+SETTLED = frozenset({"READY", "DEGRADED", "EXITED", "STOPPED"})
 
 
 class Progress:
@@ -78,9 +78,8 @@ class Progress:
                 began = self._since.pop(id, None)
                 took = "" if began is None else f"  {wording.duration(monotonic() - began)}"
                 self._erase()
-                mark = (
-                    paint("✓", "green") if state == "READY" else paint("·", "dim") if state in SETTLED else paint("✗", "bold red")
-                )
+                up = state in ("READY", "DEGRADED")
+                mark = paint("✓", "green") if up else paint("·", "dim") if state in SETTLED else paint("✗", "bold red")
                 self._output.line(f"{mark} {one_line(id)}  {state.lower()}{took}")
             self._status()
 

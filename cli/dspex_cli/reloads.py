@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -66,24 +64,13 @@ class Shown:
                     self._output.line(told(event))
 
     def left(self) -> str:
-        """Return what is not done when nobody waits any more. Takes no lock: the thread it interrupts may hold it."""
+        """Return what is not done when nobody waits any more. Takes no lock, see `interruptible`."""
         rest = [step["id"] for step in self._steps[self._ended :]]
         if not rest:
             return "nothing was changed" if not self._steps else "all of it was done"
         one, others = rest[0], rest[1:]
         text = f"{self._ended} of {len(self._steps)} steps done; {one_line(one)} may be done in a moment"
         return text + (f", not done: {', '.join(map(one_line, others))}" if others else "")
-
-
-@contextmanager
-def doing(shown: Shown, *, quiet: bool) -> Iterator[None]:
-    """Within this, an interrupt says what it leaves."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if not quiet:
-            print(f"\ninterrupted; {shown.left()}; the next reload does the rest", file=sys.stderr, flush=True)
-        raise
 
 
 def told(event: dict[str, Any]) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from dspex_cli import wording
@@ -34,7 +32,6 @@ class Shown:
 
     def __init__(self, output: Output, id: str) -> None:
         self._live = on_terminal() and not (output.structured or output.settings.quiet)
-        self.quiet = output.settings.quiet
         self._output = output
         self._id = id
         self._phase: Any = None
@@ -50,21 +47,10 @@ class Shown:
                 self._output.line(f"{wording.duration(time.monotonic() - self._began):>8}  {told}")
 
     def left(self) -> str:
-        """Return what becomes of the module when nobody waits any more. Takes no lock: the thread it interrupts may hold it."""
+        """Return what becomes of the module when nobody waits any more. Takes no lock, see `interruptible`."""
         if self._phase in ("moving", "done"):
             return f"`dspex versions {self._id}` shows which version serves"
         return f"{self._id} serves on as it was"
-
-
-@contextmanager
-def doing(shown: Shown) -> Iterator[None]:
-    """Within this, an interrupt says what it has done."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if not shown.quiet:
-            print(f"\ninterrupted; {shown.left()}", file=sys.stderr, flush=True)
-        raise
 
 
 def show(output: Output, result: dx.SwapResult) -> None:

@@ -22,6 +22,7 @@ from dspex_runtime.client import (
     supervisor_ops,
     swapping,
 )
+from dspex_runtime.client.async_orchestration import AsyncOrchestration, gather, map, pipeline
 from dspex_runtime.client.async_ref import ModuleRef, ServerRef
 from dspex_runtime.client.async_request import Request
 from dspex_runtime.client.async_requests import Requests
@@ -48,7 +49,9 @@ if TYPE_CHECKING:
     from dspex_runtime.client.async_watch import AsyncSubscribed, AsyncWatch
     from dspex_runtime.modules.mirror.proxy import ModuleProxy
 
-__all__ = ["Events", "ModuleRef", "Monitor", "Request", "Requests", "Runtime", "ServerRef", "connect"]
+__all__ = [
+    "Events", "ModuleRef", "Monitor", "Request", "Requests", "Runtime", "ServerRef", "connect", "gather", "map", "pipeline",
+]  # fmt: skip
 
 
 class Monitor(Monitoring):
@@ -89,7 +92,7 @@ class Events(AsyncIterator[Event]):
         self._changed.set()
 
 
-class Runtime(RuntimeCore):
+class Runtime(RuntimeCore, AsyncOrchestration):
     """A supervision tree in the background, for tasks; see `runtime.Runtime` for the arguments.
 
     `async with dx.aio.Runtime(...) as rt`, or `rt = await dx.aio.Runtime(...)` and `await rt.close()`.
@@ -138,10 +141,12 @@ class Runtime(RuntimeCore):
     restart = awaitable(lifecycle_ops.restart)
     kill = awaitable(lifecycle_ops.kill)
     delete = awaitable(lifecycle_ops.delete)
+    scale = awaitable(lifecycle_ops.scale)
     shutdown = awaitable(lifecycle_ops.shutdown)
     info = awaitable(inspection_ops.info)
     modules = awaitable(inspection_ops.modules)
     tree = awaitable(inspection_ops.tree)
+    analyze = awaitable(inspection_ops.analyze)
     status = awaitable(inspection_ops.status)
     wait = awaitable(inspection_ops.wait)
     log_path = awaitable(inspection_ops.log_path)
@@ -271,16 +276,6 @@ class Runtime(RuntimeCore):
                     await asyncio.sleep(POLL_S)
         finally:
             follower.close()
-
-    async def gather(self, calls: Iterable[tuple[Any, ...]], timeout: float | None = None) -> AsyncIterator[tuple[Any, Any]]:
-        """Call many children at once: yields (label, result or exception); see `runtime.Runtime.gather`."""
-        requests = Requests(timeout)
-        kinds: dict[str, str] = {}
-        for call in calls:
-            label, target, inputs = call if len(call) == 3 else (None, *call)
-            requests.add(await arun(inspection_ops.callee(self, target, kinds)), inputs, label)
-        async for label, result in requests:
-            yield label, result
 
     async def multi_call(
         self, targets: Iterable[str | Ref], request: Any, timeout: float | None = SERVER_CALL_TIMEOUT_S

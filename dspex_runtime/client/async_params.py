@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dspex_runtime.client import param_ops
+from dspex_runtime.client import param_ops, part_params
 from dspex_runtime.client.async_calls import acall
 from dspex_runtime.client.async_watch import AsyncSubscribed, AsyncWatch, subscribed
 from dspex_runtime.client.param_ops import GRADIENT, RESET, ROLLBACK, SET, SET_MANY, is_shared
 from dspex_runtime.client.params import Reader
 from dspex_runtime.client.patterns import known
-from dspex_runtime.client.steps import arun, awaitable
+from dspex_runtime.client.steps import arun, awaitable, run
 from dspex_runtime.errors import NoProcessError, ParameterNotFoundError
 from dspex_runtime.types import Change
 
@@ -72,6 +72,24 @@ class AsyncParams(Reader):
         return int((await self._write(RESET, name))[0])
 
     async def _write(self, method: str, *args: Any) -> Any:
+        try:
+            return await self._write_own(method, *args)
+        except ParameterNotFoundError:
+            if method == SET_MANY:
+                of = await arun(part_params.by_owner(self.session, self.id, args[0]))
+                if of.keys() <= {self.id}:
+                    raise
+                return {here: each for id, names in of.items() for here, each in (await self._write_in(id, names, args[0])).items()}
+            part = await arun(part_params.in_part(self.session, self.id, args[0]))
+            if part is None:
+                raise
+        return await AsyncParams(self.session, part[0])._write_own(method, part[1], *args[1:])
+
+    async def _write_in(self, id: str, names: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, Any]:
+        told = await AsyncParams(self.session, id)._write_own(SET_MANY, {there: values[here] for there, here in names.items()})
+        return {names[there]: each for there, each in told.items()}
+
+    async def _write_own(self, method: str, *args: Any) -> Any:
         missing: NoProcessError | None = None
         while True:
             if not is_shared(self.id):
@@ -88,4 +106,6 @@ class AsyncParams(Reader):
 
     def watch(self, pattern: str = "*") -> AsyncWatch:
         """Return an async iterator over changes, from the first `async for` on; `await params.watch(...)` begins at once."""
-        return AsyncWatch(self.session, pattern, self.id, first=known(self, pattern))
+        first = known(self, pattern)
+        id, pattern = run(part_params.pattern_of_part(self.session, self.id, pattern))  # asks nobody for a name without a dot
+        return AsyncWatch(self.session, pattern, id, first=first)

@@ -60,11 +60,17 @@ class ModuleRef(AsyncRef):
 
     async def train(self) -> None:
         """Switch the program to training, through all its dx.Modules; kept over restarts."""
-        await self.call("train")
+        await self._in_all("train")
 
     async def eval(self) -> None:
         """Switch the program to evaluation, the mode it begins in."""
-        await self.call("eval")
+        await self._in_all("eval")
+
+    async def _in_all(self, method: str) -> None:
+        await self.call(method)
+        group = self.session.pool(self.id).group
+        for member in () if group is None else group.members:
+            await acall(self.session, member.id, method, (), {}, None)
 
     compile = awaitable(compiling.of_async_ref)
     metrics = awaitable(ref_ops.metrics)

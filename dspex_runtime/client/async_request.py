@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from math import inf
 from typing import Any, Self
 
-from dspex_runtime.client.async_calls import Attempts
+from dspex_runtime.client.async_calls import Attempts, answered
 from dspex_runtime.client.ref import Ref
 from dspex_runtime.client.request import NO_REPLY, RequestCore, unanswered
 from dspex_runtime.client.session import Session
@@ -21,15 +21,23 @@ class Request(RequestCore[asyncio.Task[Any]]):
 
     @classmethod
     def sending(
-        cls, session: Session, id: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
+        cls,
+        session: Session,
+        id: str,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: float | None,
+        *,
+        waits: bool = False,
     ) -> Self:
         """Send a request at once: before whatever the caller sends next, without waiting for a target that is not ready."""
         try:
-            attempts = Attempts(session, id, method, timeout)
+            attempts = Attempts(session, id, method, timeout, waits=waits)
             attempts.send_now([*args], kwargs)
         except Exception as exc:  # it comes as the answer
             return cls(id, _failed(exc))
-        request = cls(id, attempts.answer([*args], kwargs))
+        request = cls(id, answered(attempts, [*args], kwargs))
         request.task.add_done_callback(lambda _: attempts.give_up())  # it may be cancelled before it has begun to wait
         return request
 

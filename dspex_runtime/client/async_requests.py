@@ -61,14 +61,15 @@ class Requests(Collection[Request]):
             except TimeoutError:
                 return self._take()
 
+    async def responses(self) -> list[Response]:
+        """Wait for the next response, and return it alone; at the deadline the errors of all that are left, which are given up."""
+        task = await self._next(self._deadline)
+        return list(self._given_up()) if task is None else [self._response(task, delete=True)]
+
     async def __aiter__(self) -> AsyncIterator[Response]:
         try:
             while self._open:
-                task = await self._next(self._deadline)
-                if task is None:
-                    break
-                yield self._response(task, delete=True)
-            for response in self._given_up():
-                yield response
+                for response in await self.responses():
+                    yield response
         finally:
             self.close()

@@ -6,7 +6,7 @@ At-most-once: `attempt` decides what is sent again. Never retries what may have 
 from __future__ import annotations
 
 from time import monotonic, sleep
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.client.attempt import Lost, may_resend, retry_pause_s
 from dspex_runtime.client.channel_pool import ChannelPool, Link
@@ -15,9 +15,13 @@ from dspex_runtime.client.exits import process_down
 from dspex_runtime.client.itself import refuse_itself, sent_to_itself
 from dspex_runtime.client.steps import run
 from dspex_runtime.errors import CallTimeoutError, NoProcessError, OverloadedError, ProtocolError, UnserialisableError
+from dspex_runtime.host.context import chain_of, current_request, given_up, wakers_of
 from dspex_runtime.wire.codec import UndecodableError
 from dspex_runtime.wire.faults import from_fault
 from dspex_runtime.wire.messages import BEGUN, CALL, CANCEL, CAST, FAULT, OVERLOADED, REFUSED, REPLY, RETRY, Message
+
+if TYPE_CHECKING:
+    from dspex_runtime.host.mailbox import Request
 
 CAST_TIMEOUT_S: Final = SERVER_CALL_TIMEOUT_S  # how long a cast may wait for a process that is just restarting
 
@@ -37,9 +41,13 @@ def call(pool: ChannelPool, method: str, args: tuple[Any, ...], kwargs: dict[str
     """
     if pool.own:
         refuse_itself(pool.id)
+    if pool.group is not None:
+        return _to_group(pool, method, args, kwargs, timeout)
     start = monotonic()
     seconds = pool.call_timeout_s if timeout is None else timeout
     deadline = caller_deadline()
+    request = current_request.get()
+    chain = None if request is None else chain_of(request)
     try:
         if seconds < FOREVER_S and (deadline is None or start + seconds < deadline):
             deadline = start + seconds
@@ -57,18 +65,18 @@ def call(pool: ChannelPool, method: str, args: tuple[Any, ...], kwargs: dict[str
             try:
                 link = pool.idle.pop()
             except IndexError:
-                link = run(pool.open(deadline))
-                if timeout is None:
-                    deadline = deadline_after(pool.call_timeout_s, start)
+                link, deadline = _opened(pool, deadline, timeout, start)
+                if link is None:
+                    return _to_group(pool, method, args, kwargs, timeout, start)
         else:
             pool.pinned.link = None
         if pool.idempotent and key is None and method in pool.idempotent:
             key = pool.new_key()
         number = next(pool.numbers)
-        if not send_request(pool, link, [CALL, number, method, [*args], kwargs, deadline, key, 0], deadline):
+        if not send_request(pool, link, [CALL, number, method, [*args], kwargs, deadline, key, 0, chain], deadline):
             continue
         try:
-            message = _answer(pool, link, number, deadline, idempotent=key is not None)
+            message = answer_of(pool, link, number, deadline, request, idempotent=key is not None)
         except TimeoutError:
             raise timed_out(pool, method, start, deadline) from None
         if message is None:
@@ -76,20 +84,42 @@ def call(pool: ChannelPool, method: str, args: tuple[Any, ...], kwargs: dict[str
         if message[0] == REPLY:
             pool.give_back(link)
             return message[2]
-        if message[0] != RETRY:
-            pool.give_back(link)
-            raise refusal(pool, message)
-        retire(pool, link)
+        _given_back(pool, link, message)
         sleep(retry_pause_s(given_back))
         given_back += 1
 
 
-def _answer(pool: ChannelPool, link: Link, number: int, deadline: float | None, *, idempotent: bool) -> Message | None:
-    """Return the message that ends a request, or None when its pipe was lost and it is to be sent again."""
+def _opened(pool: ChannelPool, deadline: float | None, timeout: float | None, start: float) -> tuple[Link | None, float | None]:
+    """Open a pipe; with it the runtime says how long a call may take that does not say so itself."""
+    link = run(pool.open(deadline))
+    return link, deadline_after(pool.call_timeout_s, start) if timeout is None else deadline
+
+
+def _given_back(pool: ChannelPool, link: Link, message: Message) -> None:
+    """Return where a request is to be sent again; raise what its answer says otherwise."""
+    if message[0] != RETRY:
+        pool.give_back(link)
+        raise refusal(pool, message)
+    retire(pool, link)
+
+
+def _to_group(pool: ChannelPool, *call: Any) -> Any:
+    from dspex_runtime.client.group_calls import call as call_group  # which needs what is in here
+
+    return call_group(pool, *call)
+
+
+def answer_of(
+    pool: ChannelPool, link: Link, number: int, deadline: float | None, request: Request | None, *, idempotent: bool
+) -> Message | None:
+    """Return the message that ends a call, or None when its pipe was lost and it is to be sent again.
+
+    `request` is what is being served here: when that is given up, so is the call.
+    """
     begun: bool | None = None
     try:
         while True:
-            message = link.recv(deadline)
+            message = link.recv(deadline) if request is None else receive(request, link, deadline)
             if message[1] == number:
                 if message[0] != BEGUN:
                     return message
@@ -111,6 +141,25 @@ def _answer(pool: ChannelPool, link: Link, number: int, deadline: float | None, 
         if is_garbage(exc):
             raise run(process_down(pool.connection, pool.id, link.incarnation)) from exc
         raise
+
+
+def receive(request: Request, link: Link, deadline: float | None) -> Message:
+    """Return a pipe's next message; closing it ends the wait, and the call at its other end, when `request` is given up.
+
+    Raises:
+        CallCancelledError: It was given up. The pipe is closed.
+    """
+    wakers, close = wakers_of(request), link.close
+    wakers.add(close)
+    try:
+        if request.cancelled:
+            close()
+        return link.recv(deadline)
+    finally:
+        wakers.discard(close)
+        if request.cancelled:  # it may be closed any moment: nobody else gets it
+            close()
+            raise given_up(request)
 
 
 def is_garbage(error: BaseException) -> bool:
@@ -192,7 +241,12 @@ def cast(pool: ChannelPool, method: str, args: tuple[Any, ...], kwargs: dict[str
     deadline = deadline_after(CAST_TIMEOUT_S, start)
     while True:
         try:
-            link = pool.borrow(deadline)
+            link = pool.borrow(deadline) if pool.group is None else None
+            if link is None:
+                from dspex_runtime.client.group_calls import cast as cast_to_group
+
+                cast_to_group(pool, [CAST, 0, method, [*args], kwargs], deadline)
+                return
         except (NoProcessError, CallTimeoutError):
             return
         try:

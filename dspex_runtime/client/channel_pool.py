@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from math import inf
 from time import monotonic
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.client.connection import ControlConnection
 from dspex_runtime.client.deadline import remaining_s
@@ -27,8 +27,12 @@ from dspex_runtime.osproc.channel import Channel
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.messages import HELLO, PROTOCOL, REFUSED, Message
 
+if TYPE_CHECKING:
+    from dspex_runtime.client.groups import Group
+
 MAX_IDLE: Final = 4  # per module and process; each idle pipe costs a descriptor here and one in the module
 CALL_TIMEOUT_S: Final = 60.0  # until the runtime has told the module's own
+AT_ONCE: Final = 0.0  # a deadline by which the runtime knows that it is not to wait
 SEND_GRACE_S: Final = 0.1  # for what is sent after a deadline passed (CANCEL)
 
 
@@ -71,11 +75,23 @@ class ChannelPool:
         call_timeout_s: The module's own time-out for calls without one; infinity for none.
         idempotent: Methods that may run twice.
         own: The pool leads to the very module this process is.
+        group: Where the id is a group's: its replicas, each of which has a pool of its own (`routing`).
         numbers: Those of what is sent to the module, in the order in which a thread sends it, over whichever pipe.
     """
 
-    def __init__(self, connection: ControlConnection, codec: Codec, client: str, id: str, *, own: bool = False) -> None:
+    def __init__(
+        self,
+        connection: ControlConnection,
+        codec: Codec,
+        client: str,
+        id: str,
+        *,
+        own: bool = False,
+        grouped: Callable[[ChannelPool, Mapping[str, Any]], Steps[ChannelPool]] | None = None,
+    ) -> None:
         self.own = own
+        self.group: Group | None = None
+        self._grouped = grouped
         self.connection = connection
         self.codec = codec
         self.client = client
@@ -96,8 +112,8 @@ class ChannelPool:
 
     # -- the hot path: `calls.call` pops from `idle` itself ------------------------------------------------------------
 
-    def borrow(self, deadline: float | None) -> Link:
-        """Return a pipe for one request, waiting for the next incarnation if need be.
+    def borrow(self, deadline: float | None) -> Link | None:
+        """Return a pipe for one request, waiting for the next incarnation if need be; None where the id is a group's.
 
         Raises:
             NoProcessError: No incarnation is coming.
@@ -123,13 +139,13 @@ class ChannelPool:
     # -- opening and losing --------------------------------------------------------------------------------------------
 
     def request_pipe(
-        self, deadline: float | None, on_parked: Callable[[], None] | None = None
+        self, deadline: float | None, on_parked: Callable[[], None] | None = None, *, now: bool = False
     ) -> Steps[tuple[dict[str, Any], int]]:
         """Ask the runtime for a pipe to an incarnation later than `after`; returns (info, descriptor).
 
-        `on_parked` is called, on another thread, when there is none yet.
+        `on_parked` is called, on another thread, when there is none yet. With `now` that is CallTimeoutError.
         """
-        asked = self.connection.channel(self.id, self.after, deadline, on_parked)
+        asked = self.connection.channel(self.id, self.after, AT_ONCE if now else deadline, on_parked)
         try:
             info, fd = yield Await(asked, remaining_s(deadline))
         except BaseException as exc:
@@ -150,9 +166,29 @@ class ChannelPool:
         self.call_timeout_s = inf if info["call_timeout_s"] is None else info["call_timeout_s"]
         self.idempotent = frozenset(info["idempotent"])
 
-    def open(self, deadline: float | None) -> Steps[Link]:
-        """Open one more pipe."""
-        info, fd = yield from self.request_pipe(deadline)
+    def open(self, deadline: float | None, *, now: bool = False) -> Steps[Link | None]:
+        """Open one more pipe; None where the id is a group's: it is one to a replica then, and the pool of that has it."""
+        info, fd = yield from self.request_pipe(deadline, now=now)
+        if "group" in info:
+            yield from self.is_group(info, fd, deadline)
+            return None
+        self.group = None
+        return self._opened(info, fd, deadline)
+
+    def is_group(self, info: Mapping[str, Any], fd: int, deadline: float | None) -> Steps[None]:
+        """Be a group's from now on, and give the pipe to the replica that it leads to."""
+        assert self._grouped is not None
+        try:
+            pool = yield from self._grouped(self, info)
+        except BaseException:
+            os.close(fd)
+            raise
+        with pool._lock:
+            pool.after = min(pool.after, info["incarnation"] - 1)
+            pool.know(info)
+        pool.give_back(pool._opened(info, fd, deadline))
+
+    def _opened(self, info: Mapping[str, Any], fd: int, deadline: float | None) -> Link:
         link = Link(socket.socket(fileno=fd), self.codec, info["incarnation"])
         with self._lock:
             self._open.add(link)
@@ -218,6 +254,8 @@ class ChannelPool:
         """Drop the parent's pipes in a forked child; their channels closed themselves."""
         self._lock = threading.Lock()
         self.idle.clear()
+        if self.group is not None:
+            self.group.forked()
         self.pinned = _Pinned()
         self._open = weakref.WeakSet()
 

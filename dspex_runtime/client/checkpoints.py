@@ -15,7 +15,7 @@ from dspex_runtime.client.ids import Child, looked_up
 from dspex_runtime.client.ref_ops import Reference
 from dspex_runtime.client.steps import Await, Steps
 from dspex_runtime.core.keys import show
-from dspex_runtime.errors import CheckpointError, ConfigError, ParameterNotFoundError, RuntimeUnreachableError
+from dspex_runtime.errors import CheckpointError, ConfigError, NoProcessError, ParameterNotFoundError, RuntimeUnreachableError
 from dspex_runtime.params import image
 from dspex_runtime.params.values import Annex, decode, encode
 from dspex_runtime.types import CheckpointInfo
@@ -35,10 +35,12 @@ MADE_WITHIN_S: Final = 120.0  # a module is asked between two of its callbacks, 
 def checkpoint(self: Client, id: Child) -> Steps[CheckpointInfo]:
     """Save a module as it is now, between two of its callbacks: parameters, mode, metrics, and its own `get_state()`.
 
-    Ends when it is on the disk. A crash at any moment leaves the checkpoints before it whole.
+    An owner is saved with its parts, all in one moment in which nothing runs in any of them: calls wait, those that run have the
+    owner's `shutdown.drain` to finish. So a `get_state` (and a `set_state`) cannot call a part: that hears nobody then. Ends when
+    it is on the disk. A crash at any moment leaves the checkpoints before it whole.
 
     Raises:
-        CheckpointError: It does not run, or could not be saved; says why.
+        CheckpointError: It does not run, or could not be saved; says why. Code "busy": it and its parts did not come to rest.
         Exception: What its `get_state` raised.
     """
     return (yield from taken(self.session, (yield from looked_up(self.session, id))))
@@ -52,10 +54,11 @@ def checkpoints(self: Client, id: Child) -> Steps[list[CheckpointInfo]]:
 def restore(self: Client, id: Child, checkpoint: Which = None) -> Steps[CheckpointInfo]:
     """Put a child back to a checkpoint, the newest one by default; returns which. What it is now is saved before.
 
-    One that is stopped has it at its next start; its mode and its own state, too.
+    One that is stopped has it at its next start; its mode and its own state, too. Of an owner that was saved with its parts all
+    are put back, or none; a part can be put back alone, too.
 
     Raises:
-        CheckpointError: There is no such checkpoint, or it is damaged.
+        CheckpointError: There is no such checkpoint, or it is damaged. Code "busy" as `checkpoint`.
         ConstraintViolationError: A value breaks today's limits; nothing changed.
     """
     return (yield from put_back(self.session, (yield from looked_up(self.session, id)), checkpoint))
@@ -85,7 +88,7 @@ def inspect_checkpoint(self: Client, id: Child, checkpoint: Which = None) -> Ste
 
     Returns:
         number, kind, when, version, incarnation, size; parameters: {name: {value, version, updated_at, who}}; facts (mode, ...);
-        metrics; user: the module's own state, or a text where this process cannot read it.
+        metrics; user: the module's own state, or a text where this process cannot read it; parts and of, see `CheckpointInfo`.
     """
     full_id = yield from looked_up(self.session, id)
     info, found = yield from _image(self.session, full_id, checkpoint)
@@ -94,6 +97,7 @@ def inspect_checkpoint(self: Client, id: Child, checkpoint: Which = None) -> Ste
         annex = Annex.unpack(packed)
         parameters[name] = {"value": _value(self.session, data), "version": version, "updated_at": annex.when, "who": annex.who}
     head = {"id": full_id, "number": info.number, "kind": info.kind, "when": found.when, "size": info.size}
+    head |= {"parts": info.parts, "of": info.of}
     rest = {"version": found.version, "incarnation": found.incarnation, "facts": dict(found.facts), "metrics": dict(found.metrics)}
     return {**head, **rest, "parameters": parameters, "user": _user(self.session, found.user)}
 
@@ -108,13 +112,14 @@ def diff_checkpoints(self: Client, id: Child, old: Which = None, new: Which = No
         new: The one to compare with; None: the parameters as they are now.
 
     Returns:
-        For each parameter that differs, by name: name, change ("changed", "added", "removed"), old and new.
+        For each parameter that differs, by name: name, change ("changed", "added", "removed"), old and new. Those of parts that
+        were saved with it are there as the owner has them: "retriever.k".
     """
     return (yield from compared(self.session, (yield from looked_up(self.session, id)), old, new))
 
 
 def export_checkpoint(self: Client, id: Child, path: str | os.PathLike[str], checkpoint: Which = None) -> Steps[CheckpointInfo]:
-    """Write a checkpoint into a file, for `import_checkpoint` here or elsewhere; the newest one by default.
+    """Write a checkpoint into a file, for `import_checkpoint` here or elsewhere; the newest one by default; with its parts.
 
     The file is whole or not there: it is written under another name first.
 
@@ -180,21 +185,39 @@ def put_back(session: Session, id: str, checkpoint: Which) -> Steps[CheckpointIn
 
 
 def compared(session: Session, id: str, old: Which, new: Which) -> Steps[list[dict[str, Any]]]:
-    """Compare two, or one with what the child has now."""
-    _, first = yield from _image(session, id, old)
-    before = {name: bytes(data) for name, (_, data, _) in first.parameters.items()}
+    """Compare two, or one with what the child has now; those of its parts with it."""
+    first, before = yield from _saved(session, id, old)
     if new is None:
-        after = yield from _now(session, id)
+        after = yield from _now(session, id, "")
+        for part in first.parts:
+            after |= yield from _now(session, part, _prefix(id, part))
     else:
-        _, second = yield from _image(session, id, new)
-        after = {name: bytes(data) for name, (_, data, _) in second.parameters.items()}
+        _, after = yield from _saved(session, id, new)
     differing = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
     return [_difference(session, name, before.get(name), after.get(name)) for name in differing]
 
 
+def _saved(session: Session, id: str, checkpoint: Which) -> Steps[tuple[CheckpointInfo, dict[str, bytes]]]:
+    """Return what a checkpoint is, and the values in it, those of its parts with it, as the owner names them."""
+    info, found = yield from _image(session, id, checkpoint)
+    values = {name: bytes(data) for name, (_, data, _) in found.parameters.items()}
+    for part, number in info.parts.items():
+        try:
+            _, of_part = yield from _image(session, part, number)
+        except NoProcessError:
+            continue  # the owner has no such part any more
+        values |= {_prefix(id, part) + name: bytes(data) for name, (_, data, _) in of_part.parameters.items()}
+    return info, values
+
+
+def _prefix(owner: str, part: str) -> str:
+    """Return what goes before the name of a part's parameter where the owner has it: "retriever." or "far.rank.", say."""
+    return part.removeprefix(f"{owner}/").replace("/", ".") + "."
+
+
 def _number(id: str, checkpoint: Which) -> int | None:
     if isinstance(checkpoint, CheckpointInfo):
-        if checkpoint.id != id:
+        if id not in (checkpoint.id, checkpoint.id.rpartition("#")[0]):  # a group's are those of its lowest replica
             raise ConfigError(f"checkpoint {checkpoint.number} is one of {checkpoint.id!r}, not of {id!r}", id=id)
         return checkpoint.number
     if type(checkpoint) not in (int, type(None)):
@@ -227,15 +250,15 @@ def _contents(session: Session, op: str, id: str, checkpoint: Which) -> Steps[tu
         return _info({"id": id, **found[0]}), file.read()
 
 
-def _now(session: Session, id: str) -> Steps[dict[str, bytes]]:
+def _now(session: Session, id: str, prefix: str) -> Steps[dict[str, bytes]]:
     codec = session.codec
     try:
         return (
             yield from session.tables.reading(
-                id, lambda view: {name: bytes(encode(codec, view.get(name))) for name in view.names()}
+                id, lambda view: {prefix + name: bytes(encode(codec, view.get(name))) for name in view.names()}
             )
         )
-    except ParameterNotFoundError:
+    except (ParameterNotFoundError, NoProcessError):
         return {}
 
 

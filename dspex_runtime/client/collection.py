@@ -27,9 +27,15 @@ Response = tuple[Hashable, Any]  # (label, reply or exception)
 
 
 def call_arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return what `gather` takes as inputs as (args, kwargs): a mapping is keywords, a list or tuple positions."""
+    """Return what `gather` takes as inputs as (args, kwargs): a mapping is keywords, a list or tuple positions.
+
+    Of a dspy.Example its inputs are the keywords; all its fields, where it does not say which are inputs.
+    """
     if isinstance(inputs, Mapping):
         return (), dict(inputs)
+    if hasattr(type(inputs), "with_inputs"):
+        named = getattr(inputs, "_input_keys", None)
+        return (), {name: inputs[name] for name in inputs.keys() if named is None or name in named}  # noqa: SIM118
     return (tuple(inputs), {}) if isinstance(inputs, list | tuple) else ((inputs,), {})
 
 
@@ -100,6 +106,11 @@ class Collection(ABC, Generic[R]):
     def _finished(self, future: Any) -> None:
         self._done.append(future)
         self._changed()
+
+    @property
+    def deadline(self) -> float | None:
+        """The moment of `time.monotonic()` at which it ends, None for none."""
+        return self._deadline
 
     def left_s(self) -> float | None:
         """Return the seconds left for what is sent now, None for no deadline."""

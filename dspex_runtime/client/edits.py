@@ -11,7 +11,7 @@ import logging
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from typing import Final, Protocol
@@ -50,14 +50,20 @@ class Edits:
     """Those of one session. Safe to use from many threads."""
 
     def __init__(self) -> None:
-        self._of: dict[str, tuple[weakref.ref[Edited], ...]] = {}  # by id, all that live: a call asks for those of one module
+        self._of: dict[str, tuple[weakref.ref[Edited], ...]] = {}  # by id, all that live: a call asks for those of one module ...
+        self._below: dict[str, tuple[str, ...]] = {}  # ... and of its parts, whose ids begin with its own: of each the ids it has
         self._kept: deque[tuple[str, Edited]] = deque()
         self._lock = threading.Lock()  # of the two; nothing is sent under it
 
     def track(self, id: str, mirror: Edited) -> None:
         """Know of a mirror from now on, for as long as it lives: it was filled, and may be changed."""
         with self._lock:
-            _with_some.add(self)
+            if self not in _with_some:
+                _with_some.add(self)
+                _close_at_exit()
+            if id not in self._of:
+                for above in _above(id):
+                    self._below[above] = (*self._below.get(above, ()), id)
             self._of[id] = (*(ref for ref in self._of.get(id, ()) if ref() is not None), weakref.ref(mirror))
             self._kept.append((id, mirror))
             of_one = [kept for kept in self._kept if kept[0] == id]
@@ -70,13 +76,18 @@ class Edits:
     def _living(self, id: str) -> list[Edited]:
         return [mirror for ref in self._of.get(id, ()) if (mirror := ref()) is not None]
 
+    def _within(self, id: str) -> list[Edited]:
+        """Return the mirrors of a module and of its parts: what it does in a call it does with them."""
+        below = self._below.get(id)
+        return self._living(id) if below is None else [mirror for each in (id, *below) for mirror in self._living(each)]
+
     def waiting(self, id: str) -> bool:
         """Whether something of a module is to be sent."""
-        return any(mirror.has_edits for mirror in self._living(id))
+        return any(mirror.has_edits for mirror in self._within(id))
 
     def push(self, id: str) -> None:
         """Send what was edited of a module; raises what `Edited.push` does. Costs nothing where no proxy was filled."""
-        for mirror in self._living(id):
+        for mirror in self._within(id):
             mirror.push()
 
     def pushed(self, id: str) -> Steps[None]:
@@ -115,8 +126,17 @@ class Edits:
         with self._lock:
             there = [(id, mirror) for id in self._of for mirror in self._living(id)]
             self._of.clear()
+            self._below.clear()
             self._kept.clear()
         return there
+
+
+def _above(id: str) -> Iterator[str]:
+    """Yield the ids of what may have this as a part."""
+    above = id.rpartition("/")[0]
+    while above:
+        yield above
+        above = above.rpartition("/")[0]
 
 
 def _elsewhere(function: Callable[[], object]) -> Steps[None]:
@@ -155,4 +175,7 @@ def _close_all() -> None:
         edits.close()
 
 
-atexit.register(_close_all)  # a script may end without closing its connection
+def _close_at_exit() -> None:
+    """A script may end without closing its connection. Not at import: a module process forgets what its zygote registered."""
+    atexit.unregister(_close_all)
+    atexit.register(_close_all)

@@ -129,7 +129,7 @@ class Incoming:
             case [int(kind), int(number), dict() as info] if kind in (CHANNEL, PARAM):
                 self._give_fd(number, info)
             case [int(kind), 0, dict() as payload] if kind == EVENT:
-                self._progress(self.on_pipes if payload.get("type") == "pipes" else self._on_progress, payload)
+                self._progress(self.on_pipes if payload.get("type") in ("pipes", "group") else self._on_progress, payload)
             case [int(kind), int(number), payload] if kind == EVENT:
                 self._progress(self._on_event.get(number), payload)
                 if (subscription := self._subscriptions.get(number)) is not None:

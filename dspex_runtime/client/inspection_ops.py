@@ -9,8 +9,7 @@ from dspex_runtime.client.asking import QUICK_S, Client, ask, module_info
 from dspex_runtime.client.ids import Child, looked_up
 from dspex_runtime.client.itself import own_kind
 from dspex_runtime.client.steps import Steps
-from dspex_runtime.errors import ConfigError, NoProcessError
-from dspex_runtime.host.ids import id_of, of_proxy
+from dspex_runtime.errors import ConfigError
 from dspex_runtime.types import ModuleInfo
 
 
@@ -31,6 +30,17 @@ def modules(self: Client, /, **metadata: Any) -> Steps[list[ModuleInfo]]:
 def tree(self: Client) -> Steps[dict[str, Any]]:
     """Return the supervision tree as nested dicts."""
     facts: dict[str, Any] = yield from ask(self.session, "tree", {}, QUICK_S)
+    return facts
+
+
+def analyze(self: Client) -> Steps[dict[str, Any]]:
+    """Return how the latest start of the tree went.
+
+    `seconds` is all of it; `children` has of each, in the order of their starts, when it was asked for, started and ready (seconds
+    since the root was), and what it `waited_for`, and `why`: a "dependency", the "sibling" before it, or its "supervisor".
+    `chain` has those of them that made it take so long, first to last.
+    """
+    facts: dict[str, Any] = yield from ask(self.session, "analyze", {}, QUICK_S)
     return facts
 
 
@@ -79,20 +89,3 @@ def identify(self: Client, id: Child, *kinds: str) -> Steps[str]:
         right = {"server": "rt.server(id)", "module": "rt.module(id)"}.get(kind, "rt.which_children(id)")
         raise ConfigError(f"{found['id']!r} is a {kind}, not a {kinds[0]}", id=found["id"], hint=f"use {right}")
     return str(found["id"])
-
-
-def callee(self: Client, target: Any, kinds: dict[str, str]) -> Steps[Any]:
-    """Return a reference to what is to be called; of ids that are not in `kinds` yet the runtime is asked what they are."""
-    from dspex_runtime.client.ref import ModuleRef, Ref, ServerRef
-
-    reference = of_proxy(target)
-    if isinstance(reference, Ref):
-        id_of(reference, self.session.socket_path)
-        return reference
-    id = yield from looked_up(self.session, target)
-    if id not in kinds:
-        try:
-            kinds[id] = (yield from ask(self.session, "info", {"id": id}, QUICK_S))["kind"]
-        except NoProcessError:
-            kinds[id] = "module"  # the call says it, under its label
-    return (ServerRef if kinds[id] == "server" else ModuleRef)(self.session, id)

@@ -10,6 +10,7 @@ from dspex_runtime.client.ids import Child, Via, looked_up
 from dspex_runtime.client.proxies import keep_callbacks
 from dspex_runtime.client.steps import Steps
 from dspex_runtime.client.target import base_name, child_keys, child_spec, is_known_id
+from dspex_runtime.core.keys import show
 from dspex_runtime.errors import ConfigError, RuntimeUnreachableError, StartError, SupervisorError
 from dspex_runtime.host.ids import is_named, of_proxy
 
@@ -135,6 +136,23 @@ def delete(self: Client, id: Child) -> Steps[None]:
     The log of a child that is forgotten because it ended (a dynamic supervisor's, a temporary one) is kept among the last 1000.
     """
     yield from ask(self.session, "delete", {"id": (yield from looked_up(self.session, id))})
+
+
+def scale(self: Client, id: Child, n: int) -> Steps[list[str]]:
+    """Have a group be `n` replicas; returns their full ids when those that are new may be called and the others are gone.
+
+    The next numbers are added; the highest are drained, stopped and forgotten, with their state. A child that is alone becomes a
+    group: what refers to it goes on, and each replica begins with its parameters and its state.
+
+    Raises:
+        StartError: A replica did not become ready; those before it stay.
+        ConfigError: That is no number of replicas.
+    """
+    if type(n) is not int:
+        raise ConfigError(f"a group has a whole number of replicas; got {show(n)}")
+    asked = {"id": (yield from looked_up(self.session, id)), "n": n}
+    replicas: list[str] = (yield from ask(self.session, "scale", asked))["replicas"]
+    return replicas
 
 
 def shutdown(self: Client) -> Steps[None]:

@@ -71,7 +71,14 @@ class MuxLink:
     # -- requests ------------------------------------------------------------------------------------------------------
 
     def begin(
-        self, method: str, args: list[Any], kwargs: dict[str, Any], deadline: float | None, key: str | None, credit: int
+        self,
+        method: str,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        deadline: float | None,
+        key: str | None,
+        credit: int,
+        chain: list[list[Any]] | None,
     ) -> MuxRequest:
         """Send a request.
 
@@ -79,7 +86,7 @@ class MuxLink:
             UnserialisableError: An argument cannot cross; nothing was sent.
         """
         number = next(self._pool.numbers)
-        self.say([CALL, number, method, args, kwargs, deadline, key, credit])
+        self.say([CALL, number, method, args, kwargs, deadline, key, credit, chain])
         request = self._pending[number] = MuxRequest(number, deadline, self._loop.create_future())
         if deadline is not None and (self._timer is None or deadline < self._timer_at):
             self._watch(deadline)

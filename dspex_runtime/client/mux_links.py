@@ -87,16 +87,21 @@ class MuxLinks:
         elif not (first := next(iter(row.turns))).come.done():
             first.come.set_result(None)
 
-    async def send(self, pool: ChannelPool, deadline: float | None, turn: Turn, say: Callable[[MuxLink], T]) -> tuple[MuxLink, T]:
-        """Send something when it is its turn, over a pipe that is opened if need be. Leaves the row."""
+    async def send(
+        self, pool: ChannelPool, deadline: float | None, turn: Turn, say: Callable[[MuxLink], T], *, now: bool = False
+    ) -> tuple[MuxLink, T] | None:
+        """Send something when it is its turn, over a pipe that is opened if need be; None where the id is a group's.
+
+        Leaves the row. With `now` it is CallTimeoutError when no pipe can be opened now.
+        """
         try:
             try:
                 async with asyncio.timeout(remaining_s(deadline)):  # wait_for swallows a cancellation when the turn has come
                     await turn.come
             except TimeoutError:
                 raise CallTimeoutError(f"{pool.id!r} was not ready for the call before its deadline", id=pool.id) from None
-            link = self._usable(pool) or await self._open(pool, deadline)
-            return link, say(link)
+            link = self._usable(pool) or await self._open(pool, deadline, now=now)
+            return None if link is None else (link, say(link))
         finally:
             self.leave(pool, turn)
 
@@ -114,12 +119,16 @@ class MuxLinks:
                 if turn.parked is not None:
                     turn.parked()
 
-    async def _open(self, pool: ChannelPool, deadline: float | None) -> MuxLink:
+    async def _open(self, pool: ChannelPool, deadline: float | None, *, now: bool) -> MuxLink | None:
         """Only the first of the row does this; one that fails or is cancelled does not fail the others with its own deadline."""
         session = self._session()
         assert session is not None  # the caller holds it
         try:
-            info, fd = await arun(pool.request_pipe(deadline, lambda: self._parked_soon(pool.id)))
+            info, fd = await arun(pool.request_pipe(deadline, lambda: self._parked_soon(pool.id), now=now))
+            if "group" in info:
+                await arun(pool.is_group(info, fd, deadline))
+                return None
+            pool.group = None
             if self._closed:  # the session was closed while the descriptor was under way
                 os.close(fd)
                 raise RuntimeUnreachableError("the connection to the runtime was closed", id=pool.id)

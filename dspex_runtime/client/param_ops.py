@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from dspex_runtime.client import part_params
 from dspex_runtime.client.asking import QUICK_S, ask
 from dspex_runtime.client.steps import Steps
 from dspex_runtime.errors import NoProcessError, ParameterError, ParameterNotFoundError
@@ -46,6 +47,11 @@ def reading(self: Parameters, look: Callable[[View], R]) -> Steps[R]:
     return (yield from self.session.tables.reading(self.id, look))
 
 
+def of_name(self: Parameters, name: str, look: Callable[[View, str], R]) -> Steps[R]:
+    """Return what `look` finds of one parameter, also of one that a part of the module has."""
+    return (yield from part_params.looked_up(self.session, self.id, name, look))
+
+
 def value(self: Parameters, name: str) -> Steps[Any]:
     """Return the value that is published now.
 
@@ -53,17 +59,17 @@ def value(self: Parameters, name: str) -> Steps[Any]:
         ParameterNotFoundError: There is no parameter of that name; the hint says which is near.
         NoProcessError: There is no such module.
     """
-    return (yield from reading(self, lambda view: view.get(name)))
+    return (yield from of_name(self, name, lambda view, name: view.get(name)))
 
 
 def entry(self: Parameters, name: str) -> Steps[Entry]:
     """Return the value together with its version, when and by whom it was set, and its gradient."""
-    return (yield from reading(self, lambda view: view.entry(name)))
+    return (yield from of_name(self, name, lambda view, name: view.entry(name)))
 
 
 def version(self: Parameters, name: str) -> Steps[int]:
     """Return the version of the value that is published now; 1 is the first."""
-    return (yield from reading(self, lambda view: view.version(name)))
+    return (yield from of_name(self, name, lambda view, name: view.version(name)))
 
 
 def stamp(self: Parameters) -> Steps[tuple[int, int]]:
@@ -87,11 +93,11 @@ def names(self: Parameters) -> Steps[list[str]]:
 def meta(self: Parameters, name: str) -> Steps[dict[str, Any]]:
     """Return what is declared of a parameter: type, default, limits, metadata ..."""
 
-    def look(view: View) -> dict[str, Any]:
+    def look(view: View, name: str) -> dict[str, Any]:
         view.version(name)  # there is one
         return view.meta(name) or {}
 
-    return (yield from reading(self, look))
+    return (yield from of_name(self, name, look))
 
 
 def facts(self: Parameters) -> Steps[dict[str, Any]]:
@@ -109,7 +115,9 @@ def history(self: Parameters, name: str, n: int = 100) -> Steps[list[dict[str, A
         Maps of version, when (seconds since the epoch), who, new and old; `old` is None for the first. Of a value that is not
         small there is the size, `bytes` (of the old one `old_bytes`), instead: `at(name, version)` returns it.
     """
-    told = yield from ask(self.session, "param_history", {"id": self.id, "name": name, "n": n}, QUICK_S)
+    part = yield from part_with(self, name)
+    id, name = part or (self.id, name)
+    told = yield from ask(self.session, "param_history", {"id": id, "name": name, "n": n}, QUICK_S)
     codec = self.session.codec
 
     def shown(change: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,8 +136,21 @@ def at(self: Parameters, name: str, version: int) -> Steps[Any]:
     Raises:
         ParameterNotFoundError: That version is not kept.
     """
-    data = yield from ask(self.session, "param_value_at", {"id": self.id, "name": name, "at": version}, QUICK_S)
+    part = yield from part_with(self, name)
+    id, name = part or (self.id, name)
+    data = yield from ask(self.session, "param_value_at", {"id": id, "name": name, "at": version}, QUICK_S)
     return decode(self.session.codec, data)
+
+
+def part_with(self: Parameters, name: str) -> Steps[tuple[str, str] | None]:
+    """Return the part that has it, and its name there, where the module itself has it not."""
+    if "." not in name:
+        return None
+    try:
+        yield from reading(self, lambda view: view.version(name))
+    except ParameterNotFoundError:
+        return (yield from part_params.in_part(self.session, self.id, name))
+    return None
 
 
 def kept(self: Parameters, method: str, args: tuple[Any, ...], missing: NoProcessError | None) -> Steps[Any]:

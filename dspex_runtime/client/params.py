@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dspex_runtime.client import param_ops
+from dspex_runtime.client import param_ops, part_params
 from dspex_runtime.client.calls import call
 from dspex_runtime.client.param_ops import GRADIENT, RESET, ROLLBACK, SET, SET_MANY, is_shared
 from dspex_runtime.client.steps import blocking, run
@@ -28,12 +28,13 @@ __all__ = ["Params", "Reader"]
 class Reader:
     """What the mappings of threads and of tasks share: where they read, and the read that asks nobody."""
 
-    __slots__ = ("_view", "id", "session")
+    __slots__ = ("_of_parts", "_view", "id", "session")
 
     def __init__(self, session: Session, id: str) -> None:
         self.session = session
         self.id = id
         self._view: View | None = None
+        self._of_parts: dict[str, tuple[Reader, str]] = {}  # by name here: the part's parameters, and the name there
 
     def __getitem__(self, name: str) -> Any:
         """Return the value that is published now; never waits for the module.
@@ -55,11 +56,20 @@ class Reader:
         return self._read(name)
 
     def _read(self, name: str) -> Any:
+        part = self._of_parts.get(name)
+        if part is not None:
+            try:
+                return part[0][part[1]]
+            except (ParameterNotFoundError, NoProcessError):
+                del self._of_parts[name]  # the module may have it itself by now
         if self._view is not None:
             try:
                 return self._view.get(name)
             except Exception:  # the long way fetches what is missing, or says what is wrong
                 self._view = None
+        if "." in name and (of := run(param_ops.part_with(self, name))) is not None:
+            self._of_parts[name] = Reader(self.session, of[0]), of[1]
+            return self._of_parts[name][0][of[1]]
         found = run(param_ops.value(self, name))
         self._view = self.session.tables.known(self.id)
         return found
@@ -138,7 +148,7 @@ class Params(Reader, Mapping[str, Any]):
         return int(self._write(SET, name, value, expect)[0])
 
     def update(self, values: Mapping[str, Any]) -> dict[str, int]:
-        """Set several values and return their versions. All are checked before the first is set."""
+        """Set several values and return their versions. All are checked before the first is set, those of each part anew."""
         return {name: int(told[0]) for name, told in self._write(SET_MANY, dict(values)).items()}
 
     def apply_gradient(self, name: str, gradient: Any) -> int:
@@ -159,6 +169,24 @@ class Params(Reader, Mapping[str, Any]):
         return int(self._write(RESET, name)[0])
 
     def _write(self, method: str, *args: Any) -> Any:
+        try:
+            return self._write_own(method, *args)
+        except ParameterNotFoundError:
+            if method == SET_MANY:
+                of = run(part_params.by_owner(self.session, self.id, args[0]))
+                if of.keys() <= {self.id}:
+                    raise
+                return {here: each for id, names in of.items() for here, each in self._write_in(id, names, args[0]).items()}
+            part = run(part_params.in_part(self.session, self.id, args[0]))
+            if part is None:
+                raise
+        return Params(self.session, part[0])._write_own(method, part[1], *args[1:])
+
+    def _write_in(self, id: str, names: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, Any]:
+        told = Params(self.session, id)._write_own(SET_MANY, {there: values[here] for there, here in names.items()})
+        return {names[there]: each for there, each in told.items()}
+
+    def _write_own(self, method: str, *args: Any) -> Any:
         missing: NoProcessError | None = None
         while True:
             if not is_shared(self.id):
@@ -200,4 +228,5 @@ class Params(Reader, Mapping[str, Any]):
         from dspex_runtime.client.patterns import known
 
         run(known(self, pattern))
-        return Watch(self.session, pattern, self.id)
+        id, pattern = run(part_params.pattern_of_part(self.session, self.id, pattern))
+        return Watch(self.session, pattern, id)

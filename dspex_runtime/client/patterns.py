@@ -50,7 +50,8 @@ def awaited(session: Session, pattern: str) -> Steps[None]:
         return
     of, dot, name = pattern.partition(".")
     infos = yield from ask(session, "modules", {"metadata": {}}, QUICK_S)
-    ids = [SHARED, *(info["id"] for info in infos if info["kind"] != "supervisor")]
+    there = [info for info in infos if info["kind"] != "supervisor"]
+    ids = [SHARED, *(info["id"] for info in there), *dict.fromkeys(info["group"] for info in there if info.get("group"))]
     meant = [id for id in ids if of in (id, id.rpartition("/")[2])]
     known = [called for id in ids for called in dict.fromkeys((id, id.rpartition("/")[2]))]
     if meant:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dspex_runtime.client.params import Params
     from dspex_runtime.client.request import Request
     from dspex_runtime.client.stream import Stream
+    from dspex_runtime.modules.mirror.proxy import ModuleProxy
 
 MODULE_CALL: Final = "__call__"
 PREDICT: Final = "$predict"
@@ -125,6 +126,12 @@ class ModuleRef(Ref):
         twin._pushes = False
         return twin
 
+    def part(self, id: str) -> ModuleProxy:
+        """Return a part of the module, a process of its own, as the proxy that stands for it."""
+        from dspex_runtime.client.proxies import module_proxy
+
+        return module_proxy(self.session, id)
+
     def track(self, mirror: Edited) -> None:
         """Know of the mirror of a proxy; see `Edits`."""
         self.session.edits.track(self.id, mirror)
@@ -193,11 +200,18 @@ class ModuleRef(Ref):
 
     def train(self) -> None:
         """Switch the program to training, through all its dx.Modules; kept over restarts."""
-        self.call("train")
+        self._in_all("train")
 
     def eval(self) -> None:
         """Switch the program to evaluation, the mode it begins in."""
-        self.call("eval")
+        self._in_all("eval")
+
+    def _in_all(self, method: str) -> None:
+        """Call a method of the module, of a group in each of its replicas."""
+        self.call(method)
+        group = None if self._pool is None else self._pool.group
+        for member in () if group is None else group.members:
+            call(member.pool, method, (), {}, None)
 
     @_after_edits
     def astream(self, method: str | None = None, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> AsyncStream:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from dspex_runtime.client.deadline import SERVER_CALL_TIMEOUT_S, deadline_after, remaining_s
 from dspex_runtime.client.session import Session
+from dspex_runtime.client.steps import result_of
 from dspex_runtime.errors import CallTimeoutError
+from dspex_runtime.host.context import CallCancelledError
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -80,18 +82,33 @@ class Request(RequestCore[Future[Any]]):
     """
 
     def __init__(
-        self, session: Session, id: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
+        self,
+        session: Session,
+        id: str,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: float | None,
+        *,
+        waits: bool = False,
     ) -> None:
         from dspex_runtime.client.async_calls import acall
 
         written, background = Event(), session.background()
-        super().__init__(id, background.submit(acall(session, id, method, args, kwargs, timeout, written.set)))
+        super().__init__(id, background.submit(acall(session, id, method, args, kwargs, timeout, written.set, waits=waits)))
         self.future.add_done_callback(lambda _: written.set())
         try:
             background.wait(written, SENT_WITHIN_S)
         except BaseException:  # Ctrl-C: nobody will ever ask for the answer
             self.future.cancel()
             raise
+
+    @classmethod
+    def running(cls, id: str, future: Future[Any]) -> Request:
+        """Return what is under way already as a request."""
+        request = cls.__new__(cls)
+        RequestCore.__init__(request, id, future)
+        return request
 
     @classmethod
     def of_server(cls, ref: Ref, request: Any, timeout: float | None = None) -> Request:
@@ -106,7 +123,10 @@ class Request(RequestCore[Future[Any]]):
         """
         left_s = remaining_s(deadline_after(timeout, monotonic()))
         try:
-            return self.future.result(left_s)
+            return result_of(self.future, left_s)
+        except CallCancelledError:
+            self.cancel()
+            raise
         except CancelledError:
             raise self.was_cancelled() from None
         except TimeoutError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import nullcontext
 from threading import Condition
 from typing import Any
 
@@ -11,6 +12,7 @@ from dspex_runtime.client.collection import NO_REQUEST, Collection, Response
 from dspex_runtime.client.deadline import remaining_s
 from dspex_runtime.client.ref import Ref
 from dspex_runtime.client.request import Request
+from dspex_runtime.host.context import current_request, waking
 
 
 class Requests(Collection[Request]):
@@ -68,18 +70,20 @@ class Requests(Collection[Request]):
 
     def _next(self, until: float | None) -> Future[Any] | None:
         """Wait for the next that ends, until a moment; None when none does."""
-        with self._condition:
+        request = current_request.get()
+        with nullcontext() if request is None else waking(request, self._changed), self._condition:
             while True:
                 future: Future[Any] | None = self._take()
                 left_s = remaining_s(until)
-                if future is not None or left_s == 0.0 or not self._open:
+                if future is not None or left_s == 0.0 or not self._open or (request is not None and request.cancelled):
                     return future
                 self._condition.wait(left_s)
 
+    def responses(self) -> list[Response]:
+        """Wait for the next response, and return it alone; at the deadline the errors of all that are left, which are given up."""
+        future = self._next(self._deadline)
+        return list(self._given_up()) if future is None else [self._response(future, delete=True)]
+
     def __iter__(self) -> Iterator[Response]:
         while self._open:
-            future = self._next(self._deadline)
-            if future is None:
-                yield from self._given_up()
-                return
-            yield self._response(future, delete=True)
+            yield from self.responses()

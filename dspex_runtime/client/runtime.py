@@ -31,6 +31,7 @@ from dspex_runtime.client.ids import Child, Via
 from dspex_runtime.client.incoming import OnProgress
 from dspex_runtime.client.logs import POLL_S, LogFollower, last_lines
 from dspex_runtime.client.monitor import Monitoring
+from dspex_runtime.client.orchestration import Orchestration
 from dspex_runtime.client.proxies import module_proxy
 from dspex_runtime.client.ref import ModuleRef, Ref, ServerRef
 from dspex_runtime.client.runtime_core import RuntimeCore
@@ -60,7 +61,7 @@ class Monitor(Monitoring):
         run(self.ending(flush=True))
 
 
-class Runtime(RuntimeCore):
+class Runtime(RuntimeCore, Orchestration):
     """A supervision tree in the background.
 
     Starts the runtime process and waits until the whole tree is ready; closing it, leaving its `with` block or the end of
@@ -112,10 +113,12 @@ class Runtime(RuntimeCore):
     restart = blocking(lifecycle_ops.restart)
     kill = blocking(lifecycle_ops.kill)
     delete = blocking(lifecycle_ops.delete)
+    scale = blocking(lifecycle_ops.scale)
     shutdown = blocking(lifecycle_ops.shutdown)
     info = blocking(inspection_ops.info)
     modules = blocking(inspection_ops.modules)
     tree = blocking(inspection_ops.tree)
+    analyze = blocking(inspection_ops.analyze)
     status = blocking(inspection_ops.status)
     wait = blocking(inspection_ops.wait)
     log_path = blocking(inspection_ops.log_path)
@@ -256,24 +259,6 @@ class Runtime(RuntimeCore):
     def logs(self, id: Child, n: int = 100, follow: bool = False) -> Iterator[str]:
         """Iterate over the last n lines of a child's log, then, with `follow`, what is added until you stop or the runtime ends."""
         return _lines(self.session, self.log_path(id), n, follow)
-
-    def gather(self, calls: Iterable[tuple[Any, ...]], timeout: float | None = None) -> Iterator[tuple[Any, Any]]:
-        """Call many children at once: yields (label, result or exception) in completion order, under one deadline.
-
-        Args:
-            calls: (id, inputs) or (label, id, inputs): the label is the id when left out. Inputs of a module are keywords in a
-                dict, or positions in a list; a server's are its request. A reference may stand for an id, and saves the question
-                what it is.
-            timeout: Seconds for all of them together.
-        """
-        from dspex_runtime.client.requests import Requests
-
-        requests = Requests(timeout)
-        kinds: dict[str, str] = {}
-        for call in calls:
-            label, target, inputs = call if len(call) == 3 else (None, *call)
-            requests.add(run(inspection_ops.callee(self, target, kinds)), inputs, label)
-        return iter(requests)
 
     def multi_call(
         self, targets: Iterable[str | Ref], request: Any, timeout: float | None = SERVER_CALL_TIMEOUT_S

@@ -5,22 +5,28 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from dspex_runtime.client.channel_pool import ChannelPool
 from dspex_runtime.client.connection import ControlConnection
 from dspex_runtime.client.edits import Edits
 from dspex_runtime.client.itself import is_itself
+from dspex_runtime.client.steps import Steps
 from dspex_runtime.client.values import client_codec
+from dspex_runtime.errors import RuntimeUnreachableError
 from dspex_runtime.osproc.channel import Channel
 from dspex_runtime.wire.codec import Codec
 
 if TYPE_CHECKING:
     from dspex_runtime.client.background_loop import BackgroundLoop
+    from dspex_runtime.client.groups import Group, Load
     from dspex_runtime.client.mux import MuxLink
     from dspex_runtime.client.mux_links import MuxLinks
     from dspex_runtime.client.tables import Tables
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 SWEEP_EVERY: Final = 64  # ids, after which idle pipes to modules that have ended are looked for
 
@@ -66,6 +72,8 @@ class Session:
         self._tables: Tables | None = None
         self._held = _Held(connection.wire)
         self._aliases: dict[str, int] = {}
+        self._load: Load | None = None
+        self._group_found = _weakly(weakref.WeakMethod(self._found_group))  # a pool must not keep alive what closes it
         weakref.finalize(self, self._held.let_go).atexit = False
         ref = weakref.ref(self)  # the reader of the connection must not keep alive what closes it
         connection.on_pipes(lambda facts: None if (session := ref()) is None else session.changed(facts))
@@ -82,17 +90,53 @@ class Session:
         if pool is None:
             with self._lock:
                 own = is_itself(self.socket_path, id)
-                pool = self._pools.setdefault(id, ChannelPool(self.connection, self.codec, self.client, id, own=own))
+                made = ChannelPool(self.connection, self.codec, self.client, id, own=own, grouped=self._group_found)
+                pool = self._pools.setdefault(id, made)
                 others = list(self._pools.values()) if len(self._pools) % SWEEP_EVERY == 0 else []
             for other in others:
                 other.drop_dead()
         return pool
 
     def changed(self, facts: Mapping[str, Any]) -> None:
-        """Hear that what the runtime had said of a module when its pipes were opened is otherwise now."""
+        """Hear that what the runtime had said of a module, or of a group, when its pipes were opened is otherwise now."""
+        if "members" in facts and self._tables is not None:
+            self._tables.group_changed(facts)
         for id, pool in list(self._pools.items()):
             if facts["id"] == id or facts["id"].endswith(f"/{id}"):
+                if "members" not in facts:
+                    pool.know(facts)
+                elif pool.group is not None:
+                    self._group_changed(pool, pool.group, facts)
+
+    def _group_changed(self, pool: ChannelPool, group: Group, facts: Mapping[str, Any]) -> None:
+        if facts["members"] is None:
+            pool.group = None
+        else:
+            group.know(facts)
+            if facts["members"]:  # else nobody says how long a call may take
                 pool.know(facts)
+
+    def _found_group(self, pool: ChannelPool, info: Mapping[str, Any]) -> Steps[ChannelPool]:
+        """A pipe was asked for and the id is a group's: know it from now on; return the pool of the replica that it leads to."""
+        from dspex_runtime.client.descriptors import descriptor
+        from dspex_runtime.client.groups import Group, Load
+
+        if self._load is None:
+            fd = yield from descriptor(self.connection, "board", {})
+            assert fd is not None  # there are modules, so there is a board
+            self._load = Load(fd)
+        if pool.group is None:
+            written = _weakly(weakref.WeakMethod(self._group_written))
+            pool.group = Group(_weakly(weakref.WeakMethod(self.pool)), self._load, info["group"], written)
+            if self._tables is not None:
+                self._tables.group_changed(info["group"])
+        else:
+            pool.group.know(info["group"])
+        return self.pool(info["id"])
+
+    def _group_written(self, group: str, replica: str) -> None:
+        if self._tables is not None:
+            self._tables.is_read_of(group, replica)
 
     def mux(self, loop: Any) -> MuxLinks:
         """Return the multiplexed pipes of one event loop."""
@@ -154,6 +198,8 @@ class Session:
             pool.close()
         if self._tables is not None:
             self._tables.close()
+        if self._load is not None:
+            self._load.close()
         if _by_path.get(self.socket_path) is self:
             del _by_path[self.socket_path]
 
@@ -169,6 +215,16 @@ class Session:
             self._tables.forked()
         for pool in self._pools.values():
             pool.forked()
+
+
+def _weakly(method: weakref.WeakMethod[Callable[P, R]]) -> Callable[P, R]:
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        bound = method()
+        if bound is None:
+            raise RuntimeUnreachableError("the connection to the runtime was forgotten")
+        return bound(*args, **kwargs)
+
+    return call
 
 
 _alive: weakref.WeakSet[Session] = weakref.WeakSet()

@@ -75,6 +75,8 @@ def booting(
         process.abandon()
     else:
         _owned[session] = process
+        atexit.unregister(_at_exit)
+        atexit.register(_at_exit)  # not at import: a module process forgets what its zygote registered
         # Not at exit: `_at_exit` closes and waits, in that order. Collecting the session hangs up by itself.
         weakref.finalize(session, process.forget).atexit = False
     return session, process
@@ -188,5 +190,4 @@ def _forked() -> None:
     _owned.clear()
 
 
-atexit.register(_at_exit)
 os.register_at_fork(after_in_child=_forked)

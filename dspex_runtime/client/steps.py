@@ -10,8 +10,11 @@ from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import update_wrapper
+from threading import Event
 from time import sleep
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+
+from dspex_runtime.host.context import current_request, waking
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,11 +67,27 @@ def run(steps: Steps[R]) -> R:
 
 def _result(step: Await) -> Any:
     try:
-        return step.future.result(step.timeout_s)
+        return result_of(step.future, step.timeout_s)
     except BaseException:
         if not step.keep:
             step.future.cancel()  # a no-op on one that is done
         raise
+
+
+def result_of(future: Future[R], timeout_s: float | None) -> R:
+    """Wait for a future, in a module no longer than anybody waits for the request being served.
+
+    Raises:
+        CallCancelledError: That was given up, before or meanwhile; the future goes on. What a `finally` asks then is waited for.
+    """
+    request = current_request.get()
+    if request is None or request.told or future.done():
+        return future.result(timeout_s)
+    settled = Event()
+    future.add_done_callback(lambda _: settled.set())
+    with waking(request, settled.set):
+        settled.wait(timeout_s)
+    return future.result(0)
 
 
 async def arun(steps: Steps[R]) -> R:

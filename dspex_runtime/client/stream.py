@@ -8,13 +8,15 @@ from types import TracebackType
 from typing import Any, Final
 
 from dspex_runtime.client.attempt import Lost, may_resend, retry_pause_s
-from dspex_runtime.client.calls import give_up, is_garbage, refusal, retire, send_request, timed_out
+from dspex_runtime.client.calls import give_up, is_garbage, receive, refusal, retire, send_request, timed_out
 from dspex_runtime.client.channel_pool import ChannelPool, Link
 from dspex_runtime.client.deadline import deadline_after
 from dspex_runtime.client.exits import process_down
 from dspex_runtime.client.itself import refuse_itself
+from dspex_runtime.client.routing import Route
 from dspex_runtime.client.steps import run
 from dspex_runtime.errors import CallTimeoutError
+from dspex_runtime.host.context import CallCancelledError, chain_of, current_request
 from dspex_runtime.wire.messages import BEGUN, CALL, CANCEL, CREDIT, ITEM, REFUSED, REPLY, RETRY, Message
 
 CREDIT_ITEMS: Final = 32  # items a module may send ahead; renewed when half of them are taken
@@ -31,12 +33,15 @@ class Stream(Iterator[Any]):
     ) -> None:
         if pool.own:
             refuse_itself(pool.id)
-        self._pool = pool
+        self._of = pool
+        self._pool = pool  # of the process that has the request: of a group it is a replica's
+        self._route: Route | None = None
         self._method = method
         self._request = ([*args], kwargs)
         self._timeout = timeout
         self._start = monotonic()
         self._deadline = deadline_after(pool.call_timeout_s if timeout is None else timeout, self._start)
+        self._chain = chain_of(current_request.get())
         self._link: Link | None = None
         self._number = 0
         self._taken = 0
@@ -48,19 +53,35 @@ class Stream(Iterator[Any]):
         self._open()
 
     def _open(self) -> None:
-        pool = self._pool
         while True:
-            link = pool.borrow(self._deadline)
+            pool, link = self._borrowed()
             if self._timeout is None:
                 self._deadline = deadline_after(pool.call_timeout_s, self._start)
             if self._key is None and self._method in pool.idempotent:
                 self._key = pool.new_key()
             number = next(pool.numbers)
-            message = [CALL, number, self._method, *self._request, self._deadline, self._key, CREDIT_ITEMS]
+            message = [CALL, number, self._method, *self._request, self._deadline, self._key, CREDIT_ITEMS, self._chain]
             if send_request(pool, link, message, self._deadline):
-                self._link, self._number = link, number
+                self._pool, self._link, self._number = pool, link, number
                 self._begun: bool | None = None
                 return
+            self._over()
+
+    def _borrowed(self) -> tuple[ChannelPool, Link]:
+        while True:
+            link = self._of.borrow(self._deadline) if self._of.group is None else None
+            if link is not None:
+                return self._of, link
+            if self._route is None:
+                self._route = Route(self._of)
+            taken = self._route.take(self._deadline)
+            if taken is not None:
+                return taken
+
+    def _over(self) -> None:
+        """The request is not with the process any more that it was sent to."""
+        if self._route is not None:
+            self._route.over()
 
     def __iter__(self) -> Stream:
         return self
@@ -69,9 +90,15 @@ class Stream(Iterator[Any]):
         while self._link is not None:
             link = self._link
             try:
-                message = link.recv(self._deadline)
+                request = current_request.get()
+                message = link.recv(self._deadline) if request is None else receive(request, link, self._deadline)
+            except CallCancelledError:
+                self._link = None
+                self._over()
+                raise
             except TimeoutError:
                 self._link = None
+                self._over()
                 give_up(self._pool, link, self._number)
                 raise timed_out(self._pool, self._method, self._start, self._deadline) from None
             except (EOFError, OSError) as exc:
@@ -103,11 +130,16 @@ class Stream(Iterator[Any]):
         self._link = None
         if message[0] == RETRY:
             retire(self._pool, link)
+        else:
+            self._pool.give_back(link)
+        elsewhere = self._route is not None and self._route.given_back(message)
+        self._over()
+        if message[0] == RETRY and not elsewhere:
             sleep(retry_pause_s(self._given_back))
             self._given_back += 1
+        if message[0] == RETRY or elsewhere:
             self._open()
             return
-        self._pool.give_back(link)
         if message[0] != REPLY:
             raise refusal(self._pool, message)
         self.value = message[2]
@@ -122,6 +154,7 @@ class Stream(Iterator[Any]):
 
     def _lost(self, link: Link, *, reset: bool) -> None:
         self._link = None
+        self._over()
         self._pool.lost(link)
         lost = Lost(sent=True, reset=reset, begun=self._begun)
         if not may_resend(lost, idempotent=self._key is not None and not self._taken):
@@ -133,6 +166,7 @@ class Stream(Iterator[Any]):
         link, self._link = self._link, None
         if link is not None:
             link.say_and_close([CANCEL, self._number])
+            self._over()
 
     def __enter__(self) -> Stream:
         return self

@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from dspex_runtime.client.asking import QUICK_S
-from dspex_runtime.client.steps import Await, Steps
-from dspex_runtime.errors import ParameterError, ParameterNotFoundError, RuntimeUnreachableError
+from dspex_runtime.client.descriptors import descriptor
+from dspex_runtime.client.steps import Steps
+from dspex_runtime.errors import ParameterError, ParameterNotFoundError
 from dspex_runtime.params.view import View
 from dspex_runtime.state.protocol import SHARED
 
@@ -70,6 +69,8 @@ class Tables:
         self._codec = codec
         self._lock = threading.Lock()
         self._views: dict[str, tuple[View, _Brought]] = {}
+        self._first: dict[str, str] = {}  # full ids of the first replicas, by that of their group
+        self._turned = 0  # how often another replica was to be read
 
     def known(self, id: str) -> View | None:
         """Return the view of a module that this process has read before, while it is valid."""
@@ -93,7 +94,7 @@ class Tables:
                 return look(view)
             except _BlobWanted as wanted:
                 args = {"id": id, "name": wanted.name, "at": wanted.version}
-                fd = yield from _descriptor(self._connection, "param_blob", args)
+                fd = yield from descriptor(self._connection, "param_blob", args)
                 missed[wanted.name, wanted.version] += fd is None
                 if missed[wanted.name, wanted.version] == MISSING:
                     text = f"version {wanted.version} of {wanted.name!r} is published, and nobody has its value"
@@ -108,7 +109,10 @@ class Tables:
                     raise
 
     def _attach(self, id: str) -> Steps[tuple[View, _Brought]]:
-        fd = yield from _descriptor(self._connection, "param_table", {"id": id})
+        turned, fd = self._turned, (yield from descriptor(self._connection, "param_table", {"id": id}))
+        while turned != self._turned and fd is not None:  # it may be that of a replica which is not the one to be read any more
+            os.close(fd)
+            turned, fd = self._turned, (yield from descriptor(self._connection, "param_table", {"id": id}))
         if fd is None and id == SHARED:
             hint = "the tree's `shared` section declares them"
             raise ParameterNotFoundError("the runtime has no shared parameters", id=id, hint=hint)
@@ -124,6 +128,26 @@ class Tables:
         if old is not None:
             old[0].close()
         return view, brought
+
+    def group_changed(self, facts: Mapping[str, Any]) -> None:
+        """Hear who the replicas of a group are: what is read under its id is that of the first from now on."""
+        members, id = facts["members"], facts["id"]
+        if members is None:
+            self._first.pop(id, None)
+            self._forget_all(id)
+        elif members:  # while none serves, what was read last is what there is
+            self.is_read_of(id, members[0][0])
+
+    def is_read_of(self, group: str, replica: str) -> None:
+        """What is read under a group's id is that of this replica from now on: a write that it has made is in its table."""
+        if self._first.get(group) != replica:
+            self._first[group] = replica
+            self._forget_all(group)
+
+    def _forget_all(self, full_id: str) -> None:
+        self._turned += 1
+        for id in [id for id in self._views if id == full_id or full_id.endswith(f"/{id}")]:
+            self.forget(id)
 
     def forget(self, id: str) -> None:
         """That module is gone for good."""
@@ -141,25 +165,3 @@ class Tables:
     def forked(self) -> None:
         """In a forked child: what is mapped can still be read, another thread's lock cannot be waited for."""
         self._lock = threading.Lock()
-
-
-def _descriptor(connection: ControlConnection, op: str, args: dict[str, Any]) -> Steps[int | None]:
-    """Ask the runtime for a descriptor; None when it has none."""
-    answer = connection.request(op, args)
-    try:
-        found = yield Await(answer, QUICK_S)
-    except TimeoutError as exc:
-        _close_unused(answer)
-        if type(exc) is not TimeoutError:
-            raise
-        raise RuntimeUnreachableError(f"the runtime has not answered {op!r} for {QUICK_S:g} s") from None
-    except BaseException:
-        _close_unused(answer)
-        raise
-    return None if found is None else int(found[1])
-
-
-def _close_unused(answer: Future[Any]) -> None:
-    """Close the descriptor of an answer that came just as its asker gave up; a later one is closed at its arrival."""
-    if answer.done() and not answer.cancelled() and answer.exception() is None and answer.result() is not None:
-        os.close(answer.result()[1])

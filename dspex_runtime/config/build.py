@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from dspex_runtime.config.composition_schema import SHARED_PARAMS
 from dspex_runtime.config.merging import Inherited, effective, kind_of
+from dspex_runtime.config.parts_schema import SUPERVISION
+from dspex_runtime.config.replicas import expanded
 from dspex_runtime.config.runtime_spec import RuntimeSpec
 from dspex_runtime.config.schema import DEFAULT_SPARES
+from dspex_runtime.config.spec_tree import child_at, full_id
 from dspex_runtime.core.child_spec import (
     BRUTAL_KILL,
     DEFAULT_START_TIMEOUT_S,
     Backoff,
     Checkpoint,
     ChildSpec,
+    Dependency,
     LaunchSpec,
     Limits,
     Liveness,
+    PartsSpec,
     Readiness,
     Shutdown,
     SupervisorSpec,
 )
-from dspex_runtime.types import AutoShutdown, ChildId, Durability, Kind, RestartType, Strategy
+from dspex_runtime.core.dependency_order import arranged, walk
+from dspex_runtime.types import AutoShutdown, ChildId, Durability, Kind, OnDown, RestartType, Strategy
 
-__all__ = ["build_child", "build_runtime", "default_preload"]
+__all__ = ["arranged_below", "build_child", "build_children", "build_runtime", "default_preload"]
 
 
 def build_runtime(config: Mapping[str, Any]) -> RuntimeSpec:
@@ -33,7 +40,9 @@ def build_runtime(config: Mapping[str, Any]) -> RuntimeSpec:
     base_dir, file = config["base_dir"], config.get("file")
     name = config.get("name", "runtime")
     inherited = Inherited.of(config)
-    tree = build_supervisor(config.get("tree", {}), inherited, base_dir)
+    tree = build_supervisor(config.get("tree", {}), inherited, base_dir, "")
+    if any(child.depends_on for _, child in walk(tree)):
+        tree = arranged(tree)
     preload = runtime.get("preload")
     return RuntimeSpec(
         name=name,
@@ -52,14 +61,14 @@ def build_runtime(config: Mapping[str, Any]) -> RuntimeSpec:
     )
 
 
-def build_supervisor(data: Mapping[str, Any], inherited: Inherited, base_dir: str) -> SupervisorSpec:
-    """Return the spec of a checked supervisor."""
+def build_supervisor(data: Mapping[str, Any], inherited: Inherited, base_dir: str, path: str) -> SupervisorSpec:
+    """Return the spec of a checked supervisor, whose full id is `path`."""
     default = SupervisorSpec()
     return SupervisorSpec(
         strategy=Strategy(data.get("strategy", default.strategy)),
         max_restarts=data.get("max_restarts", default.max_restarts),
         max_seconds=data.get("max_seconds", default.max_seconds),
-        children=tuple(build_child(child, inherited, base_dir) for child in data.get("children", ())),
+        children=tuple(spec for child in data.get("children", ()) for spec in build_children(child, inherited, base_dir, path)),
         auto_shutdown=AutoShutdown(data.get("auto_shutdown", default.auto_shutdown)),
         dynamic=data.get("dynamic", default.dynamic),
         max_children=data.get("max_children"),
@@ -67,14 +76,35 @@ def build_supervisor(data: Mapping[str, Any], inherited: Inherited, base_dir: st
     )
 
 
-def build_child(child: Mapping[str, Any], inherited: Inherited, base_dir: str) -> ChildSpec:
-    """Return the spec of a checked child."""
+def build_children(child: Mapping[str, Any], inherited: Inherited, base_dir: str, path: str) -> Iterator[ChildSpec]:
+    """Yield the spec of a checked child of the supervisor whose full id is `path`: with `replicas`, that of each of them."""
+    spec = build_child(child, inherited, base_dir, path)
+    replicas = child.get("replicas")
+    if replicas is None:
+        yield spec
+        return
+    yield from expanded(spec, replicas["count"], replicas["params"] == SHARED_PARAMS, path)
+
+
+def arranged_below(child: ChildSpec, path: str) -> ChildSpec:
+    """Return a supervisor under the one whose full id is `path`, with all below it in start order."""
+    tree = SupervisorSpec(children=(child,))
+    for id in reversed(path.split("/") if path else []):
+        tree = SupervisorSpec(children=(ChildSpec(ChildId(id), Kind.SUPERVISOR, supervisor=tree),))
+    found = child_at(arranged(tree), full_id(path, child.id))
+    assert found is not None
+    return found
+
+
+def build_child(child: Mapping[str, Any], inherited: Inherited, base_dir: str, path: str) -> ChildSpec:
+    """Return the spec of a checked child, as if it were the only one behind its id."""
     word = kind_of(child)
     assert word is not None
     kind = Kind(word)
     data = effective(child, word, inherited)
     is_supervisor = kind is Kind.SUPERVISOR
     start_timeout = data.get("start_timeout", None if is_supervisor else DEFAULT_START_TIMEOUT_S)
+    below = full_id(path, data["id"])
     return ChildSpec(
         id=ChildId(data["id"]),
         kind=kind,
@@ -84,10 +114,23 @@ def build_child(child: Mapping[str, Any], inherited: Inherited, base_dir: str) -
         start_timeout_s=None if start_timeout == "infinity" else start_timeout,
         backoff=_backoff(data.get("backoff", {})),
         launch=None if is_supervisor else _launch(kind, data, inherited.shared, base_dir),
-        supervisor=build_supervisor(data["supervisor"], inherited, base_dir) if is_supervisor else None,
+        supervisor=build_supervisor(data["supervisor"], inherited, base_dir, below) if is_supervisor else None,
         version=data.get("version"),
         metadata=data.get("metadata", {}),
         register=data.get("register"),
+        depends_on={
+            id: Dependency(OnDown(edge["on_down"]), edge.get("fallback")) for id, edge in data.get("depends_on", {}).items()
+        },
+        parts=_parts(data["parts"]) if "parts" in data else None,
+    )
+
+
+def _parts(data: Mapping[str, Any]) -> PartsSpec:
+    return PartsSpec(
+        strategy=Strategy(data["strategy"]) if "strategy" in data else None,
+        max_restarts=data.get("max_restarts"),
+        max_seconds=data.get("max_seconds"),
+        overrides={name: part for name, part in data.items() if name not in SUPERVISION},
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any, Final
 
+from dspex_runtime.config.composition_differences import composition_changes
 from dspex_runtime.config.durations import show_duration
 from dspex_runtime.config.sizes import show_size
 from dspex_runtime.config.steps import Action, Change
@@ -33,7 +34,8 @@ SWAPPED: Final = ("sys_path", "load", "concurrency", "trap_exit")
 RESTARTED: Final = ("durability",)
 WATCHED: Final = ("liveness", "readiness", "checkpoint")
 POLICY: Final = ("restart", "shutdown", "significant", "start_timeout_s", "backoff")
-OF_THE_RUNTIME: Final = ("kind", "label", "shared")  # what it is, is seen in the child's own kind; `shared` follows the runtime
+# What it is, is seen in the child's own kind; `shared` follows the runtime; `inline` is for copies that compile.
+OF_THE_RUNTIME: Final = ("kind", "label", "shared", "inline")
 
 
 def child_changes(old: ChildSpec, new: ChildSpec) -> list[Change]:
@@ -50,6 +52,7 @@ def child_changes(old: ChildSpec, new: ChildSpec) -> list[Change]:
     found += mapping_changes("metadata", old.metadata, new.metadata, Action.LIVE)
     if _typed(old.register) != _typed(new.register):
         found.append(Change("register", Action.RESTART, _shown(old.register), _shown(new.register)))
+    found += composition_changes(old, new)
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from dspex_runtime.config.dependency_lints import lint_dependencies
 from dspex_runtime.config.durations import show_duration
 from dspex_runtime.config.merging import Inherited, effective, kind_of
 from dspex_runtime.config.problems import Path, Problems
@@ -32,6 +33,7 @@ def lint(config: Mapping[str, Any], problems: Problems) -> None:
     _lint_lm(config.get("lm"), ("lm",), problems)
     _lint_lm(inherited.defaults.get("lm"), ("defaults", "lm"), problems)
     _lint_supervisor(config.get("tree", {}), ("tree",), inherited, problems)
+    lint_dependencies(config.get("tree", {}), ("tree",), inherited, problems)
 
 
 def _lint_supervisor(supervisor: Mapping[str, Any], path: Path, inherited: Inherited, problems: Problems) -> None:

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dspex_runtime.config import loader
-from dspex_runtime.config.build import build_child, build_runtime
+from dspex_runtime.config.build import arranged_below, build_child, build_runtime
 from dspex_runtime.config.child_schema import child_section
+from dspex_runtime.config.dependency_rules import Present, check_dependencies, check_dependencies_of
 from dspex_runtime.config.lints import lint
 from dspex_runtime.config.merging import Inherited
 from dspex_runtime.config.names import name_from_stem
@@ -98,15 +99,26 @@ def parse(config: Mapping[str, Any]) -> RuntimeSpec:
     return build_runtime(checked)
 
 
-def parse_child(child: Mapping[str, Any], *, spec: RuntimeSpec, under: SupervisorSpec | None = None) -> ChildSpec:
+def parse_child(
+    child: Mapping[str, Any],
+    *,
+    spec: RuntimeSpec,
+    under: SupervisorSpec | None = None,
+    at: str = "",
+    present: Present = tuple,
+) -> ChildSpec:
     """Return the spec of one child of a running runtime, with the runtime's defaults.
 
+    Its `depends_on` are full ids; among its siblings it has no place yet (`after`), those below it have theirs.
+
     Args:
-        child: The YAML's keys of a child, as `get_childspec` returns them, too. From clients also: "pickled", "pickled_args"
-            (bytes) and "sys_path" (directories, searched for "file.py:Name" before the runtime's own folder). With "pickled" the
-            value of `module:` or `server:` is a name for people and is not looked up.
+        child: The YAML's keys of a child but `replicas`, as `get_childspec` returns them, too. From clients also: "pickled",
+            "pickled_args" (bytes) and "sys_path" (directories, searched for "file.py:Name" before the runtime's own folder). With
+            "pickled" the value of `module:` or `server:` is a name for people and is not looked up.
         spec: The runtime the child will be part of.
         under: The supervisor it will be a child of; None for one of its own.
+        at: Full id of that supervisor.
+        present: Gives what there is that it may depend on: specs by full ids.
 
     Raises:
         ConfigError: Anything is wrong; `problems` lists everything, each with its key path.
@@ -121,9 +133,14 @@ def parse_child(child: Mapping[str, Any], *, spec: RuntimeSpec, under: Superviso
         above = under or SupervisorSpec()
         flags = {"auto_shutdown": above.auto_shutdown, "dynamic": above.dynamic}
         check_child(checked, (), inherited, spec.base_dir, problems, under=flags)
+        if "replicas" in checked:
+            problems.add(("replicas",), "found where one child is meant; allowed: in a file, and with rt.start", at_key=True)
+        if "id" in checked:
+            check_dependencies_of(checked, at, present, problems)
     name = child.get("id") if isinstance(child, Mapping) else None
     problems.raise_if_any(id=name if isinstance(name, str) else None)
-    return _labelled(build_child(checked, inherited, spec.base_dir), child)
+    built = build_child(checked, inherited, spec.base_dir, at)
+    return _labelled(built if built.supervisor is None else arranged_below(built, at), child)
 
 
 def _labelled(spec: ChildSpec, child: Mapping[str, Any]) -> ChildSpec:
@@ -157,4 +174,5 @@ def _checked(
         config["file"] = path
         config.setdefault("name", name_from_stem(os.path.splitext(os.path.basename(path))[0]))
     check_runtime(config, folder, problems)
+    check_dependencies(config.get("tree", {}), ("tree",), problems)
     return config, problems

@@ -3,9 +3,10 @@
     plan(what runs, what is wanted) -> Plan        the whole, to be shown
     next_step(id, what runs, what is wanted)       one child again, just before it is done: much may have happened since
 
-Removals come first, what was started last before what was started first. What stays and what comes follows in start order, a
-supervisor before its children. What somebody has stopped stays stopped, and has its new spec when it is started again; what has
-failed is started again. Children that were added at run time are not the file's: they stay.
+Removals come first, what was started last before what was started first; but what somebody who stays has depended on goes at the
+end, when that one does no more. What stays and what comes follows in start order, a supervisor before its children. What somebody
+has stopped stays stopped, and has its new spec when it is started again; what has failed is started again. Children that were added
+at run time are not the file's: they stay.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from typing import Final
 
 from dspex_runtime.config.build import default_preload
 from dspex_runtime.config.differences import child_changes, flat, mapping_changes, supervisor_changes
+from dspex_runtime.config.removals import is_another, removals, starts_anew
 from dspex_runtime.config.runtime_spec import RuntimeSpec
+from dspex_runtime.config.spec_tree import full_id
 from dspex_runtime.config.steps import SEVERITY, Action, Change, Plan, Step
 from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
-from dspex_runtime.types import Kind, State
+from dspex_runtime.types import State
 
 __all__ = ["ROOT", "RUNTIME", "Running", "next_step", "plan"]
 
@@ -61,8 +64,8 @@ def plan(old: RuntimeSpec, new: RuntimeSpec, running: Facts, left: Iterable[str]
         running: How children are, by full id; "root" for the root supervisor. One that is not in it is READY.
         left: Full ids of children that are not the file's.
     """
-    removed = _removed("", old.tree, new.tree)
-    steps = [*removed, *_runtime_steps(old, new), *_supervisor_steps("", old.tree, new.tree, running)]
+    early, late = removals(old.tree, new.tree)
+    steps = [*early, *_runtime_steps(old, new), *_supervisor_steps("", old.tree, new.tree, running), *late]
     refused = [*_refused_of_runtime(old, new), *_refused_of_tree(old.tree, new.tree, steps, running)]
     return Plan(tuple(steps), tuple(refused), tuple(left))
 
@@ -103,17 +106,6 @@ def _step(id: str, changes: list[Change], here: Running) -> Step | None:
 # -- the tree ---------------------------------------------------------------------------------------------------------
 
 
-def _removed(path: str, old: SupervisorSpec, new: SupervisorSpec) -> Iterator[Step]:
-    wanted = {child.id: child for child in new.children}
-    for child in reversed(old.children):
-        id = _full_id(path, child)
-        other = wanted.get(child.id)
-        if other is None or _is_another(child, other):
-            yield Step(id, Action.REMOVE, note=None if other is None else f"a {child.kind} cannot become a {other.kind}")
-        elif child.supervisor is not None and other.supervisor is not None and not _starts_anew(child, other):
-            yield from _removed(id, child.supervisor, other.supervisor)
-
-
 def _supervisor_steps(path: str, old: SupervisorSpec, new: SupervisorSpec, running: Facts) -> Iterator[Step]:
     """Steps of the root's own numbers and of all children below `path`."""
     failed = running.get(ROOT, _AS_IT_SHOULD).state is State.FAILED
@@ -121,35 +113,20 @@ def _supervisor_steps(path: str, old: SupervisorSpec, new: SupervisorSpec, runni
         yield root
     present = {child.id: child for child in old.children}
     for child in new.children:
-        id, before = _full_id(path, child), present.get(child.id)
-        if before is not None and _is_another(before, child):
+        id, before = full_id(path, child.id), present.get(child.id)
+        if before is not None and is_another(before, child):
             before = None
         step = next_step(id, before, child, running)
         # One that failed is started with all that is below it, which therefore comes first.
         last = step is not None and step.action is Action.RESTART and child.supervisor is not None
         if step is not None and not last:
             yield step
-        if (
-            before is not None
-            and before.supervisor is not None
-            and child.supervisor is not None
-            and not _starts_anew(before, child)
-        ):
+        if before is not None and before.supervisor is not None and child.supervisor is not None and not starts_anew(before, child):
             yield from _supervisor_steps(id, before.supervisor, child.supervisor, running)
         if step is not None and last:
             yield step
     if not path and failed and (root := _step(ROOT, supervisor_changes(old, new), running[ROOT])) is not None:
         yield root
-
-
-def _is_another(old: ChildSpec, new: ChildSpec) -> bool:
-    """Whether they have nothing in common but their id."""
-    return (old.kind is Kind.SUPERVISOR) != (new.kind is Kind.SUPERVISOR)
-
-
-def _starts_anew(old: ChildSpec, new: ChildSpec) -> bool:
-    """Whether a supervisor is stopped and started with all that is below it."""
-    return old.supervisor is not None and new.supervisor is not None and old.supervisor.dynamic != new.supervisor.dynamic
 
 
 def _what(spec: ChildSpec) -> Change:
@@ -217,7 +194,3 @@ def _refused_of_runtime(old: RuntimeSpec, new: RuntimeSpec) -> Iterator[Step]:
 
 def _default_state_dir(spec: RuntimeSpec) -> str:
     return os.path.join(spec.base_dir, ".dspex", spec.name)
-
-
-def _full_id(path: str, child: ChildSpec) -> str:
-    return f"{path}/{child.id}" if path else str(child.id)

@@ -1,4 +1,4 @@
-"""Every key of a configuration: what it may hold, where it is allowed, what it means, whether it works in this version.
+"""Every key of a configuration: what it may hold, where it is allowed, what it means.
 
 The one description from which checking, "did you mean" and the JSON Schema come. Defaults are those of core.child_spec.
 Children are in child_schema.py. Rules that concern several keys at once are in rules.py.
@@ -10,9 +10,10 @@ import functools
 from typing import Any, Final
 
 from dspex_runtime.config import names
-from dspex_runtime.config.child_schema import CHILD, ENV, SUPERVISOR, policy_keys, supervisor_section
+from dspex_runtime.config.child_schema import CHILD, PART, SUPERVISOR, supervisor_section
 from dspex_runtime.config.collections_of import ListOf
 from dspex_runtime.config.dspy_schema import DSPY, LM, LM_TYPE
+from dspex_runtime.config.policy_schema import ENV, policy_keys
 from dspex_runtime.config.quantities import Integer
 from dspex_runtime.config.section import Either, Key, Section
 from dspex_runtime.config.shared_schema import SHARED
@@ -95,10 +96,15 @@ def elsewhere() -> dict[str, str]:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a YAML file, for editors; keys that do not work in this version are absent."""
+    """Return the JSON Schema (draft 2020-12) of a YAML file, for editors."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "dspex_runtime configuration",
         **RUNTIME.json(),
-        "$defs": {"child": CHILD.get().json(), "supervisor": supervisor_section().json(), "lm": LM.get().json()},
+        "$defs": {
+            "child": CHILD.get().json(),
+            "part": PART.get().json(),
+            "supervisor": supervisor_section().json(),
+            "lm": LM.get().json(),
+        },
     }

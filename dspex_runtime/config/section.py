@@ -17,8 +17,6 @@ from dspex_runtime.config.value_types import MAX_NESTING, Constant, Scalar, Type
 __all__ = ["EVERY_KIND", "Either", "Key", "Ref", "Section"]
 
 EVERY_KIND: Final = frozenset({"module", "server", "supervisor"})
-NOT_YET: Final = "not supported yet by this version"
-_ANY: Final[Any] = object()  # `only` of a key that takes any value of its type
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +25,6 @@ class Key:
 
     Attributes:
         default: What holds when the key is absent; documentation for people and editors, applied by build.py.
-        only: The one value that works in this version; others are refused as not supported yet.
-        later: Nothing under this key works in this version.
         internal: Written by clients and `normalize`, never by people: unknown in files, absent from the JSON Schema.
         kinds: Kinds of children that may have it.
     """
@@ -38,24 +34,17 @@ class Key:
     doc: str
     default: Any = None
     required: bool = False
-    only: Any = _ANY
-    later: bool = False
     internal: bool = False
     kinds: frozenset[str] = EVERY_KIND
 
     def check(self, value: Any, path: Path, problems: Problems) -> Any:
         """Return the plain value, or INVALID after reporting it."""
-        if self.later:
-            return problems.add(path, f"{NOT_YET}; remove the key", at_key=True)
-        clean = self.type.check(value, path, problems)
-        if clean is not INVALID and self.only is not _ANY and clean != self.only:
-            return problems.add(path, f"found {shown(value)}; {NOT_YET}; allowed: {str(self.only).lower()}")
-        return clean
+        return self.type.check(value, path, problems)
 
     def json(self) -> dict[str, Any]:
         """Return the JSON Schema of the value, described."""
         described = {"description": self.doc} | ({} if self.default is None else {"default": self.default})
-        return (self.type.json() if self.only is _ANY else {"const": self.only}) | described
+        return self.type.json() | described
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +68,7 @@ class Section(Type):
     @property
     def expects(self) -> str:
         """The keys."""
-        return f"a map with {', '.join(key.name for key in self.public if not key.later)}"
+        return f"a map with {', '.join(key.name for key in self.public)}"
 
     @property
     def public(self) -> list[Key]:
@@ -121,7 +110,7 @@ class Section(Type):
         """An object with these properties and no others."""
         result: dict[str, Any] = {
             "type": "object",
-            "properties": {key.name: key.json() for key in self.public if not key.later},
+            "properties": {key.name: key.json() for key in self.public},
             "patternProperties": {"^x-": {}},
             "additionalProperties": self.extra.json() if self.extra else False,
         }
@@ -141,7 +130,7 @@ class Section(Type):
 
     def _unknown(self, name: str, problems: Problems) -> str:
         names = [key.name for key in self.public]
-        allowed = ", ".join(key.name for key in self.public if not key.later)
+        allowed = ", ".join(key.name for key in self.public)
         nested = [f"{key.name}.{inner}" for key in self.public for inner in _names_in(key.type)]
         home = problems.elsewhere.get(name)
         hint = suggest(name, names, nested=nested, similar=home is None) or (f"{name!r} belongs to {home}" if home else "")

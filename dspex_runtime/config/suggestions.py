@@ -46,6 +46,15 @@ _SYNONYMS: Final[dict[str, str]] = {
     "restart_delay": "backoff",
     "processes": "children",
     "services": "children",
+    "requires": "depends_on",
+    "needs": "depends_on",
+    "wants": "depends_on",
+    "after": "depends_on",
+    "dependencies": "depends_on",
+    "instances": "replicas",
+    "numprocs": "replicas",
+    "scale": "replicas",
+    "sub_modules": "parts",
 }
 
 

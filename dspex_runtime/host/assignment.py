@@ -22,6 +22,7 @@ class Assignment:
         base: Figures of the incarnations before: calls, failures, busy_ns.
         rehearsal: It is to take the place of a process that serves: until then its parameters are a copy of its own, nothing is
             written, offered or told, and a server's state is that one's.
+        dependencies: What it depends on, by full id; see `host.dependencies`.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Assignment:
     journal: str = ""
     base: Mapping[str, Any] = field(default_factory=dict)
     rehearsal: bool = False
+    dependencies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
         """Return what user code finds in os.environ: who it is, and what the spec sets."""
@@ -77,6 +79,7 @@ def from_message(message: list[Any]) -> Assignment:
             journal=spec["journal"],
             base=spec["base"],
             rehearsal=bool(spec.get("rehearsal", False)),
+            dependencies=spec.get("dependencies") or {},
         )
     except (KeyError, TypeError) as exc:
         raise ProtocolError(f"the assignment is incomplete: {exc!r}; it has {sorted(spec)}") from exc

@@ -23,6 +23,7 @@ from dspex_runtime.host.behaviours import GenServer
 from dspex_runtime.host.causes import fault_reason
 from dspex_runtime.host.channels import DataChannels
 from dspex_runtime.host.control import Control
+from dspex_runtime.host.dependencies import check
 from dspex_runtime.host.ending import Ending
 from dspex_runtime.host.genserver import ServerHost
 from dspex_runtime.host.hosted import Hosted
@@ -37,7 +38,7 @@ from dspex_runtime.host.server_loop import ServerLoop
 from dspex_runtime.host.shared import SharedParameters
 from dspex_runtime.host.start_failure import start_failed
 from dspex_runtime.host.uplink import Uplink
-from dspex_runtime.osproc.board import Board
+from dspex_runtime.osproc.board import Board, Slot
 from dspex_runtime.osproc.channel import FdChannel
 from dspex_runtime.osproc.warmth import Warmth
 from dspex_runtime.params.parameter import read_shared_with
@@ -96,14 +97,7 @@ def main(control_fd: int, board: Board, warmth: int) -> int:
 
 
 def _become(assignment: Assignment, control: FdChannel, board: Board, codec: Codec, started: float) -> int:
-    logs = ProcessLog(
-        assignment.log,
-        max_bytes=assignment.log_max_bytes,
-        keep=assignment.log_keep,
-        on_full=lambda text: _log_full(control, text),
-    )
-    logs.open()
-    install(logs)
+    logs = _open_log(assignment, control)
     _settle_in(assignment)
     context.Process.parent = uplink = Uplink(control, codec)
     context.Process.mail = mail = OwnMail()
@@ -122,25 +116,10 @@ def _become(assignment: Assignment, control: FdChannel, board: Board, codec: Cod
     epoll = select.epoll()
     ending = Ending(control)
     service = Control(control, epoll, assignment, codec, ending, logs, uplink, parameters)
-    loop = ServerLoop(
-        hosted,
-        assignment.launch,
-        DataChannels(epoll),
-        board.slot(assignment.slot),
-        codec,
-        id=assignment.id,
-        incarnation=assignment.incarnation,
-        on_max_calls=lambda n: service.event({"type": "max_calls", "calls": n}),
-        on_idle=service.wake,
-        on_end=ending.exit,
-        base=assignment.base,
-    )
-    loop.calls.make_service = lambda: ParamService(
-        assignment.id, parameters.owner, assignment.launch.durability, loop.calls, getattr(hosted, "mirrored", None)
-    )
-    if parameters.watches_calls:
-        loop.calls.before_reply = parameters.after_call
-    parameters.attach(service.wake)
+    loop = _loop(hosted, assignment, DataChannels(epoll), board.slot(assignment.slot), codec, service, ending)
+    _serve_parameters(loop, hosted, assignment, parameters, service)
+    if assignment.dependencies:
+        loop.depend(assignment.dependencies)
     ending.hosted, ending.loop, ending.closing = hosted, loop, service.close
     context.Process.loop = loop
     if assignment.rehearsal:
@@ -157,6 +136,19 @@ def _become(assignment: Assignment, control: FdChannel, board: Board, codec: Cod
     except BaseException as exc:  # ours: whatever user code raises was caught where it was called
         reason, owed = fault_reason(loop.calls.fault(exc)), None
     return ending.finish(reason, owed)
+
+
+def _open_log(assignment: Assignment, control: FdChannel) -> ProcessLog:
+    """Have all that is printed and logged from here on go to this process's own file."""
+    logs = ProcessLog(
+        assignment.log,
+        max_bytes=assignment.log_max_bytes,
+        keep=assignment.log_keep,
+        on_full=lambda text: _log_full(control, text),
+    )
+    logs.open()
+    install(logs)
+    return logs
 
 
 def _settle_in(assignment: Assignment) -> None:
@@ -178,6 +170,7 @@ def _build(assignment: Assignment, codec: Codec, parameters: Parameters, uplink:
     """Find, build and initialise what is to be hosted, with what is kept for it; None when it chose to be ignored."""
     launch = assignment.launch
     hosted = _host(targets.find(launch), launch, codec)
+    check(hosted, assignment.dependencies, assignment.id)
     context.Process.server = hosted if isinstance(hosted, ServerHost) else None
     args, kwargs = targets.arguments(launch)
     hosted.build(args, kwargs)
@@ -211,11 +204,40 @@ def _host(found: Any, launch: LaunchSpec, codec: Codec) -> Hosted:
     return hosted
 
 
+def _loop(
+    hosted: Hosted, assignment: Assignment, channels: DataChannels, slot: Slot, codec: Codec, service: Control, ending: Ending
+) -> ServerLoop:
+    """Make the loop that is to run on this thread; it tells the control thread and the end what concerns them."""
+    return ServerLoop(
+        hosted,
+        assignment.launch,
+        channels,
+        slot,
+        codec,
+        id=assignment.id,
+        incarnation=assignment.incarnation,
+        on_max_calls=lambda n: service.event({"type": "max_calls", "calls": n}),
+        on_idle=service.wake,
+        on_end=ending.exit,
+        base=assignment.base,
+    )
+
+
+def _serve_parameters(loop: ServerLoop, hosted: Hosted, assignment: Assignment, parameters: Parameters, service: Control) -> None:
+    """Have calls read and write what the parameters hold, and what a call changed published before it is answered."""
+    loop.calls.make_service = lambda: ParamService(
+        assignment.id, parameters.owner, assignment.launch.durability, loop.calls, getattr(hosted, "mirrored", None)
+    )
+    if parameters.watches_calls:
+        loop.calls.before_reply = parameters.after_call
+    parameters.attach(service.wake)
+
+
 def _facts(hosted: Hosted, started: float) -> dict[str, Any]:
     return {
         "kind": str(hosted.kind),
         "version": hosted.version,
-        "methods": {"idempotent": hosted.idempotent_methods()},
+        "methods": {"idempotent": hosted.idempotent_methods(), **hosted.call_facts()},
         "outgrew": not _inherited.has_dspy and ("dspy" in sys.modules or "numpy" in sys.modules),  # forked from where they are next
         "files": sources.loaded(),
         "main": f"thread {_thread.get_ident()}",  # as `names.this_thread` has it: what callbacks lock goes along in a swap

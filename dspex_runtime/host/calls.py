@@ -43,6 +43,7 @@ class Calls:
         self._id = id
         self._incarnation = incarnation
         self._entries: dict[str, Entry] = {}
+        self._instead: Callable[[str], Entry | None] | None = None  # see `answer_instead`
         self._async = AsyncSide(self)
         self._serial = hosted.serial
         self._alone = alone  # there is one call thread, and never a second
@@ -54,6 +55,7 @@ class Calls:
         self.before_reply: Callable[[], None] | None = None  # publishes what a call changed, on the thread that ran it
         self.on_reply: Callable[[Request, Any], None] | None = None  # hears of answers given later, while somebody traces
         self.culprit: Request | None = None  # the request in which the process ended
+        self.following: Request | None = None  # stands for the one whose callback goes on with handle_continue, while it does
 
     def serve(self, request: Request) -> None:
         """Run one request on this call thread, and answer it."""
@@ -90,7 +92,7 @@ class Calls:
             self.system_exit(request, exc)
             return
         except BaseException as exc:
-            if self._serial and not isinstance(exc, CallCancelledError | UnknownMethodError):
+            if self._serial and not request.degraded and not isinstance(exc, CallCancelledError | UnknownMethodError):
                 self._end(request, self._crash_reason(exc), NO_REPLY)
                 return
             self.failed(request, exc)
@@ -104,12 +106,16 @@ class Calls:
         if not self._hosted.has_more():
             return
         self.flush()
-        current_request.set(None)  # it was answered: what is called from here on does not end with its deadline
+        # The request was answered: what is called from here on does not end with its deadline.
+        self.following = Request(None, 0, "$continue", [], {})
+        current_request.set(self.following)
         try:
             idle_s = self._hosted.after_call()
         except BaseException as exc:
             self.ended_outside(exc)
         else:
+            self.following = None
+            current_request.set(None)
             if self.before_reply is not None:
                 self.before_reply()
             if idle_s is not None:
@@ -117,7 +123,13 @@ class Calls:
 
     def forget_entries(self) -> None:
         """Look every method up again: the hosted thing has changed how they are run."""
-        self._entries.clear()
+        self._entries = {}  # a new one: another thread may just be putting what it found before into the old one
+
+    def answer_instead(self, find: Callable[[str], Entry | None] | None) -> None:
+        """Answer what begins from now on as this finds, where it finds something; None: as ever."""
+        if find is not None or self._instead is not None:
+            self._instead = find
+            self.forget_entries()
 
     def parameters(self) -> ParamService | None:
         """Return how clients write parameters; made when the first one does."""
@@ -126,9 +138,11 @@ class Calls:
         return self._service
 
     def _find(self, method: str) -> Entry:
+        entries, instead = self._entries, self._instead
         service = self.parameters() if method in METHODS else None
-        entry = service.entry(method) if service is not None else self._hosted.find(method)
-        self._entries[method] = entry  # only names that exist: a client cannot make this grow
+        degraded = instead(method) if instead is not None and service is None else None
+        entry = degraded or (service.entry(method) if service is not None else self._hosted.find(method))
+        entries[method] = entry  # only names that exist: a client cannot make this grow
         return entry
 
     def _stream(self, request: Request, entry: Entry, value: Any) -> Any:

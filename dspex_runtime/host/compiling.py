@@ -7,19 +7,22 @@ Never commits anything: the parent gives the patch to that module.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dspex_runtime.errors import CompileError
+from dspex_runtime.host import checkpoint_image, composite_image
 from dspex_runtime.host.causes import error_text
+from dspex_runtime.params import image
 from dspex_runtime.params.image import Image
 from dspex_runtime.params.values import encode
 
 if TYPE_CHECKING:
     from dspex_runtime.host.hosted import Hosted
+    from dspex_runtime.host.parameters import Parameters
     from dspex_runtime.wire.codec import Codec
 
-__all__ = ["compiled", "snapshot_failed"]
+__all__ = ["become", "compiled", "snapshot_failed"]
 
 
 def compiled(
@@ -58,6 +61,26 @@ def compiled(
         rest=found.rest,
     )
     return {**found.facts, "changed": sorted(found.states)}, patch
+
+
+def become(snapshot: Mapping[str, bytes], hosted: Hosted, parameters: Parameters, *, who: str) -> None:
+    """Make this process what a module is, with its parts in it, by the paths at which it has them; "" is the module itself.
+
+    Raises:
+        Exception: What a user's `set_state` raised, or as `checkpoint_image.give_back`.
+    """
+    images = {path: image.decode(data) for path, data in snapshot.items()}
+    whole = images.pop(composite_image.OWNER)
+    if images:
+        whole = composite_image.merged(whole, images)
+    checkpoint_image.give_back(whole, hosted, parameters.owner, parameters.codec, who=who)
+    states = {path: parameters.codec.unpack(part.user)[0] for path, part in images.items() if part.user is not None}
+    if states:
+        from dspex_runtime.modules.hosting import ModuleHost
+
+        assert isinstance(hosted, ModuleHost)  # what has parts is one
+        hosted.set_states_inside(states)
+    parameters.after_call()
 
 
 def snapshot_failed(exc: BaseException, id: str) -> CompileError:

@@ -5,8 +5,13 @@ Works on call threads, on the loop thread (a task inherits it) and on threads th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from threading import Lock
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from dspex_runtime.host.assignment import Assignment
@@ -17,9 +22,16 @@ if TYPE_CHECKING:
     from dspex_runtime.host.server_loop import ServerLoop
     from dspex_runtime.host.uplink import Uplink
 
-__all__ = ["CallCancelledError", "cancelled", "check_cancelled", "deadline", "incarnation", "self_id"]
+__all__ = [
+    *("CallCancelledError", "cancelled", "chain_of", "check_cancelled", "deadline", "given_up", "incarnation", "self_id"),
+    *("wakers_of", "waking"),
+]
 
 current_request: ContextVar[Request | None] = ContextVar("dspex_request", default=None)
+
+# Tells the requests of one id apart, those of the process before in a swap too: it began earlier than we.
+_tokens: Final = count(monotonic_ns())
+_nesting: Final = Lock()  # of a request's first nested call: all its threads are to find the same
 
 
 class CallCancelledError(BaseException):
@@ -60,6 +72,53 @@ def deadline() -> float | None:
     return request.deadline if request is not None else None
 
 
+def chain_of(request: Request | None) -> list[list[Any]] | None:
+    """Return the calls that wait for what a request calls, itself last; None where there is none, or this is no module.
+
+    What it called names it by the same token, whichever of its threads asks.
+    """
+    if request is None:
+        return None
+    onward = request.onward
+    if onward is None and Process.assignment is not None:
+        with _nesting:
+            onward = request.onward
+            if onward is None:
+                onward = request.onward = [*(request.chain or ()), [Process.assignment.id, next(_tokens)]]
+    return onward
+
+
+def wakers_of(request: Request) -> set[Callable[[], None]]:
+    """Return where those who wait for a request's sake leave what ends their wait."""
+    wakers = request.wakers
+    if wakers is None:
+        with _nesting:
+            if request.wakers is None:
+                request.wakers = set()
+            wakers = request.wakers
+    return wakers
+
+
+@contextmanager
+def waking(request: Request, wake: Callable[[], None]) -> Iterator[None]:
+    """Have `wake` called from another thread when the request is given up meanwhile: whoever waits inside is to stop waiting.
+
+    It must not block. It is no longer called behind this, unless the request is given up: then it may be, late.
+
+    Raises:
+        CallCancelledError: The request is given up, before or meanwhile.
+    """
+    wakers = wakers_of(request)
+    wakers.add(wake)
+    try:
+        if not request.cancelled:
+            yield
+    finally:
+        wakers.discard(wake)
+        if request.cancelled:
+            raise given_up(request)
+
+
 def cancelled() -> bool:
     """Return whether the client gave up the request being served."""
     request = current_request.get()
@@ -68,9 +127,12 @@ def cancelled() -> bool:
 
 def check_cancelled() -> None:
     """Raise `CallCancelledError` when the client gave up the request being served. Our own calls do this for sync forwards."""
-    if cancelled():
-        raise CallCancelledError(_request_text())
+    request = current_request.get()
+    if request is not None and request.cancelled:
+        raise given_up(request)
 
 
-def _request_text() -> Any:
-    return repr(current_request.get())
+def given_up(request: Request) -> CallCancelledError:
+    """Return what is to be raised where a request is served that was given up."""
+    request.told = True
+    return CallCancelledError(repr(request))

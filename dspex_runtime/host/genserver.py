@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
+import time
 from collections.abc import Callable, Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from dspex_runtime.errors import StartError
 from dspex_runtime.exit_reason import ExitReason, own_reason
 from dspex_runtime.host.behaviours import NOTHING, Fail, GenServer, Ignore, NoReply, Reply, Stop
 from dspex_runtime.host.debug import Debug
+from dspex_runtime.host.dependencies import server_reference
 from dspex_runtime.host.hosted import NO_REPLY, NO_STATE, Declared, Entry, ProcessEndedError, QuietStartError, UnknownMethodError
 from dspex_runtime.host.mailbox import Request
 from dspex_runtime.host.status import formatted
@@ -183,9 +185,30 @@ class ServerHost:
             )
         return entry if self.debug is None else traced(entry, self.debug, lambda: self.state)
 
+    @property
+    def degrades(self) -> bool:
+        """Return False: it takes another server to answer in its place."""
+        return False
+
+    def find_degraded(self, method: str, fallback: str | None) -> Entry | None:
+        """Return how another server answers calls; casts and messages are handled as ever."""
+        if method != "$call" or fallback is None:
+            return None
+
+        def ask(request: Request) -> Any:
+            request.degraded = True
+            timeout_s = None if request.deadline is None else max(0.0, request.deadline - time.monotonic())
+            return server_reference(fallback).call(payload(request), timeout=timeout_s)
+
+        return Entry(method, ask, takes_request=True, idempotent=self._entries[method].idempotent)
+
     def idempotent_methods(self) -> list[str]:
         """Return ["$call"] when handle_call is declared idempotent."""
         return [name for name, entry in self._entries.items() if entry.idempotent]
+
+    def call_facts(self) -> dict[str, Any]:
+        """Return that a request is one value, taken one by one."""
+        return {"takes": None, "awaited": False}
 
     def terminate(self, reason: ExitReason) -> None:
         """Run terminate with the state of the last callback that returned."""

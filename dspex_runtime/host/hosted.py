@@ -160,8 +160,24 @@ class Hosted(Protocol):
         """Return the method to run, or raise `UnknownMethodError`. Called on any call thread."""
         ...
 
+    @property
+    def degrades(self) -> bool:
+        """Whether the user's class answers calls while something is down that it depends on. Known before the object is built."""
+        ...
+
+    def find_degraded(self, method: str, fallback: str | None) -> Entry | None:
+        """Return how a method is run while something is down: by the class itself, else by another module; None: as ever.
+
+        What it returns marks the request that it runs as degraded. Called on any call thread.
+        """
+        ...
+
     def idempotent_methods(self) -> list[str]:
         """Names of the methods declared idempotent."""
+        ...
+
+    def call_facts(self) -> dict[str, Any]:
+        """Return what whoever calls it may want to know before: "takes", a list of keywords or None for any; "awaited"."""
         ...
 
     def terminate(self, reason: ExitReason) -> None:

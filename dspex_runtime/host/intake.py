@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.errors import ProtocolError
+from dspex_runtime.host.deadlock import comes_back
+from dspex_runtime.host.deadlock_refusal import refuse_deadlocked
 from dspex_runtime.host.mailbox import Request
 from dspex_runtime.host.param_service import METHODS
 from dspex_runtime.host.peer import Peer
@@ -117,12 +119,14 @@ class Intake:
     def _handle(self, peer: Peer, message: list[Any]) -> None:
         kind = message[0]
         if kind == m.CALL and peer.greeted:
-            _, id, method, args, kwargs, deadline, key, credit = message
+            _, id, method, args, kwargs, deadline, key, credit, chain = message
             if type(id) is not int or not (deadline is None or type(deadline) is float):
                 raise ProtocolError(f"a call's number and deadline are an int and a float, not {id!r:.50} and {deadline!r:.50}")
             if type(method) is not str or type(args) is not list or type(kwargs) is not dict:
                 raise _illegal(method, args, kwargs)
-            request = Request(peer, id, method, args, kwargs, deadline, key, credit)
+            if chain is not None and type(chain) is not list:
+                raise ProtocolError(f"the chain of a call is a list, or nil; not {chain!r:.50}")
+            request = Request(peer, id, method, args, kwargs, deadline, key, credit, chain)
             if method in METHODS and self._serve_now(request):
                 if self._ordered:
                     self.order.pass_by(peer, id)
@@ -179,6 +183,9 @@ class Intake:
             if request.id and peer is not None:
                 peer.give_back(request.id)
             return
+        if loop.dependencies.error is not None and request.method not in METHODS:
+            loop.dependencies.refuse(request)
+            return
         if request.key is not None and loop.answers.covers(request) and self._answered_before(request):
             return
         if not loop.mailbox.put(request, time.monotonic(), loop.in_flight_async):
@@ -193,6 +200,8 @@ class Intake:
         self.fresh.append(request)
         if request.early:
             self.order.early.append(request)
+        if request.chain is not None and comes_back(loop.id, request.chain):
+            refuse_deadlocked(loop)
 
     def accept_again(self) -> None:
         """The first request of a key left unbegun: let one of those who wait for the same key be the first."""
@@ -215,9 +224,7 @@ class Intake:
             self._loop.mailbox.cancel(peer, id)
             self._loop.deferred.given_up(peer, id)
             return
-        running.cancelled = True
-        if running.cancel is not None:
-            running.cancel()
+        running.give_up()
 
     def adopt(self, peers: Sequence[Peer], senders: Mapping[str, Sequence[int]], queued: Sequence[Request]) -> None:
         """Go on where another process was: with its clients' channels, their numbers, and what is in the mailbox already."""

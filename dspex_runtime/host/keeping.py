@@ -73,10 +73,12 @@ class Keeping:
                 self._at_a_good_moment(args, lambda: self._checkpoint(id, args))
             case "restore":
                 fd = self._desk.take_fd()  # now: it is the first of those that are here
-                self._between_callbacks(args, lambda: self._restore(id, fd, str(args.get("who", "restore"))))
+                self._between_callbacks(args, lambda: self._restore(id, fd, args))
             case "compile":
-                fds = self._desk.take_fd(), self._desk.take_fd()
-                self._loop.run_on_main(lambda: self._compile(id, *fds, str(args["id"])))
+                paths = [str(path) for path in args.get("parts") or ()]
+                images = {path: self._desk.take_fd() for path in ("", *paths)}
+                job_fd = self._desk.take_fd()
+                self._loop.run_on_main(lambda: self._compile(id, images, job_fd, str(args["id"])))
             case _:  # the descriptors of "kept_part" wait in the pipe for the message that says what they are
                 pass
 
@@ -87,7 +89,7 @@ class Keeping:
             function()
 
     def _between_callbacks(self, args: dict[str, Any], function: Callable[[], None]) -> None:
-        if self._hosted.serial:
+        if self._hosted.serial and not args.get("held"):  # what is queued does not begin while we are held
             self._loop.run_behind(str(args.get("client", "")), function)
         else:
             self._loop.run_on_main(function)
@@ -130,21 +132,22 @@ class Keeping:
         self._desk.reply([m.REPLY, id, value], [fd])
         os.close(fd)
 
-    def _compile(self, id: int, image_fd: int, job_fd: int, of: str) -> None:
+    def _compile(self, id: int, images: dict[str, int], job_fd: int, of: str) -> None:
         """Run for as long as it takes, as a call of this process: its stamps say that it is busy."""
         call, loop = Request(None, 0, "compile", [], {}), self._loop
         with loop.lock:
             loop.tally.begin(call)
         try:
-            self._answer_with_fd(id, lambda: shielded("compile", lambda: self._compiled(image_fd, job_fd, of)))
+            self._answer_with_fd(id, lambda: shielded("compile", lambda: self._compiled(images, job_fd, of)))
         finally:
             with loop.lock:
                 loop.tally.end(call, None)
 
-    def _compiled(self, image_fd: int, job_fd: int, of: str) -> tuple[dict[str, Any], bytes]:
+    def _compiled(self, images: dict[str, int], job_fd: int, of: str) -> tuple[dict[str, Any], bytes]:
         job = contents_of(job_fd)
+        snapshot = {path: contents_of(fd) for path, fd in images.items()}
         try:
-            self._restored(image_fd, f"compile of {of}")
+            compiling.become(snapshot, self._hosted, self._parameters, who=f"compile of {of}")
         except Exception as exc:
             raise compiling.snapshot_failed(exc, of) from exc
         tell = lambda progress: self._desk.event({"type": "compile", "progress": progress})  # noqa: E731
@@ -166,16 +169,20 @@ class Keeping:
             return state.take(kind, self._assignment, self._hosted, self._parameters, metrics, about, state.Way.of(args))
         return checkpoint_image.take(kind, self._assignment, self._hosted, owner, self._parameters.codec, metrics, about)
 
-    def _restore(self, id: int, fd: int, who: str) -> None:
-        self._answer(id, lambda: shielded("restore", lambda: self._restored(fd, who)))
+    def _restore(self, id: int, fd: int, args: dict[str, Any]) -> None:
+        self._answer(id, lambda: shielded("restore", lambda: self._restored(fd, args)))
 
-    def _restored(self, fd: int, who: str) -> dict[str, int]:
+    def _restored(self, fd: int, args: dict[str, Any]) -> dict[str, int]:
         try:
-            data = contents_of(fd)
+            found = image.decode(contents_of(fd))
         except OSError as exc:
             raise CheckpointError(f"the checkpoint cannot be read: {exc}", id=self._assignment.id) from exc
-        parameters = self._parameters
-        versions = checkpoint_image.give_back(image.decode(data), self._hosted, parameters.owner, parameters.codec, who=who)
+        if args.get("share") is not None:
+            from dspex_runtime.host import composite_image  # few owners are compiled
+
+            found = composite_image.share(found, composite_image.Share(**args["share"]))
+        parameters, who = self._parameters, str(args.get("who", "restore"))
+        versions = checkpoint_image.give_back(found, self._hosted, parameters.owner, parameters.codec, who=who)
         parameters.after_call()
         return versions
 

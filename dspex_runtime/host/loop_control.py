@@ -87,7 +87,7 @@ class ControlledLoop(LoopState):
             self.mailbox.own_client = client
             self.mailbox.put_own(request)
             self._settle_queue(None)
-            if threading.get_ident() != self._main or self._concurrency > 1:
+            if threading.get_ident() != self._main or self.concurrency > 1:
                 self._wake_all()
 
     def adopt(self, timers: Timers, waiting: list[Request], client: str | None) -> None:
@@ -146,7 +146,7 @@ class ControlledLoop(LoopState):
         """
         with self.lock:
             self._take_in()
-            if self._suspended or not self.mailbox.put_behind(client, function):
+            if self._suspended or not self.mailbox.put_behind(client, function):  # what is set aside is not waited for
                 self._on_main.append(function)
             self._settle_queue(None)
             self._wake_all()
@@ -160,6 +160,13 @@ class ControlledLoop(LoopState):
                 self._on_main.extend(self.mailbox.take_errands())  # what they were to wait for does not run now
             elif self._stopping is None:
                 self.refusing = False
+            self._wake_all()
+
+    def depend(self, table: Mapping[str, Any]) -> None:
+        """Go by what the parent tells of what this module depends on."""
+        with self.lock:
+            self.dependencies.tell(table)
+            self._settle_queue(None)
             self._wake_all()
 
     def drain(self) -> None:
@@ -184,8 +191,9 @@ class ControlledLoop(LoopState):
             if first:
                 self._take_in()
                 self._stopping = reason
-            if not keeps:
+            if not keeps or self.mailbox.parking:
                 self._give_back()
+            self.dependencies.dropped(len(self.mailbox.take_parked()))
             if self._suspended:
                 self.mailbox.clear()
                 self._suspended = self._paused = False

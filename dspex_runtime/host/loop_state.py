@@ -18,6 +18,7 @@ from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.host.calls import Calls
 from dspex_runtime.host.channels import DataChannels
 from dspex_runtime.host.deferred import Deferred
+from dspex_runtime.host.dependencies import Dependencies
 from dspex_runtime.host.hosted import Hosted
 from dspex_runtime.host.idempotency import Answers
 from dspex_runtime.host.intake import Intake
@@ -59,13 +60,15 @@ class LoopState(ABC):
         base: Mapping[str, Any] | None = None,
     ) -> None:
         self.lock = threading.Lock()
+        self.id = id
         self.mailbox = Mailbox(launch.limits.mailbox)
         self.tally = Tally(slot, base)
         self.answers = Answers(codec, hosted.idempotent_methods())
         self.deferred = Deferred()
-        self._concurrency = 1 if hosted.serial else launch.concurrency
-        self.calls = Calls(self, hosted, codec, id=id, incarnation=incarnation, alone=self._concurrency == 1)
+        self.concurrency = 1 if hosted.serial else launch.concurrency
+        self.calls = Calls(self, hosted, codec, id=id, incarnation=incarnation, alone=self.concurrency == 1)
         self.intake = Intake(self, ordered=hosted.serial)
+        self.dependencies = Dependencies(self, hosted, id)
         self.parent_waits: Callable[[], threading.Event | None] = lambda: None  # see `turns.Turns.unserved`
         self.channels = channels
         self.refusing = False  # give back whatever has not begun
@@ -197,6 +200,12 @@ class LoopState(ABC):
 
     # -- the queue, under the lock
 
+    def holders(self) -> list[Request]:
+        """Return what holds a call thread: nothing else can be run on it meanwhile."""
+        following = self.calls.following
+        held = [request for request in self.tally.running if not request.handed_over]
+        return held if following is None else [*held, following]
+
     def _queued(self) -> int:
         return len(self.mailbox) - self.mailbox.errands
 
@@ -207,7 +216,7 @@ class LoopState(ABC):
         queued = self._queued()
         self.tally.queued(queued)
         self.intake.announce(taken)
-        if queued and not self._paused:
+        if queued > self.mailbox.parked and not self._paused:
             self._find_thread()
 
     def _wait_sealed(self) -> None:

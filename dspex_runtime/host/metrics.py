@@ -13,7 +13,8 @@ from typing import Any, Final, TypeAlias
 
 RING: Final = 1000  # executions kept; 150 kB when full
 
-Call: TypeAlias = tuple[str, int, int, str | None]  # as they are recorded: method, began_ns, duration_ns, error
+# As they are recorded: method, began_ns, duration_ns, error, whether it was answered degraded.
+Call: TypeAlias = tuple[str, int, int, str | None, bool]
 
 
 class Metrics:
@@ -38,21 +39,22 @@ class Metrics:
         self._ring: deque[Call] = deque(maxlen=RING)
         self._epoch_offset_s = time.time() - time.monotonic()
 
-    def record(self, method: str, began_ns: int, duration_ns: int, error: str | None) -> None:
-        """Count one ended call."""
+    def record(self, method: str, began_ns: int, duration_ns: int, error: str | None, degraded: bool = False) -> None:
+        """Count one ended call; `degraded`: something was down that it should have been answered with."""
         self.count += 1
         self.busy_ns += duration_ns
         if error is not None:
             self.failures += 1
             self.last_error = error
-        self._ring.append((method, began_ns, duration_ns, error))
+        self._ring.append((method, began_ns, duration_ns, error, degraded))
 
     def amend(self, error: str) -> None:
         """The call just recorded as good has a result that cannot be sent: it failed after all."""
         self.failures += 1
         self.last_error = error
         if self._ring:
-            self._ring[-1] = (*self._ring[-1][:3], error)
+            method, began_ns, duration_ns, _, degraded = self._ring[-1]
+            self._ring[-1] = (method, began_ns, duration_ns, error, degraded)
 
     @property
     def has_new(self) -> bool:
@@ -110,14 +112,15 @@ class Metrics:
 
     def shown(self, call: Call) -> dict[str, Any]:
         """Return a recorded call as people and the store get it."""
-        method, began_ns, duration_ns, error = call
-        return {
+        method, began_ns, duration_ns, error, degraded = call
+        shown = {
             "method": method,
             "started_at": self._epoch_offset_s + began_ns / 1e9,
             "duration_ms": duration_ns / 1e6,
             "ok": error is None,
             "error": error,
         }
+        return shown | {"degraded": True} if degraded else shown
 
 
 def percentile_ms(ordered_ns: list[int], share: float) -> float | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from dspex_runtime.errors import CallError
 from dspex_runtime.exit_reason import is_exit_reason, own_reason
 from dspex_runtime.host.assignment import Assignment
+from dspex_runtime.host.dependencies import check
 from dspex_runtime.host.hosted import Hosted
 from dspex_runtime.host.keeping import KEEPING_OPS, Desk, Keeping
 from dspex_runtime.host.logs import ProcessLog
@@ -29,12 +30,15 @@ if TYPE_CHECKING:
     from dspex_runtime.host.moving.arriving import Arriving
     from dspex_runtime.host.moving.leaving import Leaving
     from dspex_runtime.host.server_loop import ServerLoop
+    from dspex_runtime.host.sharing import Sharing
 
 __all__ = ["Operations"]
 
-LEAVING_OPS: Final = frozenset({"hold", "pack", "unhold", "leave"})
+LEAVING_OPS: Final = frozenset({"hold", "seal", "pack", "unhold", "leave"})
 BEFORE_SWAP: Final = "before_swap"  # kind of the checkpoint that is taken to rehearse on
+SHARING_OPS: Final = frozenset({"shared_versions", "shared_values", "shared_take", "shared_raise"})
 ARRIVING_OPS: Final = frozenset({"rehearse", "prepare", "serve"})
+MOVING_OPS: Final = LEAVING_OPS | ARRIVING_OPS
 
 
 class MovingDesk(Desk, Protocol):
@@ -76,6 +80,7 @@ class Operations:
         self._codec = codec
         self._keeping: Keeping | None = None
         self._arriving: Arriving | None = None
+        self._sharing: Sharing | None = None
         self.leaving: Leaving | None = None  #: once the parent has begun to move this process
 
     def serve(self, id: int, op: str, args: dict[str, Any]) -> None:
@@ -106,14 +111,14 @@ class Operations:
                 self._sys.serve(op, args, lambda function: self._answer(id, function))
             case _ if op in KEEPING_OPS:
                 self._serve_keeping(id, op, args)
-            case _ if op in LEAVING_OPS:
-                self._begin_to_leave().serve_op(id, op, args)
-            case _ if op in ARRIVING_OPS:
-                self._begin_to_arrive().serve_op(id, op, args)
+            case _ if op in MOVING_OPS or op in SHARING_OPS:
+                self._with_others(op)(id, op, args)
             case "configure":
                 from dspex_runtime.host.configuring import configure  # few processes are ever told, the next too
 
                 configure(id, args, loop, self._desk, self._parameters, self._parent)
+            case "dependencies":
+                self._answer(id, lambda: self._depend(args["table"], only_check=bool(args.get("check"))))
             case "command":
                 from dspex_runtime.host.commands import in_background
 
@@ -122,6 +127,13 @@ class Operations:
                 self._answer(id, lambda: self._figures(op, args))
             case _:
                 self._desk.reply([m.FAULT, id, self._desk.fault(CallError(f"a module has no operation {op!r}"))])
+
+    def _depend(self, table: dict[str, Any], *, only_check: bool) -> None:
+        """Go by another table, or say only whether it could be gone by."""
+        if only_check:
+            check(self._hosted, table, self._assignment.id)
+        else:
+            self._loop.depend(table)
 
     def adopted(self) -> None:
         """This process goes on where another one was: somebody may watch its callbacks."""
@@ -143,6 +155,19 @@ class Operations:
         self._keeping.serve(id, op, args)
         if args.get("kind") == BEFORE_SWAP:
             self._begin_to_leave()  # what a move takes is loaded now: once it is held, callers wait
+
+    def _with_others(self, op: str) -> Callable[[int, str, dict[str, Any]], None]:
+        """Return who serves what has to do with other processes of the same id, or of the same group."""
+        if op in SHARING_OPS:
+            return self._begin_to_share().serve
+        return self._begin_to_leave().serve_op if op in LEAVING_OPS else self._begin_to_arrive().serve_op
+
+    def _begin_to_share(self) -> Sharing:
+        if self._sharing is None:
+            from dspex_runtime.host.sharing import Sharing  # few processes are replicas
+
+            self._sharing = Sharing(self._loop, self._parameters, self._desk)
+        return self._sharing
 
     def _begin_to_leave(self) -> Leaving:
         if self.leaving is None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dspex_runtime.errors import ParameterError, ParameterNotFoundError
 from dspex_runtime.host.hosted import NO_REPLY, Entry, UnknownMethodError
+from dspex_runtime.host.mailbox import OF_PARAMETERS
 from dspex_runtime.params.spec import ParameterType
 from dspex_runtime.types import Change, Durability
 from dspex_runtime.wire import messages as m
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 MIRROR: Final = "$mirror"
 EDIT: Final = "$edit"
-METHODS: Final = frozenset({"$set", "$set_many", "$gradient", "$rollback", "$reset", MIRROR, EDIT})
+METHODS: Final = OF_PARAMETERS
 # A request; an event to be set when all before it is done; None: that was all.
 Work: TypeAlias = "Request | threading.Event | None"
 

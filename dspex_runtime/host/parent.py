@@ -105,6 +105,7 @@ class ParentPeer(Peer):
     """
 
     __slots__ = ("_answered", "_fault")
+    is_parent = True
 
     def __init__(self, channel: Channel, fault: Callable[[BaseException], dict[str, Any]], answered: Callable[[int], None]) -> None:
         super().__init__(channel, client="parent")

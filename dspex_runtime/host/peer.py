@@ -22,6 +22,7 @@ class Peer:
     """One client channel."""
 
     __slots__ = ("channel", "client", "greeted", "mux", "open", "running", "sender")
+    is_parent = False  #: it is the runtime itself
 
     def __init__(self, channel: Channel, *, client: str = "", mux: bool = False) -> None:
         self.channel = channel

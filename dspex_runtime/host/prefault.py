@@ -75,9 +75,17 @@ def warm_up(control_fd: int, codec: Codec, warmth: Warmth) -> None:
 
 
 def rehearse_in_zygote(codec: Codec) -> None:
-    """Run them once, all but the start of a thread, which no fork survives."""
+    """Run them once, all but the start of a thread, which no fork survives; and a question to an LM.
+
+    That imports and fills what each process would at its first question. In a spare it would take 1.5 MB of pages, which a
+    module that asks none never needs.
+    """
     for step in _steps(codec, modules=True):
         step()
+    if "dspy" in sys.modules:
+        from dspex_runtime.modules import rehearsal
+
+        rehearsal.ask()
 
 
 def _steps(codec: Codec, *, modules: bool) -> list[Callable[[], None]]:
@@ -128,7 +136,7 @@ def _server(codec: Codec) -> None:
     server.build((), {})
     server.parameters()
     server.start((), {})
-    serve(server, codec, [m.CALL, 1, "$call", ["x"], {}, None, None, 0])
+    serve(server, codec, [m.CALL, 1, "$call", ["x"], {}, None, None, 0, None])
     sys.path[:] = path
     del sys.modules[found.__module__]
     sources.forget(found.__module__)

@@ -149,6 +149,8 @@ class ServerLoop(ControlledLoop):
             if self.timers:
                 self._queue_due()
             self.intake.read(ready)
+            if self.mailbox.parking:
+                self._settle_queue(None)  # nobody is about to take it
 
     def _wait_s(self) -> float | None:
         if self._stopping is not None:
@@ -208,6 +210,6 @@ class ServerLoop(ControlledLoop):
     def _find_thread(self) -> None:
         if self._followers:
             self.channels.wake_followers(1)
-        elif self._threads < self._concurrency and not self._reading:
+        elif self._threads < self.concurrency and not self._reading:
             self._threads += 1
             threading.Thread(target=self._serve_thread, name=f"dspex-call-{self._threads}", daemon=True).start()

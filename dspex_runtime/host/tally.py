@@ -61,7 +61,7 @@ class Tally:
         duration = now - request.began_ns
         metrics = self.metrics
         if request.method is not UNCOUNTED:
-            metrics.record(request.method, request.began_ns, duration, error)
+            metrics.record(request.method, request.began_ns, duration, error, request.degraded)
         stamp = self._stamp
         stamp(RUNNING, len(running))
         stamp(EXPECTED_BY, min(running.values()) if running else 0)

@@ -15,8 +15,10 @@ import dspy
 from dspex_runtime.errors import StartError
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.host.hosted import NO_STATE, Declared, Entry, UnknownMethodError
-from dspex_runtime.modules import forwards, rest, tree
+from dspex_runtime.modules import degraded, forwards, parts_process, rest, taking, tree
+from dspex_runtime.modules.members import part_members
 from dspex_runtime.modules.mirror import edits as mirror_edits
+from dspex_runtime.modules.mirror.following import unfollowed
 from dspex_runtime.modules.module import Module
 from dspex_runtime.modules.module_parameters import ModuleParameters
 from dspex_runtime.modules.parts import named_parts
@@ -63,18 +65,21 @@ class ModuleHost:
     def build(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Build the module."""
         if isinstance(self._found, type):
-            self._module = self._found(*args, **kwargs)
+            with parts_process.hosting(self._found):
+                self._module = self._found(*args, **kwargs)
         elif args or kwargs:
             raise StartError(
                 f"{self.name} is an instance already: it takes no constructor arguments, got {args!r} {dict(kwargs)!r}"
             )
         else:
             self._module = self._found
+            if isinstance(self._found, Module):
+                part_members(self._found)
         self._check_forward()
         if self._load is not None:
             from dspex_runtime.modules import saved_state
 
-            saved_state.load(self._module, self._load)
+            saved_state.load(self._module, self._load, parts_process.parts_of(self._module), parts_process.new_parts())
 
     def start(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Run the module's `setup()`."""
@@ -112,9 +117,15 @@ class ModuleHost:
         if mode not in (TRAIN, EVAL):
             raise ValueError(f"the mode of {self.name} is {TRAIN!r} or {EVAL!r}, got {mode!r}")
         self._mode = mode
-        for _, module in tree.named_modules(self._module):
-            if isinstance(module, Module) and module.training is not (mode == TRAIN):
-                module.training = mode == TRAIN
+        with unfollowed():  # a restore switches it while its parts hear nobody
+            for _, module in tree.named_modules(self._module):
+                if isinstance(module, Module) and module.training is not (mode == TRAIN):
+                    module.training = mode == TRAIN
+
+    def _switch(self, mode: str) -> None:
+        """Switch it and its parts, which have a mode each and keep it."""
+        self.set_mode(mode)
+        parts_process.switch_parts(self._module, mode)
 
     @property
     def keeps_user_state(self) -> bool:
@@ -130,6 +141,13 @@ class ModuleHost:
         """Run the module's own `set_state(saved)`."""
         if self.keeps_user_state:
             self._module.set_state(saved)
+
+    def set_states_inside(self, states: Mapping[str, Any]) -> None:
+        """Run set_state(saved) of modules inside this one, by their names, where they have it."""
+        parts = named_parts(self._module)
+        for name, saved in states.items():
+            if callable(getattr(parts.get(name), "set_state", None)):
+                parts[name].set_state(saved)
 
     @property
     def changes_code(self) -> bool:
@@ -170,13 +188,14 @@ class ModuleHost:
         if method == "$predict":
             return Entry(method, self._predict)
         if method in relay_protocol.METHODS:
-            has = {f"has_{name}": forwards.has(self._module, name) for name in ("forward", "aforward")}
-            return relayed.entry(method, self._module, **has, idempotent=_is_idempotent(forwards.forward_of(self._module)))
+            has_forward, has_aforward = (forwards.has(self._module, name) for name in ("forward", "aforward"))
+            marked = _is_idempotent(forwards.forward_of(self._module))
+            return relayed.entry(method, self._module, has_forward=has_forward, has_aforward=has_aforward, idempotent=marked)
         if method == "$info":
             method, function = "handle_info", self._hook("handle_info") or self._drop
             return Entry(method, function, on_loop=inspect.iscoroutinefunction(function))
         if method in (TRAIN, EVAL) and getattr(type(self._module), method, None) in (None, getattr(Module, method)):
-            return Entry(method, lambda: self.set_mode(method), idempotent=True)  # a module's own returns the module
+            return Entry(method, lambda: self._switch(method), idempotent=True)  # a module's own returns the module
         function = None if method.startswith("_") else getattr(self._module, method, None)
         if not callable(function):
             raise UnknownMethodError(
@@ -184,6 +203,30 @@ class ModuleHost:
             )
         on_loop = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         return Entry(method, function, on_loop=on_loop, idempotent=_is_idempotent(function))
+
+    @property
+    def degrades(self) -> bool:
+        """Return whether the class defines forward_degraded(...)."""
+        return degraded.degrades(self._found if isinstance(self._found, type) else type(self._found))
+
+    def find_degraded(self, method: str, fallback: str | None) -> Entry | None:
+        """Return how the module itself is called; its other methods, and its predictors one by one, are run as ever."""
+        if not self.degrades and fallback is None:
+            return None
+        marked, awaited = _is_idempotent(forwards.forward_of(self._module)), degraded.is_async(self._module, fallback)
+        if method in relay_protocol.METHODS:
+            # A fallback is asked as the caller asks; a `forward_degraded` is of one kind.
+            has_forward = not awaited
+            has_aforward = awaited or (not self.degrades and forwards.has(self._module, "aforward"))
+            return relayed.entry(
+                method, self._module, has_forward=has_forward, has_aforward=has_aforward, idempotent=marked,
+                seen=lambda module: degraded.view(module, fallback),
+            )  # fmt: skip
+        if method != "__call__":
+            return None
+        shown = degraded.view(self._module, fallback)
+        function = degraded.noted(shown.acall if awaited else shown)
+        return Entry(method, function, on_loop=awaited, idempotent=marked)
 
     def _predict(self, name: str, /, **inputs: Any) -> Any:
         """Call one predictor, or module, inside the program."""
@@ -207,6 +250,10 @@ class ModuleHost:
         marked = [name for name in self._own_methods() if _is_idempotent(getattr(type(self._module), name, None))]
         calls = ["__call__", *relay_protocol.METHODS] if _is_idempotent(forwards.forward_of(self._module)) else []
         return calls + [name for name in marked if name not in ("forward", "aforward")]
+
+    def call_facts(self) -> dict[str, Any]:
+        """Return what a call takes, and whether it is awaited."""
+        return {"takes": taking.takes(self._module), "awaited": taking.is_awaited(self._module)}
 
     def terminate(self, reason: ExitReason) -> None:
         """Run the module's `terminate(reason)`."""

@@ -11,14 +11,18 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 import dspy
 from dspy.signatures.signature import ensure_signature
 
+from dspex_runtime.modules.parts_process import Asked, attached, takes_turn
 from dspex_runtime.params.parameter import Parameter, declarations, declared
 
+#: Keys of a child that a sub-module has otherwise, or not at all.
+_NOT_OF_PARTS: Final = frozenset({"id", "module", "server", "supervisor", "args", "replicas", "depends_on", "significant"})
 # dspy's modules that are made from a signature and options, under their names in the package.
 KINDS: Final[Mapping[str, str]] = {
     "predict": "Predict",
@@ -106,17 +110,28 @@ class SubModule(Member):
 
     Attributes:
         target: As it was declared.
+        inline: It is in its owner's process, however that is made.
+        process: What is said of its process: keys of a child, on_down and fallback.
     """
 
-    def __init__(self, target: Any, inline: bool, options: Mapping[str, Any]) -> None:
+    def __init__(self, target: Any, inline: bool, process: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         super().__init__(options)
         self.target: Final = target
-        self._inline: Final = inline
+        self.inline: Final = inline
+        self.process: Final = process
 
     def refusal(self) -> str | None:
         """Return that it cannot be one, or None. A text is looked up by the first instance."""
-        if not self._inline:
-            return "a sub_module in a process of its own is not available yet; write inline=True to have it in its owner's process"
+        if not isinstance(self.process, Mapping):
+            return f"process= is a map of keys of a child (restart, concurrency, on_down ...); got {self.process!r:.200}"
+        if self.inline and self.process:
+            return "inline=True has it in its owner's process: there is nothing that process= could be said of"
+        unknown = [key for key in self.process if key not in _process_keys()]
+        if unknown:
+            from dspex_runtime.config import suggest
+
+            text = f"process= has no {unknown[0]!r}; allowed: {', '.join(sorted(_process_keys()))}"
+            return "; ".join(filter(None, [text, suggest(unknown[0], _process_keys())]))
         if not isinstance(self.target, str) and not _is_module_class(self.target):
             return f'a sub_module is a dspy.Module class, "pkg.mod:Name" or "file.py:Name"; got {self.target!r:.200}'
         return None
@@ -126,8 +141,13 @@ class SubModule(Member):
         """The target as text."""
         return self.target if isinstance(self.target, str) else f"{self.target.__module__}:{self.target.__qualname__}"
 
+    @property
+    def asked(self) -> Asked:
+        """What its process is to be made of."""
+        return Asked(self.target, self.options, self.process)
+
     def build(self) -> Any:
-        """Return a new module.
+        """Return a new module, of this process.
 
         Raises:
             TypeError: The target's name leads to something else.
@@ -153,17 +173,21 @@ def predictor(signature: Any, kind: Any = "predict", **options: Any) -> Any:
     return Predictor(signature, kind, options)
 
 
-def sub_module(target: Any, *, inline: bool = False, **kwargs: Any) -> Any:
-    """Declare a module inside a dx.Module: `retriever = dx.sub_module("retrieval:BM25", inline=True, k=3)`.
+def sub_module(target: Any, *, inline: bool = False, process: Mapping[str, Any] = MappingProxyType({}), **kwargs: Any) -> Any:
+    """Declare a module inside a dx.Module: `retriever = dx.sub_module("retrieval:BM25", k=3)`.
 
-    Each instance has one of its own, made before its `__init__`.
+    Each instance has one of its own, made before its `__init__`. In a runtime that of a hosted module is a process of its own,
+    `OWNER/retriever`, supervised, and the attribute is its proxy: calls, `named_parameters()`, `set_lm` read as in one process.
+    Without a runtime it is in the process of its owner.
 
     Args:
         target: A dspy.Module class, "pkg.mod:Name" or "file.py:Name", found on sys.path and in the working directory.
-        inline: In the process of its owner. Processes of their own are not available yet: False is refused when the class is made.
+        inline: In the process of its owner, also in a runtime.
+        process: Of its process: the YAML's keys of a child (restart, concurrency, limits ...), and `on_down` and `fallback`: what
+            calls of the owner get while it is down. The owner's YAML (`parts:`) goes before them.
         **kwargs: For its constructor.
     """
-    return SubModule(target, inline, kwargs)
+    return SubModule(target, inline, process, kwargs)
 
 
 def members_of(cls: type) -> dict[str, Member]:
@@ -195,11 +219,32 @@ def declared_by(cls: type) -> Declarations:
 
 
 def build_members(module: Any) -> None:
-    """Give a module the declared parts that it lacks."""
+    """Give a module the declared parts that it lacks: a hosted one its sub-modules in processes of their own, all at once."""
+    attributes, members = module.__dict__, declared_by(type(module)).members
+    missing = {name: member for name, member in members.items() if name not in attributes}
+    elsewhere = {name: member.asked for name, member in missing.items() if isinstance(member, SubModule) and not member.inline}
+    remote = attached(type(module), elsewhere) if elsewhere and takes_turn(type(module)) else {}
+    for name, member in missing.items():
+        attributes[name] = remote[name] if name in remote else member.build()
+
+
+def part_members(module: Any) -> None:
+    """Have the declared sub-modules of a hosted instance, which came in it, in processes of their own from now on."""
     attributes = module.__dict__
-    for name, member in declared_by(type(module)).members.items():
-        if name not in attributes:
-            attributes[name] = member.build()
+    elsewhere = {
+        name: Asked(attributes[name], {}, member.process)
+        for name, member in declared_by(type(module)).members.items()
+        if isinstance(member, SubModule) and not member.inline and isinstance(attributes.get(name), dspy.Module)
+    }
+    if elsewhere:
+        attributes.update(attached(type(module), elsewhere))
+
+
+def _process_keys() -> frozenset[str]:
+    """Return what may be said of the process of a sub-module; what it runs, and with which arguments, is said elsewhere."""
+    from dspex_runtime.config.child_schema import child_section
+
+    return frozenset(key.name for key in child_section().keys) - _NOT_OF_PARTS | {"on_down", "fallback"}
 
 
 def _builtin(kind: str) -> Any:

@@ -36,5 +36,5 @@ def predictor_options(member: Predictor) -> dict[str, Any]:
 
 
 def sub_module_options(member: SubModule) -> dict[str, Any]:
-    """Return the constructor's arguments."""
-    return {"inline": True, **member.options}
+    """Return where it is, and the constructor's arguments."""
+    return {"inline": member.inline, **({"process": dict(member.process)} if member.process else {}), **member.options}

@@ -25,7 +25,9 @@ from dspex_runtime.modules.calls import calls_of
 from dspex_runtime.modules.cells import DspyCell
 from dspex_runtime.modules.members import build_members, declared_by, members_of
 from dspex_runtime.modules.metadata import describe
+from dspex_runtime.modules.mirror.following import without_remote
 from dspex_runtime.modules.parts import OF_CALLS
+from dspex_runtime.modules.parts_process import switch_parts
 from dspex_runtime.modules.reserved import Declared, refusal
 from dspex_runtime.modules.state_loading import load_onto_pristine
 from dspex_runtime.params.cell import Cell
@@ -109,16 +111,20 @@ class Module(dspy.Module, metaclass=ModuleMeta):  # type: ignore[misc]
         return obj
 
     def train(self) -> Self:
-        """Switch this module and all dx.Modules inside it to training; what that means is up to their `forward`."""
+        """Switch this module and all dx.Modules inside it to training, its parts in other processes too.
+
+        What that means is up to their `forward`.
+        """
         return self._switch(True)
 
     def eval(self) -> Self:
-        """Switch this module and all dx.Modules inside it to evaluation, the mode they begin in."""
+        """Switch this module and all dx.Modules inside it to evaluation, the mode they begin in; see `train`."""
         return self._switch(False)
 
     def _switch(self, training: bool) -> Self:
         for _, module in self.named_sub_modules(type_=Module):
             module.training = training
+        switch_parts(self, "train" if training else "eval")
         return self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -159,6 +165,10 @@ class Module(dspy.Module, metaclass=ModuleMeta):  # type: ignore[misc]
     def __module_metadata__(cls) -> dict[str, Any]:
         """Return what the class declares: module, parameters, predictors, sub_modules, config, compiled_at (when it was made)."""
         return describe(cls)
+
+    def named_parameters(self) -> list[tuple[str, Any]]:
+        """Return the parameters as dspy does, those of parts in processes of their own, too."""
+        return without_remote(super().named_parameters(), self)
 
     def load_state(self, state: Mapping[str, Any], *, allow_unsafe_lm_state: bool = False) -> Any:
         """Load what `dump_state` returned, as dspy does: all of it or, when any part is refused, nothing.

@@ -13,7 +13,7 @@ import dspy
 
 from dspex_runtime.host.hosted import Declared
 from dspex_runtime.modules.cells import DspyCell
-from dspex_runtime.modules.mirror.following import unfollowed
+from dspex_runtime.modules.mirror.following import Remote, unfollowed
 from dspex_runtime.modules.module import materialise
 from dspex_runtime.modules.predictors import PredictorHolder
 from dspex_runtime.modules.tree import TreeWatch, named_modules, named_parameters
@@ -52,7 +52,7 @@ class ModuleParameters:
             if isinstance(parameter, DspyCell):
                 found.append(Declared(name, parameter.spec, parameter))
                 cells.append(parameter)
-            elif hasattr(parameter, "dump_state") and hasattr(parameter, "load_state"):
+            elif not isinstance(parameter, Remote) and hasattr(parameter, "dump_state") and hasattr(parameter, "load_state"):
                 holder = self._holder(name, parameter)
                 if holder is not None:
                     holders[name] = holder

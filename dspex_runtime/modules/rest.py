@@ -19,7 +19,7 @@ from dspy.predict.parameter import Parameter
 from dspex_runtime.errors import UnserialisableError
 from dspex_runtime.modules import lm_state
 from dspex_runtime.modules.cells import DspyCell
-from dspex_runtime.modules.mirror.following import unfollowed
+from dspex_runtime.modules.mirror.following import Remote, unfollowed
 from dspex_runtime.modules.parts import OF_CALLS, ROOT, named_parts, parameter_name
 from dspex_runtime.modules.predictors import PredictorHolder, dump
 from dspex_runtime.modules.tree import named_modules
@@ -47,7 +47,7 @@ def collect(root: dspy.Module, listed: Container[str], *, attributes: bool) -> d
 
 
 def _collected(root: dspy.Module, listed: Container[str], *, attributes: bool) -> dict[str, Any]:
-    parts = named_parts(root)
+    parts = _own_parts(root)
     parameters = {parameter_name(name): part for name, part in parts.items() if isinstance(part, Parameter)}
     others = {name: p for name, p in parameters.items() if name not in listed and not isinstance(p, DspyCell)}
     return {
@@ -84,7 +84,7 @@ def _put_back(root: dspy.Module, rest: Mapping[str, Any]) -> None:
         for name, value in rest.get("attributes", {}).get(path, {}).items():
             if not hasattr(getattr(type(module), name, None), "__set__"):  # a property or a Parameter by now
                 _leniently(f"{path}.{name}", setattr, module, name, value)
-    parts = named_parts(root)
+    parts = _own_parts(root)
     for name, part in parts.items():
         if name in rest.get("config", {}) and isinstance(part, dspy.Predict):
             # What is not plain was never saved, and stays.
@@ -96,6 +96,11 @@ def _put_back(root: dspy.Module, rest: Mapping[str, Any]) -> None:
         for name, part in _modules(parts).items():
             if bool(getattr(part, "_compiled", False)) != (name in rest["compiled"]):
                 part._compiled = not getattr(part, "_compiled", False)
+
+
+def _own_parts(root: dspy.Module) -> dict[str, Any]:
+    """Return the parts by name, but for those that are processes of their own."""
+    return {name: part for name, part in named_parts(root).items() if not isinstance(part, Remote)}
 
 
 def _modules(parts: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,12 +8,15 @@ What dspy takes for unsafe in a state (endpoints and classes of LMs) it leaves o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import dspy
 
 from dspex_runtime.errors import ConstraintViolationError, StartError
+from dspex_runtime.modules.mirror.following import Remote, unfollowed
+from dspex_runtime.modules.mirror.remote_state import of_part
 from dspex_runtime.modules.predictors import PredictorHolder
 from dspex_runtime.modules.pristine import pristine
 
@@ -23,22 +26,34 @@ def load_program(path: str) -> dspy.Module:
     return dspy.load(path, allow_pickle=True)
 
 
-def load(module: dspy.Module, path: str) -> None:
+def load(module: dspy.Module, path: str, parts: Mapping[str, Any] = MappingProxyType({}), new: Container[str] = ()) -> None:
     """Load a file that `save(path)` of such a program wrote.
+
+    Args:
+        module: The program.
+        path: Of the file.
+        parts: The proxies of its parts that are processes of their own.
+        new: Names of those that are to have it: another one has begun with it, and has changed since.
 
     Raises:
         StartError: It cannot be read, or is the state of another program; nothing was changed.
     """
     name = type(module).__qualname__
     state = _read(path)
-    predictors = [(at, p) for at, p in module.named_parameters() if isinstance(p, dspy.Predict)]
+    with unfollowed():
+        predictors = [(at, p) for at, p in module.named_parameters() if isinstance(p, dspy.Predict) and not isinstance(p, Remote)]
     try:
+        theirs = {at: of_part(state, at, proxy) for at, proxy in parts.items()}
         for at, predictor in predictors:
             pristine(predictor)  # what every later state is loaded onto, not what this one makes of it
             own = _without_metadata(state) if predictor is module else state.get(at)
             if isinstance(own, Mapping):
                 PredictorHolder(at, predictor).check(own)
-        module.load(path)
+        with unfollowed():
+            module.load(path)
+        for at, proxy in parts.items():
+            if at in new:
+                proxy.load_state(theirs[at])
     except KeyError as exc:
         has = ", ".join(sorted(_without_metadata(state)))
         only = f"only for {has}" if has else "and for no other predictor"

@@ -1,20 +1,23 @@
 """Hands out direct pipes: a client asks for a module, both get one end, and the parent is out of the way.
 
 A request for a module that is not ready is parked: it is answered by the next incarnation, by NoProcessError when none is
-coming, or dropped when the client gives up or its deadline passes.
+coming, or dropped when the client gives up or its deadline passes. One for a group is answered by any of its replicas; what its
+answer says of the group is the caller's to give.
 """
 
 from __future__ import annotations
 
 import errno
+import random
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from dspex_runtime.errors import DspexError, NoProcessError
+from dspex_runtime.errors import CallTimeoutError, DspexError, NoProcessError
 from dspex_runtime.exit_reason import describe
 from dspex_runtime.node.event_loop import EventLoop, Timer
+from dspex_runtime.node.groups import Group
 from dspex_runtime.node.peer import Peer
 from dspex_runtime.node.registry import Record
 from dspex_runtime.osproc.channel import pair
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 # A client that lost its pipe to a live module (the module refused its bytes, say) is given another one after this long;
 # in the usual case the death is known within a millisecond and the next incarnation answers.
 SAME_INCARNATION_AFTER_S: Final = 1.0
+AT_ONCE: Final = 0.0  # the deadline of a request that is not to be parked: its client has others to go to
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +43,7 @@ class Parked:
     after: int
     timer: Timer | None = None
     fallback: Timer | None = None
+    facts: Callable[[Group], dict[str, Any]] | None = None  #: of a request for a group
 
 
 class Broker:
@@ -53,6 +58,9 @@ class Broker:
         """Answer now, or park and say so; see the module docstring."""
         if self._answer(peer, request, record, after):
             return
+        if deadline == AT_ONCE:
+            self._fault(peer, request, CallTimeoutError(f"{record.id!r} is {record.state}: it takes no calls now", id=record.id))
+            return
         parked = Parked(peer, request, record.id, after)
         if deadline is not None:
             # The client times out by itself; this only keeps the table from holding requests of nobody.
@@ -62,10 +70,28 @@ class Broker:
         self._parked.setdefault(record.id, []).append(parked)
         peer.send([BEGUN, request, False])
 
+    def ask_group(
+        self, peer: Peer, request: int, group: Group, deadline: float | None, facts: Callable[[Group], dict[str, Any]]
+    ) -> None:
+        """Answer with a pipe to one of the replicas and with `facts` of the group; or park and say so."""
+        if self._answer_group(peer, request, group, facts):
+            return
+        parked = Parked(peer, request, group.id, 0, facts=facts)
+        if deadline is not None:
+            parked.timer = self._loop.call_at(deadline + 1.0, lambda: self._drop(parked))
+        self._parked.setdefault(group.id, []).append(parked)
+        peer.send([BEGUN, request, False])
+
+    def group_changed(self, group: Group, facts: Callable[[Group], dict[str, Any]]) -> None:
+        """A replica came or went: answer whoever waits for the group, or has waited for what it has taken the place of."""
+        for parked in list(self._parked.get(group.id, ())):
+            if self._answer_group(parked.peer, parked.request, group, facts):
+                self._drop(parked)
+
     def changed(self, record: Record) -> None:
         """A record changed: answer whoever waits for it and can be answered."""
         for parked in list(self._parked.get(record.id, ())):
-            if self._answer(parked.peer, parked.request, record, parked.after):
+            if parked.facts is None and self._answer(parked.peer, parked.request, record, parked.after):
                 self._drop(parked)
 
     def forget(self, peer: Peer, request: int | None = None) -> None:
@@ -88,7 +114,14 @@ class Broker:
             if timer is not None:
                 timer.cancel()
 
-    def _answer(self, peer: Peer, request: int, record: Record, after: int) -> bool:
+    def _answer_group(self, peer: Peer, request: int, group: Group, facts: Callable[[Group], dict[str, Any]]) -> bool:
+        if group.gone:
+            self._fault(peer, request, no_replica(group))
+            return True
+        there = group.routable
+        return bool(there) and self._answer(peer, request, random.choice(there), 0, {"group": facts(group)})
+
+    def _answer(self, peer: Peer, request: int, record: Record, after: int, more: dict[str, Any] | None = None) -> bool:
         if record.gone:
             self._fault(peer, request, no_process(record))
             return True
@@ -101,7 +134,7 @@ class Broker:
             self._fault(peer, request, no_descriptors(exc, record.id))
             return True
         record.process.send_channel({"client": str(id(peer)), "mux": False}, theirs)
-        peer.send([CHANNEL, request, info], (ours,))
+        peer.send([CHANNEL, request, info if more is None else {**info, **more}], (ours,))
         return True
 
 
@@ -123,6 +156,17 @@ def no_process(record: Record) -> NoProcessError:
         reason=record.last_exit or "noproc",
         hint=f"`dspex start {record.id}` brings it back",
     )
+
+
+def no_replica(group: Group) -> NoProcessError:
+    """Return the error for a call to a group that is down and stays down."""
+    last = group.lowest()
+    if last is not None:
+        error = no_process(last)
+        error.message = f"all {len(group.by_number)} replicas of {group.id!r} are down: {error.message}"
+        error.id, error.hint = group.id, f"`dspex start {group.id}` brings them back"
+        return error
+    return NoProcessError(f"{group.id!r} has no replicas", id=group.id, hint=f"`dspex scale {group.id}=1` starts one")
 
 
 def no_descriptors(exc: OSError, id: str) -> DspexError:

@@ -7,19 +7,22 @@ keeper has not acknowledged is no checkpoint. Never looks into one.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from dspex_runtime.core.child_spec import Checkpoint
 from dspex_runtime.node.event_loop import EventLoop, Timer
 from dspex_runtime.node.keeping import Keeping
 from dspex_runtime.node.module_process import ModuleProcess
+from dspex_runtime.node.peer import PLAIN
 from dspex_runtime.node.registry import Record
 from dspex_runtime.node.reports import Reports
+from dspex_runtime.wire.faults import own_error
 
-__all__ = ["IMAGE_TIMEOUT_S", "Checkpointing", "Done"]
+__all__ = ["BUSY", "IMAGE_TIMEOUT_S", "Checkpointing", "Done"]
 
 IMAGE_TIMEOUT_S: Final = 30.0  # a callback may take that long; a periodic one is then left out
+BUSY: Final = "busy"  # code of the CheckpointError of what did not come to rest
 _DEFAULTS: Final = Checkpoint()
 
 Facts: TypeAlias = dict[str, Any]
@@ -34,6 +37,9 @@ class Checkpointing:
         self._keeping = keeping
         self._reports = reports
         self._due: dict[ModuleProcess, tuple[Timer, float]] = {}  #: the next one of each, and the period by which it is due
+        self._stages = 0
+        #: Takes one of a module as its kind says, with its parts if it has any (`node.composites`).
+        self.save: Callable[[ModuleProcess, str, Done], None] = self.take
 
     def changed(self, record: Record) -> None:
         """A child's state changed: one that serves now is saved from now on, if its spec says so."""
@@ -64,7 +70,7 @@ class Checkpointing:
         def due() -> None:
             del self._due[process]
             if process.serving:
-                self.take(process, "periodic", lambda _, fault: self._taken(process, fault))
+                self.save(process, "periodic", lambda _, fault: self._taken(process, fault))
 
         self._due[process] = self._loop.call_later(delay_s, due), every_s
 
@@ -103,23 +109,35 @@ class Checkpointing:
         asked = {"kind": kind} if about is None else {"kind": kind, "about": about}
         process.request_fd("checkpoint", asked, timeout_s, imaged)
 
-    def store(self, process: ModuleProcess, kind: str, image: int, done: Done) -> None:
-        """Have an image that a module has made kept; the descriptor is given away."""
+    def store(self, process: ModuleProcess, kind: str, image: int, done: Done, parts: Mapping[str, int] | None = None) -> None:
+        """Have an image that a module has made kept, with those that its parts have made in the same moment: all or none.
+
+        Descriptors are given away.
+        """
 
         def stored(info: Any, fault: Facts | None, _fds: list[int]) -> None:
             if fault is None:
-                self._keeping.kept(process.id)
-                self.newest(process.id, info)
+                for id, number in {process.id: info["number"], **info.get("parts", {})}.items():
+                    self._keeping.kept(id)
+                    self.newest(id, {**info, "number": number})
                 self._reports.emit("checkpoint", process.id, incarnation=process.incarnation, number=info["number"], kind=kind)
             done(info, fault)
 
         keep = (process.launch.checkpoint or _DEFAULTS).keep
-        self._keeping.ask("checkpoint", {"id": process.id, "kind": kind, "keep": keep}, stored, fds=(image,))
+        asked: Facts = {"id": process.id, "kind": kind, "keep": keep}
+        if parts:
+            self._stages += 1
+            asked |= {"stage": self._stages, "parts": list(parts)}
+            for id, part in parts.items():
+                self._keeping.tell("stage", {"id": id, "stage": self._stages}, (part,))
+        self._keeping.ask("checkpoint", asked, stored, fds=(image,))
 
     def failed(self, process: ModuleProcess, fault: Facts) -> None:
-        """Report one that nobody waits for."""
+        """Report one that nobody waits for; one of an owner and its parts that did not come to rest was only left out."""
         if not process.ended:
-            self._reports.emit("checkpoint_failed", process.id, incarnation=process.incarnation, message=str(fault.get("message")))
+            error = own_error(fault, codec=PLAIN)
+            kind = "checkpoint_skipped" if error is not None and error.code == BUSY else "checkpoint_failed"
+            self._reports.emit(kind, process.id, incarnation=process.incarnation, message=str(fault.get("message")))
 
     def newest(self, id: str, info: Facts | None) -> None:
         """Remember which checkpoint of an id is the newest, for `info`."""

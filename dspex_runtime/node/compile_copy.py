@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from dspex_runtime.core.child_spec import BRUTAL_KILL, ChildSpec, Shutdown
+from dspex_runtime.core.child_spec import BRUTAL_KILL, ChildSpec, LaunchSpec, Shutdown
+from dspex_runtime.core.launch_map import to_map
 from dspex_runtime.errors import CompileError, DspexError, StartError
 from dspex_runtime.exit_reason import describe
+from dspex_runtime.node.composites.imaging import close_images
 from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.node.operations.answers import tree_of
 from dspex_runtime.node.registry import Record
@@ -40,8 +42,11 @@ def copy_id(id: str) -> str:
     return f"{id.replace('/', '+')}$compile"
 
 
-def copy_of(process: ModuleProcess) -> ChildSpec:
-    """Return the spec of a module's copy: its code, arguments, environment, LM and memory limit."""
+def copy_of(process: ModuleProcess, inline: Mapping[str, LaunchSpec] | None = None) -> ChildSpec:
+    """Return the spec of a module's copy: its code, arguments, environment, LM and memory limit.
+
+    Its parts, of which `inline` says what each is made of, are in the same process.
+    """
     launch = process.launch
     limits = replace(launch.limits, max_calls=None, nice=min(NICEST, launch.limits.nice + NICER))
     copied = replace(
@@ -53,6 +58,7 @@ def copy_of(process: ModuleProcess) -> ChildSpec:
         readiness=None,
         checkpoint=None,
         durability=Durability.MEMORY,
+        inline={name: to_map(part) for name, part in (inline or {}).items()},
     )
     return ChildSpec(
         ChildId(copy_id(process.id)),
@@ -72,20 +78,21 @@ class Copy:
     Args:
         node: The runtime.
         process: Of the module.
+        inline: What its parts are made of, by the names that it has for them.
     """
 
-    def __init__(self, node: Node, process: ModuleProcess) -> None:
+    def __init__(self, node: Node, process: ModuleProcess, inline: Mapping[str, LaunchSpec]) -> None:
         self._node = node
         self._of = process.id
-        self._spec = copy_of(process)
+        self._spec = copy_of(process, inline)
         self._record: Record | None = None
         self._process: ModuleProcess | None = None
 
-    def run(self, image: int, job: bytes, tell: Callable[[Facts], None], done: Done) -> None:
+    def run(self, images: Mapping[str, int], job: bytes, tell: Callable[[Facts], None], done: Done) -> None:
         """Start it and have it compile.
 
         Args:
-            image: Descriptor of the snapshot; given away.
+            images: Descriptors of the snapshots; given away. By the path at which the module has the part, "" of itself, first.
             job: See `modules.compiling.driver`.
             tell: Told how it goes.
             done: Called once, unless it is killed from here before.
@@ -94,10 +101,11 @@ class Copy:
         def started(_id: Any, error: DspexError | None) -> None:
             process = self._process
             if error is not None or process is None or process.ended:
-                os.close(image)
+                close_images(dict(images))
                 done(None, self._not_started(error), None)
             else:
-                process.request_fd("compile", {"id": self._of}, None, answered, (image, _memfd(job)))
+                asked = {"id": self._of, "parts": [path for path in images if path]}
+                process.request_fd("compile", asked, None, answered, (*images.values(), _memfd(job)))
 
         def answered(value: Any, fault: Facts | None, fd: int | None) -> None:
             if fault is None or self._process is None or not self._process.ended:

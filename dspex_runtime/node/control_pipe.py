@@ -1,6 +1,6 @@
 """What the runtime says to one module process over its control pipe, and asks of it. What comes by itself is `module_process`'s.
 
-Messages for a process that is not forked yet wait, in order; so does what is meant for one that is being swapped. Descriptors that
+Messages for a process that is not forked yet wait, in order; so does what is meant for one that is held. Descriptors that
 are given away are closed where there is no pipe.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from dspex_runtime.node.control_requests import Answer, ControlRequests
 from dspex_runtime.node.event_loop import EventLoop
@@ -19,6 +19,8 @@ from dspex_runtime.wire.faults import to_fault
 from dspex_runtime.wire.messages import CHANNEL, CONTROL, EVENT
 
 __all__ = ["ControlPipe", "FdAnswer"]
+
+DEPENDS_WITHIN_S: Final = 1.0  # then it holds the GIL in C code, and hears it when it hears anything
 
 #: (value, fault, descriptor); the descriptor is None with a fault, or where none came.
 FdAnswer: TypeAlias = Callable[[Any, dict[str, Any] | None, int | None], None]
@@ -35,7 +37,7 @@ class ControlPipe:
         self._mail: list[Any] = []  #: messages for it from before it had a process
         self._requests = ControlRequests(loop, id, self._to_fault)
         self._brings: dict[int, list[int]] = {}  #: by request: where the descriptor of its answer goes
-        self.held_back: HoldingBack | None = None  #: what is meant for it while it is swapped
+        self.held_back: HoldingBack | None = None  #: what is meant for it while it is swapped, or saved with others
 
     def _open(self, peer: Peer, assignment: dict[str, Any]) -> None:
         """There is a process: tell it what to be, and what was meant for it already."""
@@ -81,6 +83,16 @@ class ControlPipe:
         else:
             self._peer.send([EVENT, 0, {"type": "message", "message": message}])
 
+    def depend(self, table: dict[str, Any], done: Callable[[], None]) -> None:
+        """Tell it how what it depends on is now (`host.dependencies`); one without a process is told when it gets one.
+
+        `done` is called when it goes by that, or cannot be waited for.
+        """
+        if self._peer is None:
+            done()
+        else:
+            self.request_now("dependencies", {"table": table}, DEPENDS_WITHIN_S, lambda _value, _fault: done())
+
     def check_log(self) -> None:
         """Ask it to rotate its log: what C code and grandchildren write there it does not see."""
         if self._peer is not None and self.held_back is None:
@@ -114,6 +126,12 @@ class ControlPipe:
             again: Callable[[ControlPipe, float | None], None] = lambda to, left_s: to.request_fd(op, args, left_s, answer, fds)  # noqa: E731
             self._hold_question(op, timeout_s, again, lambda value, fault: answer(value, fault, None), fds)
             return
+        self.request_fd_now(op, args, timeout_s, answer, fds)
+
+    def request_fd_now(
+        self, op: str, args: dict[str, Any], timeout_s: float | None, answer: FdAnswer, fds: Sequence[int] = ()
+    ) -> None:
+        """Ask as `request_fd` does, also while what is meant for it is kept."""
         brought: list[int] = []
 
         def answered(value: Any, fault: dict[str, Any] | None) -> None:
@@ -154,7 +172,7 @@ class ControlPipe:
         fds: Sequence[int],
     ) -> None:
         assert self.held_back is not None
-        text = f"did not answer {op!r} within {timeout_s or 0.0:g} s: it is being swapped"
+        text = f"did not answer {op!r} within {timeout_s or 0.0:g} s: {self.held_back.why}"
         self.held_back.put_question(again, timeout_s, lambda: self._requests.refuse(text, answer), fds)
 
     def _holds_all(self, again: Callable[[ControlPipe], None], fds: Sequence[int] = ()) -> bool:

@@ -16,9 +16,11 @@ from dspex_runtime.core import instructions as do
 from dspex_runtime.core.child_spec import ChildSpec
 from dspex_runtime.errors import DspexError, StartError, SupervisorError
 from dspex_runtime.exit_reason import ExitReason
+from dspex_runtime.node.dependencies import Dependencies
 from dspex_runtime.node.ending import Ending
 from dspex_runtime.node.error_reports import ErrorReports
 from dspex_runtime.node.event_loop import EventLoop
+from dspex_runtime.node.exits import End, Exits
 from dspex_runtime.node.handing_on import is_tellable
 from dspex_runtime.node.killing import Killing
 from dspex_runtime.node.launcher import Launcher
@@ -59,6 +61,8 @@ class Executor:
         self.states = States(supervision, registry, reports)
         self._errors = ErrorReports(reports)
         self.outcomes = Outcomes(supervision, registry, reports, relations, self.states)
+        self.dependencies = Dependencies(supervision, registry, reports)
+        self.exits = Exits(loop, self.dependencies, self._decide)
         self.killing = Killing(supervision, loop, launcher, reports, self.outcomes)
 
     def execute(self, node: SupervisorNode, instructions: Sequence[do.Instruction]) -> None:
@@ -83,7 +87,7 @@ class Executor:
                     self.states.show(node, instruction)
                 case do.ChildDeleted(child):
                     self.states.forget(node.full_id(child), itself=True)
-                    if node.key.startswith("@"):  # it was there for this child alone
+                    if node.key.startswith("@") and not node.machine.children:  # it was there for this child, or these replicas
                         self._supervision.deliver(node, ev.ShutdownRequested("normal"))
                 case do.Booted():
                     self.outcomes.booted(node)
@@ -104,10 +108,14 @@ class Executor:
         full_id = node.full_id(spec.id)
         record = self._registry.ensure(full_id, spec)
         self.states.starting(record, incarnation)
+        dependencies = self._supervision.dependencies
+        dependencies.starting(record, incarnation)
+        self._supervision.timeline.starting(full_id)
         if node.announced and spec.supervisor is None:
             self._supervision.announce(node, node.announced - 1)
         taken = self._naming.start(record)
         if taken is not None:
+            dependencies.down((record, taken.reason or "noproc", True))
             self._supervision.deliver(node, ev.StartFailed(spec.id, incarnation, taken.reason or "noproc", taken.to_wire()))
             return
         if spec.supervisor is not None:
@@ -118,7 +126,11 @@ class Executor:
             record.started_at = time.time()
             record.version = spec.version or process.version
             record.kind = process.kind
+            if record.process is process and record.state is State.STARTING:  # else it is on its way out
+                dependencies.up(record, incarnation)
+                self._supervision.timeline.ready(full_id)
             self._supervision.deliver(node, ev.ChildReady(spec.id, incarnation, process.pid))
+            dependencies.settle(record)
 
         def ended(process: ModuleProcess, ending: Ending) -> None:
             self.ended(node, process, ending)
@@ -153,7 +165,17 @@ class Executor:
         try:
             self._relations.process_ended(process, ending.reason)
         finally:  # a bug in telling one of the others must not leave a child that nobody restarts
-            self._tell_supervisor(node, process, ending)
+            self.exits.add((node, process, ending))
+
+    def _decide(self, ends: Sequence[End]) -> None:
+        """Have those that depend on what ended know of it before any of its supervisors does something about it."""
+        self._supervision.dependencies.down(*(
+            (record, ending.reason, not ending.ignored and node.brings_back(record, ending.reason))
+            for node, process, ending in ends
+            if (record := self._registry.get(process.id)) is not None and record.process is None
+        ))  # fmt: skip
+        for end in ends:
+            self._tell_supervisor(*end)
 
     def _tell_supervisor(self, node: SupervisorNode, process: ModuleProcess, ending: Ending) -> None:
         if node.killed_because is not None:
@@ -178,7 +200,10 @@ class Executor:
 
         def booted(error: StartError | None) -> None:
             if error is None:
+                self._supervision.dependencies.up(self._registry.ensure(path, spec), incarnation)
+                self._supervision.timeline.ready(path)
                 self._supervision.deliver(node, ev.ChildReady(spec.id, incarnation, os.getpid()))  # it is in this process
+                self._supervision.dependencies.settle(self._registry.ensure(path, spec))
             else:
                 reason: ExitReason = ("shutdown", ("failed_to_start_child", error.id, error.reason))
                 self._supervision.deliver(node, ev.StartFailed(spec.id, incarnation, reason, error.to_wire()))

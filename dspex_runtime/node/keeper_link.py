@@ -33,7 +33,9 @@ CLOSE_TIMEOUT_S: Final = 30.0
 SILENT_S: Final = 2.0
 PROBE_S: Final = 3.0
 PROBE: Final = "figures"
-READS: Final = frozenset({"reader", "blob_of", "history", "value_at", "executions", "metrics", "checkpoints", "image", PROBE})
+READS: Final = frozenset(
+    {"reader", "blob_of", "history", "value_at", "executions", "metrics", "checkpoints", "image", "images", PROBE}
+)
 
 #: (value, fault, descriptors): exactly once; the descriptors are whoever's answer it is, and come without a fault only.
 Answer: TypeAlias = Callable[[Any, dict[str, Any] | None, list[int]], None]

@@ -136,6 +136,11 @@ class Launcher:
         for nursery in self._nurseries:
             nursery.keep_spares(n)
 
+    def calm(self, is_calm: bool) -> None:
+        """Refill no spares for a moment, as a swap's callers are about to wait; or go on, when they do not any more."""
+        for nursery in self._nurseries:
+            nursery.calm(is_calm)
+
     def abandon(self, process: ModuleProcess) -> None:
         """Forget a start that still waits for a process; it ends as never forked."""
         if any(nursery.abandon(process) for nursery in self._nurseries):

@@ -79,6 +79,8 @@ class ModuleProcess(ControlPipe):
         self.version: str | None = None
         self.kind = spec.kind  #: as it turned out: a name alone does not tell a module from a server
         self.idempotent: list[str] = []
+        self.takes: list[str] | None = None  #: keywords of a call; None: any
+        self.awaited = False  #: its calls run beside each other, on its event loop
         self.log: str | None = None
         self.files: list[list[Any]] = []  #: of the user's, that it was made of (`node.sources`)
         self.boot_s: float | None = None  #: from assignment to ready, as the process measured it
@@ -179,6 +181,7 @@ class ModuleProcess(ControlPipe):
             self.kind = Kind(info["kind"])
         methods = info.get("methods") or {}
         self.idempotent = list(methods.get("idempotent", ()))
+        self.takes, self.awaited = methods.get("takes"), bool(methods.get("awaited"))
         self.outgrew = bool(info.get("outgrew"))
         self.main = info.get("main")
         if self.on_started is not None:

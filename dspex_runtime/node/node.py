@@ -28,6 +28,7 @@ from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.node import operations
 from dspex_runtime.node.broker import Broker
 from dspex_runtime.node.checkpointing import Checkpointing
+from dspex_runtime.node.composites.composites import Composites
 from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.event_store import EventStore
 from dspex_runtime.node.front_door import FrontDoor
@@ -38,9 +39,12 @@ from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.node.module_session import ModuleSession
 from dspex_runtime.node.naming import Naming
 from dspex_runtime.node.operations import arguments
+from dspex_runtime.node.operations import groups as group_ops
+from dspex_runtime.node.parts import Parts
 from dspex_runtime.node.peer import Peer
 from dspex_runtime.node.registry import Record, Registry
 from dspex_runtime.node.relations import Relations
+from dspex_runtime.node.replicas import Replicas
 from dspex_runtime.node.reports import Event, Reports
 from dspex_runtime.node.session import Responder, Session, send_fault
 from dspex_runtime.node.sources import Archive
@@ -88,6 +92,7 @@ class Node:
         self.relations.on_session_end.append(self.subscriptions.session_closed)
         self.waiters = Waiters()
         self.sessions: set[Session] = set()
+        self.replicas = Replicas(self)
         self.spec: RuntimeSpec | None = None
         self.launcher: Launcher | None = None
         self.supervision: Supervision | None = None
@@ -117,6 +122,9 @@ class Node:
         self.swaps = Swaps(self)
         self.versions = Versions(Archive(), self.keeping.noted, self.keeping.note)
         self.event_store = EventStore(self.loop, self.keeping)
+        self.parts = Parts(self)
+        self.composites = Composites(self)
+        self.checkpointing.save = self.composites.save
         self.registry.noted = self.keeping.noted
         self.registry.on_change += [self.broker.changed, self.waiters.changed, self._note, self.checkpointing.changed]
         self.registry.on_change += [self.versions.changed]
@@ -260,6 +268,7 @@ class Node:
             "journal": str(journal_directory(self.state_dir, process.id)),  # in a rehearsal: where it is to write once it serves
             "base": {} if process.rehearsal else self.keeping.base(process.id),
             "rehearsal": process.rehearsal,
+            "dependencies": {} if self.supervision is None else self.supervision.dependencies.table(process.id),
         }
 
     def log_path(self, id: str) -> Path:
@@ -331,7 +340,8 @@ class Node:
         if self.supervision is None:
             raise DspexError("the runtime is not up yet")
         arguments.check(op, args)
-        operation(self, args, responder)
+        if not group_ops.dispatched(self, op, args, responder):
+            operation(self, args, responder)
 
     def info(self, record: Record) -> dict[str, Any]:
         """Return what clients see of one child."""
@@ -347,6 +357,8 @@ class Node:
             "supervisor": supervisor,
             "checkpoint": self.keeping.noted(record.id).get("checkpoint"),
             "swap": self.swaps.shown(record),
+            "parts": [f"{record.id}/{name}" for name in self.parts.names(record.id)],
+            **({} if self.supervision is None else self.supervision.dependencies.shown(record)),
         }
 
     def snapshot(self) -> list[Event]:

@@ -61,7 +61,7 @@ class Outcomes:
         self._supervision.close_node(node)
         parent = node.parent
         if exited.gave_up:
-            self._reports.emit("gave_up", _title(node), max_restarts=node.spec.max_restarts)
+            self._reports.emit("gave_up", _title(node), max_restarts=node.spec.max_restarts, parts=node.is_of_parts)
         elif node.spec.dynamic and parent is not None:
             self._states.forget(node.path)  # nothing brings them back; what gave up stays visible until it is started again
         if exited.auto_shutdown:
@@ -88,10 +88,14 @@ class Outcomes:
         self._down(node, reason)
 
     def _down(self, node: SupervisorNode, reason: ExitReason, *, gave_up: bool = False) -> None:
+        if node.is_of_parts:
+            return  # nobody can name it, and its path is the owner's
         record = self._registry.get(node.path)
         if record is not None:
             record.exited(node.incarnation, reason)
             record.gave_up = gave_up
+            comes_back = node.parent is not None and node.parent.brings_back(record, reason)
+            self._supervision.dependencies.down((record, reason, comes_back))
         self._relations.ended(node.path or node.key or ROOT, node.incarnation, reason)
 
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.core.child_spec import ChildSpec
 from dspex_runtime.core.names import NameIndex
+from dspex_runtime.errors import ConfigError, NoProcessError
 from dspex_runtime.exit_reason import ExitReason
+from dspex_runtime.node.groups import Group, Groups, several
 from dspex_runtime.types import FullId, Kind, ModuleInfo, State
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class Record:
     exits: dict[int, ExitReason] = field(default_factory=dict)  #: the last few incarnations' reasons
     gave_up: bool = False  #: a supervisor that reached its restart limit, until it is started again
     process: ModuleProcess | None = None  #: while a process lives (starting included)
+    down: Mapping[str, ExitReason] = field(default_factory=dict)  #: what it depends on and is not up, while it has a process
     deleted: bool = False  #: by a user: it is remembered for its exit reasons only
 
     @property
@@ -47,10 +50,19 @@ class Record:
         """Whether nothing runs and nothing is coming without being asked for."""
         return self.state in SETTLED_DOWN
 
+    @property
+    def shown(self) -> State:
+        """What people see: READY is DEGRADED while something is down that it depends on."""
+        return self.shown_in(self.state)
+
+    def shown_in(self, state: State) -> State:
+        """Return what people would see in another state."""
+        return State.DEGRADED if state is State.READY and self.down else state
+
     def in_state(self, states: frozenset[State]) -> bool:
         """Whether it is in one of `states`; READY does not count for a process that is on its way out."""
         dying = self.state is State.READY and self.process is not None and not self.process.serving
-        return self.state in states and not dying
+        return self.shown in states and not dying
 
     def exited(self, incarnation: int, reason: ExitReason) -> None:
         """Note why an incarnation ended."""
@@ -69,7 +81,7 @@ class Record:
         return ModuleInfo(
             id=self.id,
             kind=(self.kind or self.spec.kind).value,
-            state=self.state.value,
+            state=self.shown.value,
             pid=self.process.pid if self.process else None,
             incarnation=self.incarnation,
             restarts=self.earlier_restarts + self.restarts,
@@ -79,6 +91,7 @@ class Record:
             metadata=dict(self.spec.metadata),
             metrics=metrics,
             last_exit=self.last_exit,
+            group=None if self.spec.replica is None else self.spec.replica.of,
         )
 
 
@@ -88,11 +101,14 @@ class Registry:
     def __init__(self) -> None:
         self._records: dict[str, Record] = {}
         self._names = NameIndex()
+        self.groups = Groups()
         self._incarnations: dict[str, int] = {}
         self._numbers: dict[str, int] = {}  #: the last N of "id#N" that was given out, by full id
         self._departed: dict[str, Record] = {}  #: by full id, the last to go last
         self.noted: Callable[[str], Mapping[str, Any]] = lambda _: {}  #: what is known of a full id from earlier runtimes
         self.on_change: list[Callable[[Record], None]] = []
+        self.on_specified: list[Callable[[Record], None]] = []  #: called with what is new, or depends on other things than before
+        self.on_removed: list[Callable[[Record], None]] = []
         self.on_forgotten: list[Callable[[str], None]] = []  #: called with a full id of which nothing is to be kept any more
 
     def __iter__(self) -> Iterator[Record]:
@@ -110,9 +126,22 @@ class Registry:
 
         Raises:
             NoProcessError: There is none; the hint names near misses.
-            ConfigError: There are several.
+            ConfigError: There are several; or it is that of a group, and one of its replicas is to be named.
         """
-        return self._records[self._names.resolve(id)]
+        full_id = self._names.resolve(id)
+        group = self.groups.get(full_id)
+        if group is not None:
+            raise several(group, "this is to be had of one of them")
+        return self._records[full_id]
+
+    def group(self, id: str) -> Group | None:
+        """Return the group that is meant, by its full id or a tail of it that only one has; None where it is no group's."""
+        if not len(self.groups):
+            return None
+        try:
+            return self.groups.get(self._names.resolve(id))
+        except (ConfigError, NoProcessError):
+            return None  # `resolve` says so
 
     def ensure(self, full_id: str, spec: ChildSpec) -> Record:
         """Return the record for a child, made now if it is new; the newest spec is kept."""
@@ -122,7 +151,14 @@ class Registry:
             noted = self.noted(full_id)
             record.earlier_restarts, record.last_exit = noted.get("restarts", 0), noted.get("last_exit")
             self._names.add(FullId(full_id))
+            needs_more = True
+        else:
+            needs_more = record.spec.depends_on != spec.depends_on or record.spec.replica != spec.replica
         record.spec = spec
+        if spec.replica is not None and self.groups.joined(record, spec.replica):
+            self._names.add(FullId(spec.replica.of))
+        for specified in self.on_specified if needs_more else ():
+            specified(record)
         return record
 
     def remove(self, full_id: str) -> None:
@@ -130,11 +166,36 @@ class Registry:
         record = self._records.pop(full_id, None)
         if record is None:
             return
-        self._names.discard(FullId(full_id))
+        if self.groups.get(full_id) is None:  # else the name is a group's now
+            self._names.discard(FullId(full_id))
+        if record.spec.replica is not None and self.groups.left(record, record.spec.replica):
+            self._drop_name(record.spec.replica.of)
         self._remember(record)
         if not record.gone:
             record.state = State.STOPPED
+        for removed in self.on_removed:
+            removed(record)
         self.changed(record)
+
+    def alone_key(self, full_id: str) -> str:
+        """Return what the supervisor is called that a child, or all replicas of one, would have of its own."""
+        record = self._records.get(full_id)
+        replica = record.spec.replica if record is not None else None
+        return "@" + (full_id if replica is None else replica.of)
+
+    def open_group(self, group: Group) -> None:
+        """Callers of its id mean the group from now on."""
+        group.open = True
+        self._names.add(FullId(group.id))
+
+    def forget_group(self, full_id: str) -> None:
+        """Forget a group that has no replicas."""
+        if self.groups.forget(full_id) is not None:
+            self._drop_name(full_id)
+
+    def _drop_name(self, group: str) -> None:
+        if group not in self._records:
+            self._names.discard(FullId(group))
 
     def _remember(self, record: Record) -> None:
         before = self._departed.pop(record.id, None)
@@ -155,7 +216,7 @@ class Registry:
         parts = full_id.split("/")
         for depth in range(1, len(parts) + 1):
             base, _, number = "/".join(parts[:depth]).rpartition("#")
-            if number.isdecimal() and int(number) <= self._numbers.get(base, 0):
+            if number.isdecimal() and 0 < int(number) <= self._numbers.get(base, 0):  # a replica may be number 0
                 return True
         return False
 
@@ -191,7 +252,10 @@ class Registry:
 
     def unique_id(self, full_id: str) -> str:
         """Return full_id#1, full_id#2 ...: never the same twice, whatever was deleted or restarted in between."""
-        number = self._numbers[full_id] = self._numbers.get(full_id, 0) + 1
+        number = self._numbers.get(full_id, 0) + 1
+        while f"{full_id}#{number}" in self._records:  # a replica's
+            number += 1
+        self._numbers[full_id] = number
         made = f"{full_id}#{number}"
         for forgotten in self.on_forgotten:
             forgotten(made)  # what an earlier runtime left under that id is not this child's
@@ -205,6 +269,7 @@ class Registry:
         """
         prefix = path + "/"
         lost = [id for id in reversed(self._records) if id.startswith(prefix) and id[len(prefix) :].partition("/")[0] not in keep]
+        lost = [id for id in lost if self._records[id].process is None]  # parts may outlive their owner a little: `node.parts`
         for full_id in lost:
             self.remove(full_id)
         return lost
@@ -217,4 +282,4 @@ class Registry:
     def counts(self) -> tuple[int, int]:
         """Return (modules and servers, those that are READY)."""
         workers = [r for r in self if r.spec.kind is not Kind.SUPERVISOR]
-        return len(workers), sum(r.state is State.READY for r in workers)
+        return len(workers), sum(r.shown is State.READY for r in workers)

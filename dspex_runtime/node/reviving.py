@@ -13,7 +13,7 @@ from dspex_runtime.errors import DspexError, NoProcessError, StartError, Supervi
 from dspex_runtime.node.outcomes import Outcomes
 from dspex_runtime.node.registry import Record, Registry
 from dspex_runtime.node.states import States
-from dspex_runtime.node.supervisor_node import SupervisorNode
+from dspex_runtime.node.supervisor_node import SupervisorNode, parts_key
 
 if TYPE_CHECKING:
     from dspex_runtime.node.supervision import Answer, Supervision
@@ -34,16 +34,25 @@ class Reviving:
         return self._outcomes.ended.get("")
 
     def start(self, record: Record, answer: Answer) -> None:
-        """Start what was stopped, has exited or has failed; a failed supervisor above it is started instead."""
+        """Start what was stopped, has exited or has failed, once what it depends on is up; see `_start`."""
+        go = lambda: self._start(record, answer)  # noqa: E731
+        self._supervision.starts.when_possible(record.id, record.spec, go, lambda error: answer(None, error))
+
+    def _start(self, record: Record, answer: Answer) -> None:
+        """Start it; a failed supervisor above it is started instead."""
         if self._supervision.owner(record.id) is not None:
             self._supervision.ask_owner(record, lambda request: ev.RestartChildAsked(request, record.spec.id), answer)
             return
         path, _, _ = record.id.rpartition("/")
         above = self._registry.get(path) if path else None
+        dead = self._outcomes.ended.get(parts_key(path))
+        if above is not None and dead is not None and not above.gone:  # the parts of an owner that is up gave up
+            self._again(dead, lambda error: self._revived(record, error, answer))
+            return
         if above is not None:
             self.start(above, lambda _, error: self._revived(record, error, answer))
             return
-        dead = self._outcomes.ended.get("@" + record.id) or self._outcomes.ended.get("")
+        dead = self._outcomes.ended.get(self._registry.alone_key(record.id)) or self._outcomes.ended.get("")
         if dead is None:
             answer(None, NoProcessError(f"{record.id!r} has no supervisor to start it", id=record.id))
             return
@@ -73,4 +82,5 @@ class Reviving:
         self._supervision.open_node(dead.again(booted))
 
     def _is_alone(self, id: str) -> bool:
-        return self._supervision.node_of("@" + id) is not None or "@" + id in self._outcomes.ended
+        key = self._registry.alone_key(id)
+        return self._supervision.node_of(key) is not None or key in self._outcomes.ended

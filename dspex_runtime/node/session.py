@@ -235,6 +235,10 @@ class Session:
             send_fault(self.peer, request, exc)
 
     def _channel(self, request: int, id: str, after: int, deadline: float | None) -> None:
+        group = self.node.registry.group(id)
+        if group is not None:
+            self.node.replicas.pipe(self, request, group, deadline)
+            return
         try:
             record = self.node.registry.resolve(id)
         except DspexError as exc:

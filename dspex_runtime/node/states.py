@@ -7,10 +7,12 @@ give up on those. Decides nothing about the tree.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.core import instructions as do
 from dspex_runtime.core.operation import Phase
+from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.node.registry import Record, Registry
 from dspex_runtime.node.reports import Reports
 from dspex_runtime.node.supervisor_node import SupervisorNode
@@ -50,7 +52,7 @@ class States:
             self._follow(record, state)
             if state is State.READY and record.state is not State.READY:  # else a child of it was given another spec
                 record.started_at = time.time()
-        if record.state is not state or record.incarnation != shown.incarnation:
+        if record.shown is not record.shown_in(state) or record.incarnation != shown.incarnation:
             self._tell(record, state, shown.incarnation, {key: value for key, value in shown.detail.items() if key != "error"})
         record.state = state
         record.restarts = record.restarts if view is None else view.restarts
@@ -66,6 +68,13 @@ class States:
         """Show that a child that serves takes no calls while it is swapped; or that it does again, nothing having come of it."""
         if record.state is (State.READY if swaps else State.SWAPPING):
             self._set(record, State.SWAPPING if swaps else State.READY)
+
+    def depending(self, record: Record, down: Mapping[str, ExitReason]) -> None:
+        """Show what a child depends on and is down."""
+        before, record.down = record.shown, down
+        if record.shown is not before:
+            self._tell(record, record.state, record.incarnation, {"waiting_for": list(down)} if down else {})
+        self._registry.changed(record)
 
     def killed(self, node: SupervisorNode) -> None:
         """Show what was under a supervisor that was killed: its machine will not say it."""
@@ -90,7 +99,8 @@ class States:
             return
         prefix = supervisor.id + "/"
         for record in [r for r in self._registry if r.id.startswith(prefix) and r.state in (State.STOPPING, State.PENDING)]:
-            self._set(record, below)
+            if record.process is None:  # else a part, which is stopped after its owner
+                self._set(record, below)
 
     def _set(self, record: Record, state: State) -> None:
         if record.state is not state:
@@ -99,7 +109,7 @@ class States:
             self._registry.changed(record)
 
     def _tell(self, record: Record, state: State, incarnation: int, detail: dict[str, Any]) -> None:
-        self._reports.emit("state", record.id, state=state.value, incarnation=incarnation, **detail)
+        self._reports.emit("state", record.id, state=record.shown_in(state).value, incarnation=incarnation, **detail)
 
 
 def _meant(node: SupervisorNode, record: Record, state: State) -> State:

@@ -20,6 +20,7 @@ from dspex_runtime.core.changes import News, Pending
 from dspex_runtime.core.keys import show
 from dspex_runtime.core.watching import Pattern, Watchers
 from dspex_runtime.errors import ConfigError
+from dspex_runtime.node.groups import several
 from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.node.peer import Peer
 from dspex_runtime.node.registry import Record, Registry
@@ -108,10 +109,29 @@ class Subscriptions:
         of, text = args.get("id"), args.get("pattern")
         if not isinstance(of, str | None) or not isinstance(text, str):
             raise ConfigError(f"malformed request 'params': 'pattern' is text, 'id' text or nothing; got {show(args, 200)}")
-        meant = pattern_of(text)
+        meant = self.meant(text)
         if of is not None:
-            meant = Pattern(text, of if of == SHARED else self._registry.resolve(of).id)
+            meant = Pattern(text, of if of == SHARED else self._of_first(of) or self._registry.resolve(of).id)
         self.follow(peer, number, meant)
+
+    def meant(self, text: str) -> Pattern:
+        """Return what a user wrote of "id.name" as a pattern; a group's parameters are those of its first replica.
+
+        Raises:
+            ConfigError: It is nothing; or the replicas have parameters of their own.
+        """
+        of, _, name = text.partition(".")
+        first = self._of_first(of)
+        return pattern_of(text) if first is None else Pattern(name or "*", first)
+
+    def _of_first(self, id: str) -> str | None:
+        """Return the replica whose parameters are told as those of its group; None where it is no group's id."""
+        group = self._registry.group(id)
+        if group is None:
+            return None
+        if not group.shares or not group.by_number:
+            raise several(group, "each has parameters of its own" if group.by_number else "it has no parameters now")
+        return group.records[0].id
 
     def follow(
         self, peer: Peer, number: int, pattern: Pattern, *, key: Hashable = None, ready: Callable[[], None] | None = None

@@ -8,7 +8,7 @@ supervisors and who waits for which answer.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,8 @@ from dspex_runtime.core import events as ev
 from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
 from dspex_runtime.errors import DspexError, NoProcessError, StartError
 from dspex_runtime.exit_reason import ExitReason
+from dspex_runtime.node.analysis import Timeline
+from dspex_runtime.node.dependent_starts import DependentStarts
 from dspex_runtime.node.ending import Ending
 from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.executor import Executor
@@ -26,7 +28,7 @@ from dspex_runtime.node.registry import Record, Registry
 from dspex_runtime.node.relations import Relations
 from dspex_runtime.node.reports import Reports
 from dspex_runtime.node.reviving import Reviving
-from dspex_runtime.node.supervisor_node import SupervisorNode
+from dspex_runtime.node.supervisor_node import SupervisorNode, parts_key
 from dspex_runtime.node.tree_view import TreeView
 from dspex_runtime.types import Incarnation, State
 
@@ -58,6 +60,9 @@ class Supervision:
         self._executor = Executor(self, loop, registry, launcher, reports, relations, naming)
         self.reviving = Reviving(self, registry, self._executor.outcomes, self._executor.states)
         self.states = self._executor.states
+        self.dependencies = self._executor.dependencies
+        self.starts = DependentStarts(loop, self.dependencies)
+        self.timeline = Timeline(loop.now)
         self.view = TreeView(self, registry, self._executor.outcomes, loop.now)
         self._stopping: Callable[[], None] | None = None
 
@@ -95,6 +100,12 @@ class Supervision:
             node.parent.below[node] = None
         processes = sum(child.launch is not None for child in node.spec.children)
         self.announce(node, processes if processes > 1 else 0)
+        self.dependencies.declare(node.path, node.spec)
+        if node.parent is not None or not node.key:
+            self.timeline.begin(node.path, node.spec)
+        for child in node.spec.children if self.dependencies.used else ():
+            if self.dependencies.holds(node.full_id(child.id)):
+                self.deliver(node, ev.ChildHeld(child.id, held=True))
         self.deliver(node, ev.Boot())
 
     def announce(self, node: SupervisorNode, starts: int) -> None:
@@ -113,6 +124,8 @@ class Supervision:
         # A machine answers all it was asked before it ends, unless it was killed or had not come to it.
         for request in [number for number, (asked, _) in self._answers.items() if asked is node]:
             self.answer(request, None, _not_running(node.path))
+        if self._stopping is not None:
+            self._stop_parts()
         if self._stopping is not None and not any(n.parent is None for n in self._nodes.values()):
             done, self._stopping = self._stopping, None
             done()
@@ -141,6 +154,18 @@ class Supervision:
 
         self.open_node(SupervisorNode(self._registry, spec, key="@" + child.id, path="", booted=booted, exited=lambda _: None))
 
+    def start_replicas_alone(self, id: str, replicas: tuple[ChildSpec, ...], answer: Answer) -> None:
+        """Start the replicas of a group under a supervisor of their own, all or none; see `start_alone`."""
+
+        def booted(error: StartError | None) -> None:
+            if error is not None:
+                for replica in replicas:
+                    self._registry.remove(replica.id)
+            answer(None if error is not None else id, error)
+
+        spec = SupervisorSpec(children=replicas)
+        self.open_node(SupervisorNode(self._registry, spec, key="@" + id, path="", booted=booted, exited=lambda _: None))
+
     def shutdown(self, done: Callable[[], None]) -> None:
         """Stop all trees, each in its own order, all at once; `done` is called when nothing is left."""
         roots = [node for node in self._nodes.values() if node.parent is None]
@@ -148,21 +173,32 @@ class Supervision:
             done()
             return
         self._stopping = done
+        self.starts.give_up(None, "the runtime is stopping")
         for node in roots:
-            self.deliver(node, ev.ShutdownRequested("shutdown"))
+            if not node.is_of_parts:  # parts go after their owner
+                self.deliver(node, ev.ShutdownRequested("shutdown"))
+        self._stop_parts()
+
+    def _stop_parts(self) -> None:
+        """Stop the parts of owners of which no supervisor is left that would end them."""
+        roots = [node for node in self._nodes.values() if node.parent is None]
+        if all(node.is_of_parts for node in roots):
+            for node in roots:
+                self.deliver(node, ev.ShutdownRequested("shutdown"))
 
     # -- asking -----------------------------------------------------------------------------------------------------
 
     def owner(self, full_id: str) -> SupervisorNode | None:
         """Return the living supervisor of a child."""
         path, _, _ = full_id.rpartition("/")
-        if path or "@" + full_id in self._executor.outcomes.ended:  # the root is no heir of a supervisor that gave up
-            return self._nodes.get(path or "@" + full_id)
-        return self._nodes.get("@" + full_id) or self._nodes.get("")
+        alone = self._registry.alone_key(full_id)
+        if path or alone in self._executor.outcomes.ended:  # the root is no heir of a supervisor that gave up
+            return self._nodes.get(path or alone) or self._nodes.get(parts_key(path))
+        return self._nodes.get(alone) or self._nodes.get("")
 
     def ask(self, path: str, event: Callable[[int], ev.Event], answer: Answer) -> None:
-        """Send a request to the supervisor at `path` ("" is the root); `answer` gets its reply."""
-        node = self._nodes.get(path)
+        """Send a request to the supervisor at `path` ("" is the root), or that of an owner's parts; `answer` gets its reply."""
+        node = self._nodes.get(path) or self._nodes.get(parts_key(path))
         if node is None:
             answer(None, _not_running(path))
             return
@@ -178,14 +214,19 @@ class Supervision:
 
     def terminate(self, record: Record, answer: Answer) -> None:
         """Stop a child; one whose supervisor gave up is stopped already."""
+        self.starts.give_up(record.id, "it was stopped")
         if self.owner(record.id) is None:
             answer(None, None)
             return
         self.ask_owner(record, lambda request: ev.TerminateChildAsked(request, record.spec.id), answer)
 
     def cycle(self, record: Record, answer: Answer) -> None:
-        """Stop and start a child, in one request: nothing comes between."""
-        self.ask_owner(record, lambda request: ev.CycleChildAsked(request, record.spec.id), answer)
+        """Stop and start a child, in one request: nothing comes between. While it would wait for a dependency it is not stopped."""
+
+        def cycle() -> None:
+            self.ask_owner(record, lambda request: ev.CycleChildAsked(request, record.spec.id), answer)
+
+        self.starts.when_possible(record.id, record.spec, cycle, lambda error: answer(None, error))
 
     def delete(self, record: Record, answer: Answer) -> None:
         """Stop a child and forget it."""
@@ -207,7 +248,7 @@ class Supervision:
         self.terminate(record, terminated)
 
     def _forget(self, record: Record) -> None:
-        self._executor.outcomes.ended.pop("@" + record.id, None)
+        self._executor.outcomes.ended.pop(self._registry.alone_key(record.id), None)
         self._executor.states.forget(record.id, itself=True)
 
     # -- swaps (node.swapping) ----------------------------------------------------------------------------------------
@@ -218,6 +259,8 @@ class Supervision:
         assert node is not None
         node.processes = {process if each is old else each: None for each in node.processes}
         record.process = process
+        if self.dependencies.machine.edges(record.id):
+            self.dependencies.refresh(record)
         ended: Callable[[ModuleProcess, Ending], None] = lambda process, ending: self._executor.ended(node, process, ending)  # noqa: E731
         return self._executor.told, ended
 
@@ -233,7 +276,21 @@ class Supervision:
         """Have a supervisor that is started again, and those above it, begin with this spec of a child that it began with."""
         if not any(child.id == spec.id for child in node.spec.children):
             return  # added while it ran: lost when it is started again, as OTP's
-        children = tuple(spec if child.id == spec.id else child for child in node.spec.children)
+        self._begin_with(node, tuple(spec if child.id == spec.id else child for child in node.spec.children))
+
+    def recounted(self, node: SupervisorNode, group: str, replicas: Sequence[ChildSpec]) -> None:
+        """Have a supervisor that is started again begin with as many replicas of a group as there are now; unless it is dynamic.
+
+        They are where the first of them was, or the child itself whose place they have taken.
+        """
+        if node.spec.dynamic:
+            return
+        found = [at for at, child in enumerate(node.spec.children) if _is_of(node, child, group)]
+        others = [child for child in node.spec.children if not _is_of(node, child, group)]
+        at = found[0] if found else len(others)
+        self._begin_with(node, (*others[:at], *replicas, *others[at:]))
+
+    def _begin_with(self, node: SupervisorNode, children: tuple[ChildSpec, ...]) -> None:
         node.spec = replace(node.spec, children=children)
         above = node.parent
         own = None if above is None else above.machine.child(node.child_id)
@@ -261,6 +318,10 @@ class Supervision:
     def kill(self, record: Record, reason: ExitReason, sender: str) -> None:
         """End a process or a supervisor at once."""
         self._executor.killing.kill(record, reason, sender)
+
+
+def _is_of(node: SupervisorNode, child: ChildSpec, group: str) -> bool:
+    return (child.replica.of if child.replica is not None else node.full_id(child.id)) == group
 
 
 def _not_running(path: str) -> NoProcessError:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from dspex_runtime.core import instructions as do
 from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
 from dspex_runtime.core.machine_kinds import machine_for
+from dspex_runtime.core.operation import Phase
+from dspex_runtime.core.restart_policy import Verdict, verdict
 from dspex_runtime.errors import DspexError, StartError
 from dspex_runtime.exit_reason import ExitReason, describe
 from dspex_runtime.node.event_loop import Timer
-from dspex_runtime.node.registry import Registry
-from dspex_runtime.types import ChildId, Incarnation
+from dspex_runtime.node.registry import Record, Registry
+from dspex_runtime.types import ChildId, Incarnation, State
 
 if TYPE_CHECKING:
     from dspex_runtime.node.module_process import ModuleProcess
@@ -22,13 +24,14 @@ if TYPE_CHECKING:
 Booted = Callable[[StartError | None], None]
 SupervisorExited = Callable[[bool], None]
 
+ENDING: Final = frozenset({Phase.STOPPING, Phase.DONE})
 _OURS: Final = f"{StartError.__module__}.{StartError.__qualname__}"
 
 
 class SupervisorNode:
     """A supervisor under a parent supervisor, or (parent None) a root of its own.
 
-    `path` is the prefix of its children's full ids; `key` its name in the table of supervisors.
+    `path` is the prefix of its children's full ids; `key` its name in the table of supervisors. One of an owner's parts is a root.
     """
 
     def __init__(
@@ -66,6 +69,11 @@ class SupervisorNode:
     def _next_incarnation(self, child: ChildId) -> Incarnation:
         return Incarnation(self._registry.next_incarnation(self.full_id(child)))
 
+    @property
+    def is_of_parts(self) -> bool:
+        """Whether its path is the id of an owner, whose parts it has: no child is this supervisor."""
+        return self.key.endswith("/")
+
     def full_id(self, child: ChildId) -> str:
         """Return a child's full id."""
         return f"{self.path}/{child}" if self.path else child
@@ -87,6 +95,14 @@ class SupervisorNode:
             return id
         return ChildId(self._registry.unique_id(self.full_id(id)).rpartition("/")[2])
 
+    def brings_back(self, record: Record, reason: ExitReason) -> bool:
+        """Return whether a child that has just ended will be started again, as far as that can be told before it is decided."""
+        if self.closed or self.killed_because is not None:
+            return False
+        if record.state is State.STOPPING:
+            return self.machine.starts_again(record.spec.id)
+        return self.machine.phase not in ENDING and verdict(record.spec.restart, reason) is Verdict.RESTART
+
     def again(self, booted: Booted) -> SupervisorNode:
         """Return a fresh supervisor in the place of one that has ended."""
         return SupervisorNode(
@@ -105,6 +121,11 @@ class SupervisorNode:
         for timer in self.timers.values():
             timer.cancel()
         self.timers.clear()
+
+
+def parts_key(owner: str) -> str:
+    """Return the key of the supervisor of an owner's parts; no full id ends so."""
+    return f"{owner}/"
 
 
 def supervisor_facts(spec: SupervisorSpec, node: SupervisorNode | None, now: float) -> dict[str, Any]:
@@ -130,7 +151,9 @@ def start_error(full_id: str, reason: ExitReason, fault: dict[str, Any] | None) 
     if isinstance(reason, tuple) and reason[:2] == ("error", _OURS):
         # The host refused (no such class, not hostable): the text is the whole story, the frames would be ours.
         return StartError(f"{full_id!r} did not start: {reason[2]}", id=full_id, reason=reason)
-    traceback = (fault or {}).get("traceback")
+    traceback = (fault or {}).get("traceback") or None
     if traceback is None and isinstance(reason, tuple) and reason[0] == "error":
         traceback = reason[3] or None
-    return StartError(f"{full_id!r} did not start: {describe(reason)}", id=full_id, reason=reason, remote_traceback=traceback)
+    is_another_ones = fault is not None and fault.get("type") == _OURS  # a part of it did not start
+    text = fault["message"] if is_another_ones and fault is not None else describe(reason)
+    return StartError(f"{full_id!r} did not start: {text}", id=full_id, reason=reason, remote_traceback=traceback)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dspex_runtime.node.outcomes import Outcomes
 from dspex_runtime.node.registry import Record, Registry
-from dspex_runtime.node.supervisor_node import supervisor_facts
+from dspex_runtime.node.supervisor_node import parts_key, supervisor_facts
 from dspex_runtime.types import State
 
 if TYPE_CHECKING:
@@ -38,8 +38,10 @@ class TreeView:
         for full_id, entry in entries.items():
             path, _, _ = full_id.rpartition("/")
             children.setdefault(path, []).append(entry)
+            if path in entries:
+                entries[path]["children"] = children[path]  # also of an owner: its parts
         for path, below in children.items():
-            node = self._supervision.node_of(path)
+            node = self._supervision.node_of(path) or self._supervision.node_of(parts_key(path))
             if node is not None:  # the order of its starts; what is not its own stays where it was, behind
                 place = {node.full_id(child.id): number for number, child in enumerate(node.machine.children)}
                 below.sort(key=lambda entry: place.get(entry["id"], len(place)))

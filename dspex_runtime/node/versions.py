@@ -55,7 +55,7 @@ class Version:
     sources: Sources | None = None
 
     def facts(self) -> Facts:
-        """Return what people see, and what is kept: the fields of `types.VersionInfo` but `current`."""
+        """Return what people see, and what is kept: the fields of `types.VersionInfo` but `current`, and `of`."""
         names = ("number", "version", "target", "args", "source_hash", "when", "why", "of")
         return {name: getattr(self, name) for name in names}
 

@@ -1,23 +1,52 @@
-"""Whether a process has ended before anybody was told: the kernel knows at once, its exit status arrives later."""
+"""Whether a process has ended, or is about to, before anybody was told: the kernel knows at once, its exit status arrives later.
+
+Only for pids that are not reaped before their exit was handled here: another process may have one afterwards.
+"""
 
 from __future__ import annotations
 
-__all__ = ["has_exited"]
+import signal
+from typing import Final
+
+__all__ = ["has_exited", "is_dying"]
+
+# Fields of /proc/PID/stat behind the name, see proc(5).
+STATE: Final = 0
+FLAGS: Final = 6
+PENDING: Final = 28
+PF_EXITING: Final = 0x4  # include/linux/sched.h
+SIGKILL_BIT: Final = 1 << (signal.SIGKILL - 1)  # each thread of a process that was killed has it pending until it ends
 
 
 def has_exited(pid: int) -> bool:
     """Return whether a process is a zombie or gone; in doubt it lives.
 
-    Only for a pid that is not reaped before its exit was handled here: another process may have it afterwards.
+    Cost: one read of /proc/<pid>/stat, 15 us.
+    """
+    fields = _fields(pid)
+    return fields is not None and (not fields or fields[STATE] in (b"Z", b"X"))
+
+
+def is_dying(pid: int) -> bool:
+    """Return whether a process has exited, is exiting, or was killed and has not come to it yet; in doubt it lives on.
 
     Cost: one read of /proc/<pid>/stat, 15 us.
     """
+    fields = _fields(pid)
+    if not fields:
+        return fields is not None
+    is_ending = int(fields[FLAGS]) & PF_EXITING or int(fields[PENDING]) & SIGKILL_BIT
+    return fields[STATE] in (b"Z", b"X") or bool(is_ending)
+
+
+def _fields(pid: int) -> list[bytes] | None:
+    """Return what stat says of a process behind its name; [] where there is none, None where that cannot be told."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             line = stat.read()
     except (FileNotFoundError, ProcessLookupError):
-        return True
+        return []
     except OSError:
-        return False
+        return None
     # "pid (name) state ...": the name may hold anything, parentheses too.
-    return line[line.rfind(b")") + 2 :][:1] in (b"Z", b"X")
+    return line[line.rfind(b")") + 2 :].split()

@@ -24,6 +24,8 @@ __all__ = ["PreloadError", "own_modules", "preload", "rehearse", "resolve", "set
 THREAD_GRACE_S: Final = 0.3  # an import may run a thread that ends by itself
 REHEARSALS: Final = 10  # bytecode is specialised at its eighth run
 _POLL_S: Final = 0.005
+#: `dx.connect`; `dx.whereis`, `dx.lookup`; `dx.module`, and with it what sub-modules in processes of their own need
+_ASKING: Final = ("dspex_runtime.client.runtime", "dspex_runtime.client.own_names", "dspex_runtime.client.own_refs")
 
 
 class PreloadError(Exception):
@@ -92,7 +94,8 @@ def rehearse(name: str, *, known_children: Collection[int] = ()) -> None:
 def own_modules(entry: str) -> list[str]:
     """Return what a child of `entry` would import first thing: the entry's module and, if it is ours, all of its package.
 
-    With dspy preloaded, also our package that builds on it.
+    With dspy preloaded, also our package that builds on it, and what a program reaches others through: imported after the fork
+    it is 25 ms of the first question after each restart. A process of a server seldom asks, and its zygote is up in 150 ms.
 
     Args:
         entry: "package.module:function".
@@ -100,13 +103,15 @@ def own_modules(entry: str) -> list[str]:
     module = entry.partition(":")[0]
     package = module.rpartition(".")[0]
     packages = [package] if package.startswith("dspex_runtime.") else []
-    if packages and "dspy" in sys.modules:
+    for_programs = bool(packages) and "dspy" in sys.modules
+    if for_programs:
         packages.append("dspex_runtime.modules")
     names = [module]
     for package in packages:
         path = importlib.import_module(package).__path__
         found = pkgutil.walk_packages(path, f"{package}.")
         names += [info.name for info in found if not info.name.rpartition(".")[2].startswith("__")]
+    names += _ASKING if for_programs else ()
     return list(dict.fromkeys(names))
 
 

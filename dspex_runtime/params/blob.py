@@ -90,8 +90,8 @@ class Blob:
     def close(self) -> None:
         """Close the descriptor. Idempotent."""
         if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+            fd, self.fd = self.fd, -1  # an interrupt in between must not have another close the same number
+            os.close(fd)
 
 
 def _write_all(fd: int, data: bytes | memoryview) -> None:

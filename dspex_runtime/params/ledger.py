@@ -71,6 +71,7 @@ class Write:
     Attributes:
         grad: The accumulated gradient from now on, encoded; None for none.
         expect: The version that it builds on; None: whatever there is.
+        at: The version that it is to have, where that is later than the next one.
     """
 
     owned: Owned
@@ -78,6 +79,7 @@ class Write:
     data: bytes | memoryview
     grad: Any = KEEP
     expect: int | None = None
+    at: int = 0
     version: int = field(default=0, init=False)
     annex: bytes = field(default=b"", init=False)
     blob: Blob | None = field(default=None, init=False)
@@ -329,7 +331,7 @@ class Ledger:
             self.expect(owned, write.expect)
         if owned.is_gone:
             raise ParameterNotFoundError(f"{self._id!r} has no parameter {owned.name!r} any more", name=owned.name, id=self._id)
-        write.version = owned.assigned + 1
+        write.version = max(owned.assigned + 1, write.at)
         if owned.created_at == 0.0:
             owned.created_at = now
         if write.grad is KEEP:

@@ -57,8 +57,8 @@ class Memory:
     def close(self) -> None:
         """Let go of the memory. Idempotent; who still reads from it keeps it."""
         if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+            fd, self.fd = self.fd, -1  # an interrupt in between must not have another close the same number
+            os.close(fd)
         self.bytes = _NOTHING
         self.words = _NOTHING.cast("Q")
 

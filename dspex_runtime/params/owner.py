@@ -18,6 +18,7 @@ from dspex_runtime.params.adopting import CONFIGURED, Adoption
 from dspex_runtime.params.cell import no_gradient
 from dspex_runtime.params.coder import Coder
 from dspex_runtime.params.constraints import shown, whose
+from dspex_runtime.params.copies import Copies, Copy
 from dspex_runtime.params.gradient import step
 from dspex_runtime.params.holders import Box as Box
 from dspex_runtime.params.holders import Descriptors as Descriptors
@@ -80,6 +81,7 @@ class Owner:
         self._facts: dict[str, Any] = {}
         self._adoption: Adoption | None = None
         self._snapshots = Snapshots(id, self._owned, self._coder, self._publisher, self._ledger, hooks)
+        self._copies = Copies(self._owned, self._coder, self._publisher, self._ledger)
 
     # -- which parameters there are
 
@@ -343,6 +345,20 @@ class Owner:
             CheckpointError: It has parameters, and this module none of them; nothing was changed.
         """
         return self._snapshots.restore(image, who, None if facts == self._facts else facts)
+
+    # -- what other owners of the same parameters have
+
+    def copies(self, newer: Mapping[str, int] | None = None, names: Collection[str] | None = None) -> dict[str, Copy]:
+        """Return what others may take of these, see `Copies.give`."""
+        return self._copies.give(newer, names)
+
+    def take_copies(self, copies: Mapping[str, Copy]) -> dict[str, int]:
+        """Take what is newer than what is here, with its version; see `Copies.take`."""
+        return self._copies.take(copies)
+
+    def lift(self, above: Mapping[str, int]) -> None:
+        """Set parameters to what they are, each with a version above the given one; see `Copies.lift`."""
+        self._copies.lift(above)
 
     # -- from one process to the next
 

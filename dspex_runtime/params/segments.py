@@ -131,8 +131,8 @@ class SegmentJournal(Journal):
 
     def _close_segment(self) -> None:
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1  # an interrupt in between must not have another close the same number
+            os.close(fd)
 
     def _next_segment(self) -> int:
         """Begin a segment; return the number of the one that is complete now, 0 if there is none."""

@@ -118,8 +118,8 @@ class VolatileJournal(Journal):
 
     def _close(self) -> None:
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1  # an interrupt in between must not have another close the same number
+            os.close(fd)
         self._end = self._published = HEAD.size
         self._spans = {}
 

@@ -1,17 +1,20 @@
 """What the keeper does with checkpoints: images as memfds in and out, files for other machines. On the disk's thread.
 
 The newest checkpoint is also what the next incarnation gets its user's state from, so it is in the vault from when it is stored.
+What an owner is saved with comes before its own image ("staged"), and is stored with that in one transaction.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
+from dspex_runtime.errors import CheckpointError
 from dspex_runtime.state.access import Access
-from dspex_runtime.state.checkpoints import Checkpoints, from_file, to_file
+from dspex_runtime.state.checkpoint_files import from_file, to_file
+from dspex_runtime.state.checkpoints import Checkpoints
 from dspex_runtime.state.health import Health
 from dspex_runtime.state.store import Store, packed
 from dspex_runtime.state.vault import Vault, memfd
@@ -21,6 +24,7 @@ __all__ = ["Answer", "Args", "CheckpointService", "contents", "operations_of", "
 
 Args: TypeAlias = dict[str, Any]
 Answer: TypeAlias = tuple[Any, list[int]]  # (value, descriptors, which are whoever's that sends it)
+Members: TypeAlias = Sequence[tuple[str, bytes]]  # ids and images, of an owner first
 
 
 def operations_of(served: object) -> dict[str, Callable[[Args, list[int]], Answer]]:
@@ -35,29 +39,46 @@ class CheckpointService:
         self._access = access
         self._vault = vault
         self._health = health
+        self._staged: dict[int, dict[str, bytes]] = {}
+
+    def op_stage(self, args: Args, fds: list[int]) -> Answer:
+        """Take the image of a part, of which the owner's follows."""
+        self._staged.setdefault(args["stage"], {})[args["id"]] = contents(fds[0])
+        return None, []
 
     def op_checkpoint(self, args: Args, fds: list[int]) -> Answer:
-        """Store an image; answer what it is then."""
-        return self._add(args["id"], contents(fds[0]), args["kind"], args["keep"]), []
+        """Store an image, with what was staged for it; answer what it is then."""
+        id, parts = args["id"], args.get("parts") or []
+        staged = self._staged.pop(args["stage"], {}) if parts else {}
+        lost = [part for part in parts if part not in staged]
+        if lost:
+            raise CheckpointError(f"the image of {lost[0]!r} was lost: it was given to a keeper that is gone", id=id)
+        return self._add([(id, contents(fds[0])), *((part, staged[part]) for part in parts)], args["kind"], args["keep"])[0], []
 
-    def _add(self, id: str, data: bytes, kind: str, keep: int) -> dict[str, Any]:
+    def _add(self, members: Members, kind: str, keep: int) -> list[dict[str, Any]]:
+        """Store them, all or none; return what they are."""
         from dspex_runtime.params import image
 
-        read = image.decode(data)
-        said = read.facts.get("note")
-        note = None if said is None else str(said)
+        read = {id: image.decode(data) for id, data in members}
 
-        def add(store: Store, rows: Checkpoints) -> CheckpointInfo:
+        def add(store: Store, rows: Checkpoints) -> list[CheckpointInfo]:
             with store.writing():
-                number = rows.add(id, data, kind=kind, when=read.when, version=read.version, note=note)
-                rows.prune_by_itself(id, keep=keep)
-            return CheckpointInfo(id, number, read.when, kind, len(data), read.version, note)
+                numbers = {}
+                for id, data in members:
+                    its, note = read[id], read[id].facts.get("note")
+                    said = None if note is None else str(note)
+                    numbers[id] = rows.add(id, data, kind=kind, when=its.when, version=its.version, note=said)
+                rows.join(numbers)
+                rows.prune_by_itself(members[0][0], keep=keep)
+                found = {(id, info.number): info for id in numbers for info in rows.infos(id)}
+            return [found[each] for each in numbers.items()]
 
-        info = self._access.run(add)
+        infos = self._access.run(add)
         self._access.check_in_place()
-        self._vault.take_user(id, read.user, read.version)
+        for id, its in read.items():
+            self._vault.take_user(id, its.user, its.version)
         self._health.well()
-        return asdict(info)
+        return [asdict(info) for info in infos]
 
     def op_checkpoints(self, args: Args, _fds: list[int]) -> Answer:
         """The checkpoints of an id."""
@@ -68,29 +89,40 @@ class CheckpointService:
         info, data = self._access.run(lambda _, rows: rows.get(args["id"], args.get("number")))
         return asdict(info), [memfd("dspex-checkpoint", data)]
 
+    def op_images(self, args: Args, _fds: list[int]) -> Answer:
+        """The images of one and of those that it names of its parts."""
+        found = self._access.run(lambda _, rows: rows.get_all(args["id"], args.get("number")))
+        return [asdict(info) for info, _ in found], [memfd("dspex-checkpoint", data) for _, data in found]
+
     def op_saved(self, args: Args, _fds: list[int]) -> Answer:
-        """What one is and its image, for who is in this process."""
-        info, data = self._access.run(lambda _, rows: rows.get(args["id"], args.get("number")))
-        return (asdict(info), data), []
+        """What some are, and their images: for who is in this process."""
+        found = self._access.run(lambda _, rows: [rows.get(id, number) for id, number in args["members"]])
+        return [(asdict(info), data) for info, data in found], []
 
     def op_export(self, args: Args, _fds: list[int]) -> Answer:
-        """One as a file."""
-        info, data = self._access.run(lambda _, rows: rows.get(args["id"], args.get("number")))
-        return asdict(info), [memfd("dspex-export", to_file(info, data))]
+        """One as a file, with its parts."""
+        found = self._access.run(lambda _, rows: rows.get_all(args["id"], args.get("number")))
+        return asdict(found[0][0]), [memfd("dspex-export", to_file(found))]
 
     def op_import(self, args: Args, fds: list[int]) -> Answer:
-        """A file as a checkpoint of an id, whoever's it was."""
-        _, data = from_file(contents(fds[0]))
-        return self._add(args["id"], data, "import", args["keep"]), []
+        """A file as a checkpoint of an id, whoever's it was; of parts, as those of that id."""
+        found = from_file(contents(fds[0]))
+        was = found[0][0]["id"]
+        members = [(args["id"] + head["id"].removeprefix(was), data) for head, data in found]
+        return self._add(members, "import", args["keep"])[0], []
 
     def op_restored(self, args: Args, _fds: list[int]) -> Answer:
-        """A module is what one says again: what its next incarnation gets must be that, so it is the newest from now on."""
-        _, data = self._access.run(lambda _, rows: rows.get(args["id"], args["number"]))
-        info = self._add(args["id"], data, "restored", args["keep"])
-        if args.get("was_stopped"):  # its next incarnation does with it what a running one does at once
-            self._access.run(lambda store, _: store.set_unapplied(args["id"], info["number"]))
-            self._vault.take_rest(args["id"], packed_rest(data))
-        return info, []
+        """Modules are what some say again: what their next incarnations get must be that, so those are the newest from now on."""
+        images = self._access.run(lambda _, rows: [(id, rows.get(id, number)[1]) for id, number in args["members"]])
+        infos = self._add(images, "restored", args["keep"])
+        if args.get("was_stopped"):  # their next incarnations do with it what running ones do at once
+            for info, (id, data) in zip(infos, images, strict=True):
+                self._unapplied(id, info["number"], data)
+        return infos, []
+
+    def _unapplied(self, id: str, number: int, data: bytes) -> None:
+        self._access.run(lambda store, _: store.set_unapplied(id, number))
+        self._vault.take_rest(id, packed_rest(data))
 
     def op_prune(self, args: Args, _fds: list[int]) -> Answer:
         """Forget some."""

@@ -40,7 +40,7 @@ __all__ = ["Keeper", "main"]
 
 log = logging.getLogger(__name__)
 
-BRINGS: Final = {"table": 1, "blob": 1, "volatile": 1, "checkpoint": 1, "import": 1}  # operations with descriptors
+BRINGS: Final = {"table": 1, "blob": 1, "volatile": 1, "stage": 1, "checkpoint": 1, "import": 1}  # operations with descriptors
 LAST_WORK_S: Final = 5.0  # what is still to be done when the runtime is gone has so long
 
 Operation = Callable[[Args, list[int]], Answer]
@@ -100,6 +100,8 @@ class Keeper:
             case _:
                 self._before(op, args)
                 self._disk.put(partial(self._carry_out, number, partial(self._service.handle, op), args, fds))
+                if op == "configured":  # not later: what is set from now on has to count as newer than this
+                    self._disk.put(self._settle)
 
     def _before(self, op: str, args: Args) -> None:
         """Do what does not wait for the disk, of an operation that does."""
@@ -198,8 +200,7 @@ class Keeper:
         if id in self._vault.unread:
             self._disk.put(partial(self._carry_out, number, partial(self._service.handle, "give"), args, []))
             return
-        info, fds = self._vault.give(id)
-        self._send_all(number, info, fds)
+        self._answer(number, *self._vault.lend(id))
 
     def _reader(self, number: int, args: Args) -> None:
         fd = self._vault.table(args["id"])

@@ -36,9 +36,16 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE events (number INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL)",
     ),
     ("ALTER TABLE checkpoints ADD COLUMN note TEXT",),
+    (
+        # One of an owner names those of its parts that were taken with it; in the order in which they were added.
+        """CREATE TABLE checkpoint_parts (
+            id TEXT NOT NULL, number INTEGER NOT NULL, part TEXT NOT NULL, part_number INTEGER NOT NULL,
+            PRIMARY KEY (id, number, part))""",
+        "CREATE INDEX checkpoint_parts_of ON checkpoint_parts (part, part_number)",
+    ),
 )
 SCHEMA_VERSION: Final = len(STEPS)
-TABLES: Final = ("modules", "parameters", "history", "executions", "checkpoints", "configured", "events")
+TABLES: Final = ("modules", "parameters", "history", "executions", "checkpoints", "checkpoint_parts", "configured", "events")
 
 
 class NewerSchemaError(DspexError):

@@ -26,14 +26,17 @@ FDS_AT_ONCE come before it, in `[n, "fds", count]` messages. Take them in the or
     shared_set ...     the same three with id SHARED
     executions         id, n                                      [execution], newest first
     metrics            id                                         {calls, failures, busy_ns, last_error} of all incarnations, or {}
+    stage              id, stage [+1: the image]                  of a part, whose owner's image follows: "stage" is its number
     checkpoint         id, kind, keep [+1: the image]             info: the map of `types.CheckpointInfo`
+                       stage, parts: [id]                         of an owner, with what was staged: stored together
     checkpoints        id                                         [info], newest first
     image              id, number | None                          info [+1]; None: the newest whole one
+    images             id, number | None                          [info] [+n], the owner's first, then those that it names of parts
     export             id, number | None                          info [+1: a file with its proof]
     import             id, keep [+1: such a file]                 info
     prune              id, keep | numbers                         [numbers that are gone]
-    restored           id, number, keep                           info; a module was put back to it, so it is the newest now
-    restore_stopped    id, number | None, who, keep               {restored, newest}: infos; while no incarnation lives
+    restored           members: [[id, number]], keep              [info]; modules were put back to these, so they are the newest now
+    restore_stopped    members: [[id, number]], who, keep         {restored, newest}: [info]; all or none, while none of them lives
     drop               id                                         None: all of it is forgotten
     events             records (packed)
     past_events        n                                          [event], oldest first

@@ -7,7 +7,6 @@ of it reaches a module. The operations are `protocol`'s, one method each.
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 from collections.abc import Callable
 from functools import partial
@@ -198,8 +197,7 @@ class Service:
     def op_give(self, args: Args, _fds: list[int]) -> Answer:
         """Read what the store has for the next incarnation of an id into the vault, and give it from there."""
         self._loader.load(args["id"])
-        info, fds = self._vault.give(args["id"])
-        return info, [os.dup(fd) for fd in fds]
+        return self._vault.lend(args["id"])
 
     def op_history(self, args: Args, _fds: list[int]) -> Answer:
         """The last versions of a parameter."""

@@ -134,6 +134,7 @@ class Store:
         """Forget all of an id."""
         for table in ("modules", "parameters", "history", "executions", "checkpoints", "configured"):
             self._db.execute(f"DELETE FROM {table} WHERE id = ?", (id,))  # noqa: S608
+        self._db.execute("DELETE FROM checkpoint_parts WHERE id = ? OR part = ?", (id, id))
 
     # -- parameters -------------------------------------------------------------------------------------------------
 

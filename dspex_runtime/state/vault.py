@@ -1,7 +1,7 @@
 """The descriptors that outlive modules: tables, blobs, journals of memory, user states; and who may write each table.
 
-Touches no disk: an answer from here takes microseconds. Safe from any thread; a descriptor that leaves is the vault's own until
-it was sent (`fd thread`), or a duplicate that is the caller's.
+Touches no disk: an answer from here takes microseconds. Safe from any thread; a descriptor that leaves is a duplicate that is the
+caller's, but for those that `give` shows.
 """
 
 from __future__ import annotations
@@ -143,6 +143,12 @@ class Vault:
             }
             fds = [held.table, *(fd for _, _, fd in blobs), held.volatile, held.user, held.rest]
             return info, [fd for fd in fds if fd is not None]
+
+    def lend(self, id: str) -> tuple[dict[str, Any], list[int]]:
+        """Return what `give` does, with duplicates: while they are sent, another thread may take newer ones."""
+        with self.lock:
+            info, fds = self.give(id)
+            return info, [os.dup(fd) for fd in fds]
 
     def table(self, id: str) -> int | None:
         """Return a duplicate of a table's descriptor; None: none is held."""

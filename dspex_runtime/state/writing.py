@@ -121,20 +121,33 @@ class Writing:
                 return _told(owner.reset(args["name"], who=args["who"]))
 
     def _restore(self, args: Args) -> dict[str, Any]:
-        """Put a stopped module back: its parameters now, what only its process has at its next start."""
-        id = args["id"]
-        info, data = self._from_disk("saved", {"id": id, "number": args.get("number")})
-        parameters = image.decode(data).parameters
-        if parameters:
-            writer = self._owner(id)
-            with writer.lock:
-                if writer.closed:
-                    raise _lives(id)
-                writer.owner.restore(parameters, who=args["who"])
-        elif self._vault.incarnation(id):
-            raise _lives(id)
-        asked = {"id": id, "number": info["number"], "keep": args["keep"], "was_stopped": True}
-        return {"restored": info, "newest": self._from_disk("restored", asked)}
+        """Put stopped modules back, all or none: their parameters now, what only their processes have at their next starts."""
+        saved = self._from_disk("saved", {"members": args["members"]})
+        undoing: list[Callable[[], object]] = []
+        try:
+            for info, data in saved:
+                undoing += self._put_back(info["id"], image.decode(data).parameters, args["who"])
+            members = [[info["id"], info["number"]] for info, _ in saved]
+            newest = self._from_disk("restored", {"members": members, "keep": args["keep"], "was_stopped": True})
+        except BaseException:
+            for undo in reversed(undoing):
+                undo()
+            raise
+        return {"restored": [info for info, _ in saved], "newest": newest}
+
+    def _put_back(self, id: str, parameters: Mapping[str, Any], who: str) -> list[Callable[[], object]]:
+        """Restore the parameters of one; return how that is undone."""
+        if not parameters:
+            if self._vault.incarnation(id):
+                raise _lives(id)
+            return []
+        writer = self._owner(id)
+        with writer.lock:
+            if writer.closed:
+                raise _lives(id)
+            before = writer.owner.image()
+            writer.owner.restore(parameters, who=who)
+        return [lambda: writer.owner.restore(before, who=who)]
 
     # -- owners -----------------------------------------------------------------------------------------------------
 

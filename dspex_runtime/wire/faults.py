@@ -28,7 +28,7 @@ from dspex_runtime.wire.rebuild import RECORD as RECORD
 from dspex_runtime.wire.rebuild import from_fault as from_fault
 from dspex_runtime.wire.rebuild import take_record as take_record
 
-__all__ = ["RECORD", "from_fault", "take_record", "to_fault"]
+__all__ = ["RECORD", "from_fault", "own_error", "take_record", "to_fault"]
 
 # A fault must always fit a frame, whatever is in the exception.
 _MAX_TEXT: Final = 65536  # characters of a message or traceback: the ends are kept
@@ -39,6 +39,12 @@ _MAX_VALUES: Final = 64  # arguments, and attributes
 _MAX_GROUP: Final = 50  # members of a group that travel
 _MAX_GROUP_DEPTH: Final = 4
 _NOT_SENT: Final = frozenset({"args", "obj", "exceptions"})  # C-level attributes sent otherwise; obj is the user's whole object
+
+
+def own_error(fault: dict[str, Any], *, codec: Codec) -> DspexError | None:
+    """Return an error of ours that came as a fault; None of a user's, which is nothing to be rebuilt in the runtime process."""
+    error = from_fault(fault, codec=codec) if "dspex" in fault else None
+    return error if isinstance(error, DspexError) else None
 
 
 def to_fault(

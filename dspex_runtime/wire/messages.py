@@ -5,9 +5,12 @@ it sends to one module in one row, calls and casts, whichever pipe they take: tw
 
     [HELLO, 0, {"protocol": [lo, hi], "mux": bool, "client": str}]        first frame of the client, no answer expected
     [REFUSED, 0, {"message": str, "protocol": [lo, hi]}]                  module -> client, then close
-    [CALL, id, method, args, kwargs, deadline, key, credit]               deadline: CLOCK_MONOTONIC seconds or None
+    [CALL, id, method, args, kwargs, deadline, key, credit, chain]        deadline: CLOCK_MONOTONIC seconds or None
                                                                           key: idempotency key (str) or None
                                                                           credit: 0, or items a stream may send ahead
+                                                                          chain: None outside modules, else [[full id, token],
+                                                                          ...] of the calls being served up the stack, the
+                                                                          one that makes this call last; see host.deadlock
     [CAST, n, method, args, kwargs]                                       n: its number in that row; 0: none, it has no order
     [CANCEL, id]
     [CREDIT, id, n]                                                       n more items may be sent
@@ -25,7 +28,11 @@ Control, client <-> parent:
     [CONTROL, id, op, args]          -> [REPLY, id, value] | [FAULT, id, error]
     [CHANNEL, id, module, after, deadline] -> [CHANNEL, id, info] with one descriptor | [FAULT, id, error]
                                      parks until an incarnation > after is ready, or there is none to come; one that
-                                     parks is told at once: [BEGUN, id, False]
+                                     parks is told at once: [BEGUN, id, False]. deadline 0.0: a fault instead of parking. Of
+                                     a group it is a pipe to any replica, and info["group"] says who they are
+    [EVENT, 0, {"type": "group", "id", "members": [[id, incarnation, slot]] | None, ...}]   to whoever has asked for a pipe to a
+                                     group: who may be called from now on; None: it is no more
+    [EVENT, 0, {"type": "pipes", "id", "call_timeout_s", "idempotent"}]   of one child that pipes lead to
     [PARAM, id, info]                answers a CONTROL that asks for shared memory, with one descriptor; [REPLY, id, None]: none
     [CANCEL, id]                     gives up a pending request or a subscription
     [SUBSCRIBE, id, topic, args]     -> [EVENT, id, payload] ... [BYE, id, reason]
@@ -51,7 +58,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any, Final, TypeAlias
 
-PROTOCOL: Final = (1, 1)  # lowest and highest version this package speaks
+PROTOCOL: Final = (2, 2)  # lowest and highest version this package speaks
 
 
 class K(IntEnum):

@@ -53,12 +53,14 @@ class FakeRuntime(FakeCheckpoints):
     happened: list[dict[str, Any]] = field(default_factory=list)
     log_lines: dict[str, list[str]] = field(default_factory=dict)
     tree_map: dict[str, Any] = field(default_factory=dict)
+    analysis: dict[str, Any] = field(default_factory=dict)
     fails: dict[str, BaseException] = field(default_factory=dict)
     entries: list[dict[str, Any]] = field(default_factory=list)
     parameters: dict[str, FakeParams] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     watch_warning: str | None = None
     kept: list[CheckpointInfo] = field(default_factory=list)
+    kept_parts: dict[str, int] = field(default_factory=dict)
     closed: bool = False
 
     @property
@@ -111,6 +113,9 @@ class FakeRuntime(FakeCheckpoints):
     def tree(self) -> dict[str, Any]:
         return self.tree_map
 
+    def analyze(self) -> dict[str, Any]:
+        return self.analysis
+
     def ref(self, id: str) -> FakeRef:
         return FakeRef(self, self.info(id).id)
 
@@ -136,6 +141,10 @@ class FakeRuntime(FakeCheckpoints):
 
     def delete(self, id: str) -> None:
         self._do("delete", id)
+
+    def scale(self, id: str, n: int) -> list[str]:
+        self._do("scale", id, n=n)
+        return [f"{id}#{number}" for number in range(n)]
 
     def wait(self, ids: list[str], state: str = "ready", timeout: float | None = 30) -> dict[str, str]:
         self.asked.append(("wait", tuple(ids), state, timeout))

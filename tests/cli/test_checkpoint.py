@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def test_create_says_the_number(dspex: Run, runtime: Any) -> None:
     assert dspex("checkpoint", "create", "qa").out == "saved qa as checkpoint 1  (2.0 KiB)\n"
     assert dspex("checkpoint", "create", "qa", "-o", "json").json == {
         "id": "qa", "number": 2, "created_at": 86_400.0, "kind": "manual", "size": 2048, "version": "2.1.0", "note": None,
+        "parts": {}, "of": None,
     }  # fmt: skip
 
 
@@ -36,6 +38,19 @@ def test_list_is_newest_first(dspex: Run, three: Any) -> None:
     assert lines[0].split() == ["NUMBER", "CREATED", "KIND", "SIZE", "VERSION", "NOTE"]
     assert [line.split()[0] for line in lines[1:]] == ["3", "2", "1"]
     assert [info["number"] for info in dspex("checkpoint", "list", "qa", "-o", "json").json] == [3, 2, 1]
+
+
+def test_an_owner_is_saved_and_put_back_with_its_parts_and_that_is_said(dspex: Run, runtime: Any) -> None:
+    runtime.kept_parts = {"qa/retriever": 4, "qa/far/rank": 1}
+    assert dspex("checkpoint", "create", "qa").out == "saved qa as checkpoint 1  (2.0 KiB), with retriever 4, far/rank 1\n"
+    lines = dspex("checkpoint", "list", "qa").out.splitlines()
+    assert lines[0].split()[-1] == "WITH"
+    assert lines[1].endswith("retriever 4, far/rank 1")
+    assert dspex("checkpoint", "restore", "qa").out == "qa is what it was at checkpoint 1, and so are retriever 4, far/rank 1\n"
+    assert dspex("checkpoint", "list", "qa", "-o", "json").json[0]["parts"] == {"qa/retriever": 4, "qa/far/rank": 1}
+    assert "with       retriever 4, far/rank 1" in dspex("checkpoint", "show", "qa").out
+    runtime.kept[0] = replace(runtime.kept[0], parts={}, of=("sup", 7))
+    assert dspex("checkpoint", "list", "qa").out.splitlines()[1].endswith("sup 7")
 
 
 def test_show_has_parameters_mode_and_the_modules_own_state(dspex: Run, three: Any) -> None:

@@ -42,7 +42,7 @@ def test_ps_json_has_the_keys_of_module_info(dspex: Run, runtime: Any) -> None:
     first = dspex("ps", "-o", "json").json[0]
     assert list(first) == [
         "id", "kind", "state", "pid", "incarnation", "restarts", "started_at", "uptime_s", "version", "metadata", "metrics",
-        "last_exit", "supervisor", "checkpoint", "swap",
+        "last_exit", "supervisor", "checkpoint", "swap", "group", "replicas", "params", "depends_on", "waiting_for", "needed_by",
     ]  # fmt: skip
 
 
@@ -95,6 +95,51 @@ def test_tree_shows_what_is_not_as_usual_with_a_supervisor(dspex: Run, runtime: 
     assert dspex("tree").out.splitlines() == [line]
     runtime.tree_map = facts | {"state": "STOPPED"}
     assert dspex("tree").out.splitlines() == [" ".join(line.split("  ")[:2]).replace(" ", "  ") + "  STOPPED"]
+
+
+def test_tree_shows_what_a_child_needs_and_what_it_waits_for(dspex: Run, runtime: Any) -> None:
+    def needing(on_down: str, state: str | None, *down: str) -> dict[str, Any]:
+        edges = {"y": {"on_down": on_down, "fallback": None, "state": state}}
+        shown = "DEGRADED" if down else "READY"
+        return {"id": "x", "kind": "server", "state": shown, "depends_on": edges, "waiting_for": list(down)}
+
+    for node, line in (
+        (needing("wait", "READY"), "x  server  READY  needs y (wait)"),
+        (needing("restart", "BACKOFF", "y"), "x  server  DEGRADED  waits for y, which is BACKOFF"),
+        (needing("fail", "STOPPED", "y"), "x  server  DEGRADED  takes no calls without y, which is STOPPED"),
+        (needing("degrade", None, "y"), "x  server  DEGRADED  does without y, which is not there"),
+    ):
+        runtime.tree_map = node
+        assert dspex("tree").out.splitlines() == [line]
+
+
+def test_info_shows_what_a_child_needs_and_who_needs_it(dspex: Run, runtime: Any) -> None:
+    edges = {"y": {"on_down": "degrade", "fallback": "spare", "state": "FAILED"}}
+    runtime.children["x"] = ModuleInfo("x", "module", "DEGRADED", depends_on=edges, waiting_for=["y"], needed_by=["z"])
+    lines = [line.split(maxsplit=1) for line in dspex("info", "x").out.splitlines()]
+    assert ["needs", "y, degrade (spare): FAILED"] in lines
+    assert ["needed", "by    z"] in lines
+
+
+def test_analyze_shows_the_chain_and_with_all_everybody(dspex: Run, runtime: Any) -> None:
+    def child(
+        id: str, started: float, ready: float | None, waited_for: str | None = None, why: str | None = None
+    ) -> dict[str, Any]:
+        seconds = None if ready is None else ready - started
+        return {"id": id, "started": started, "ready": ready, "seconds": seconds, "waited_for": waited_for, "why": why}
+
+    chain = [child("y", 0.0, 2.0), child("x", 2.0, 3.5, "y", "dependency")]
+    runtime.analysis = {"seconds": 3.5, "chain": chain, "children": [*chain, child("z", 2.0, None)]}
+    assert dspex("analyze").out.splitlines() == [
+        "started in 3.5 s",
+        "ID  BEGAN AT  TOOK   READY AT  WAITED FOR",
+        "y   0.00 ms   2.0 s  2.0 s     -",
+        "x   2.0 s     1.5 s  3.5 s     y (dependency)",
+    ]
+    assert dspex("analyze", "--all").out.splitlines()[-1].split() == ["z", "2.0", "s", "-", "-", "-"]
+    assert dspex("analyze", "-o", "json").json == runtime.analysis
+    runtime.analysis = {"seconds": None, "chain": [], "children": []}
+    assert dspex("analyze").out.splitlines() == ["nothing has started yet"]
 
 
 def test_info_of_a_supervisor_shows_how_it_supervises(dspex: Run, runtime: Any) -> None:

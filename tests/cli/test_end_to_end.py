@@ -369,6 +369,8 @@ def test_the_demo_holds_what_it_promises(shell: Shell) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout)
     assert found["kill"]["error"] == "ProcessDownError"
+    assert "retriever is down" in found["degraded"]["degraded"]
+    assert found["degraded"]["citations"] == ["itertools.groupby"]
     assert (found["swap"]["failed"], found["swap"]["refused"], found["swap"]["rolled_back_to"]) == (0, "verify", ["1", "1"])
     assert found["stopped"] == ["counter", "qa", "retriever"]
     assert found["processes_left"] == 0

@@ -34,7 +34,8 @@ def test_every_method_has_a_twin_with_the_same_arguments(pair: tuple[type, type]
 
 
 def test_a_module_reference_has_them_too() -> None:
-    others = {"acall", "astream", "raw", "track", "push_edits", "has_edits"}  # its `call` and `stream`; proxies have the other kind
+    # Its `call` and `stream`; proxies have the other kind.
+    others = {"acall", "astream", "raw", "track", "push_edits", "has_edits", "part"}
     assert names(ref.ModuleRef) - others <= names(aio.ModuleRef)
 
 

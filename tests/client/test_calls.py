@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +24,8 @@ from dspex_runtime.errors import (
     RuntimeUnreachableError,
     UnserialisableError,
 )
+from dspex_runtime.host.context import CallCancelledError, Process, current_request
+from dspex_runtime.host.mailbox import Request
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.faults import to_fault
 from dspex_runtime.wire.messages import BEGUN, CALL, CANCEL, CAST, EVENT, FAULT, OVERLOADED, REFUSED, REPLY, RETRY, SUBSCRIBE
@@ -466,3 +470,107 @@ def test_2_2_a_call_of_a_server_waits_five_seconds_unless_told_otherwise_and_for
     ServerRef(session, "qa").call("ask", timeout=None)
     assert before + 5 <= deadlines[0] <= monotonic() + 5
     assert deadlines[1] is None
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """This thread serves a request of the module "a", which was called by another one."""
+    monkeypatch.setattr(Process, "assignment", SimpleNamespace(id="a", socket="/elsewhere", incarnation=1))
+    request = Request(None, 1, "forward", [], {}, chain=[["z", 3]])
+    token = current_request.set(request)
+    yield request
+    current_request.reset(token)
+
+
+@pytest.mark.parametrize("how", ["call", "stream", "acall", "astream", "send_request"])
+def test_a_call_says_who_waits_for_it(runtime: Any, session: Any, module: Any, served: Request, how: str) -> None:
+    chains: list[Any] = []
+
+    def note(pipe: Any) -> None:
+        while (message := pipe.next()) is not None:
+            if message[0] == CALL:
+                chains.append(message[8])
+                pipe.say(REPLY, message[1], None)
+
+    runtime.start("qa", module(note))
+    ref = ModuleRef(session, "qa")
+
+    async def awaited() -> None:
+        if how == "acall":
+            await ref.acall("ask")
+        else:
+            async for _ in ref.astream("ask"):
+                pass
+        session.mux(asyncio.get_running_loop()).close()
+
+    if how in ("acall", "astream"):
+        asyncio.run(awaited())
+    elif how == "send_request":
+        ServerRef(session, "qa").send_request("x").wait(20)
+        assert chains == [None]  # nobody waits for it, or not at once
+        return
+    elif how == "stream":
+        list(ref.stream("ask"))
+    else:
+        ref.call("ask")
+    ((above, own),) = chains
+    assert (above, own[0]) == (["z", 3], "a")
+    assert chains == [served.onward]
+
+
+def test_outside_a_module_nobody_waits(runtime: Any, session: Any, module: Any) -> None:
+    chains: list[Any] = []
+
+    def note(pipe: Any) -> None:
+        while (message := pipe.next()) is not None:
+            chains.append(message[8])
+            pipe.say(REPLY, message[1], None)
+
+    runtime.start("qa", module(note))
+    ModuleRef(session, "qa").call("ask")
+    assert chains == [None]
+
+
+@pytest.mark.parametrize("how", ["call", "stream"])
+def test_a_thread_that_waits_wakes_when_its_own_call_is_given_up(runtime: Any, session: Any, module: Any, how: str) -> None:
+    asked, closed = threading.Event(), threading.Event()
+
+    def silent(pipe: Any) -> None:
+        if pipe.next()[3] == ["answer"]:
+            pipe.say(REPLY, 2, "x")
+            return
+        asked.set()
+        while pipe.next() is not None:
+            pass
+        closed.set()
+
+    request, ended = Request(None, 1, "forward", [], {}), []
+    runtime.start("qa", module(silent))
+    ref = ModuleRef(session, "qa")
+
+    def serve() -> None:
+        current_request.set(request)
+        try:
+            ref.call("ask") if how == "call" else list(ref.stream("ask"))
+        except BaseException as exc:
+            ended.append(type(exc))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    assert asked.wait(20)
+    request.give_up()
+    thread.join(20)
+    assert ended == [CallCancelledError]
+    assert closed.wait(20)  # that is how the module learns it
+    assert request.wakers == set()
+    pool = session.pool("qa")
+    assert (pool.after, pool.idle) == (0, [])  # it is not taken for dead, and nobody gets that pipe
+    assert ref.call("ask", "answer") == "x"
+
+
+def test_what_is_asked_for_a_call_that_is_given_up_is_not_sent(runtime: Any, session: Any, module: Any, served: Request) -> None:
+    qa = runtime.start("qa", module())
+    served.give_up()
+    with pytest.raises(CallCancelledError):
+        ModuleRef(session, "qa").call("ask", 1)
+    assert qa.pipes == []

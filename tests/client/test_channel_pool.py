@@ -11,7 +11,7 @@ from dspex_runtime.client.calls import cast
 from dspex_runtime.client.channel_pool import MAX_IDLE
 from dspex_runtime.client.session import SWEEP_EVERY
 from dspex_runtime.errors import CallTimeoutError
-from dspex_runtime.wire.messages import HELLO
+from dspex_runtime.wire.messages import HELLO, PROTOCOL
 from helpers.waiting import wait_readable
 
 
@@ -78,7 +78,7 @@ def test_a_pipe_says_hello_first(runtime: Any, session: Any, module: Any) -> Non
     pool = session.pool("qa")
     cast(pool, "note", (), {})
     assert greeted.wait(20)
-    assert qa.pipes[0].hello == [HELLO, 0, {"protocol": [1, 1], "mux": False, "client": session.client}]
+    assert qa.pipes[0].hello == [HELLO, 0, {"protocol": list(PROTOCOL), "mux": False, "client": session.client}]
 
 
 def test_a_thread_that_ends_after_a_cast_leaves_no_pipe(runtime: Any, session: Any, module: Any) -> None:

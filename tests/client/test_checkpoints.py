@@ -16,7 +16,7 @@ from dspex_runtime.client.ref import ModuleRef, ServerRef
 from dspex_runtime.client.runtime import Runtime
 from dspex_runtime.client.session import Session
 from dspex_runtime.client.steps import run
-from dspex_runtime.errors import CheckpointError, ConfigError
+from dspex_runtime.errors import CheckpointError, ConfigError, NoProcessError
 from dspex_runtime.params import image, values
 from dspex_runtime.types import CheckpointInfo
 from helpers.descriptor import Descriptor
@@ -129,7 +129,7 @@ def test_what_is_in_a_checkpoint(client: Runtime, images: dict[int | None, bytes
     found = run(checkpoints.inspect_checkpoint(client, "qa", 2))
     assert found == {
         "id": "qa", "number": 2, "kind": "manual", "when": 5.0, "size": 7, "version": "2.1.0", "incarnation": 3,
-        "facts": {"mode": "train"}, "metrics": {"calls": 4}, "user": {"seen": 4},
+        "facts": {"mode": "train"}, "metrics": {"calls": 4}, "user": {"seen": 4}, "parts": {}, "of": None,
         "parameters": {
             "style": {"value": "brief", "version": 2, "updated_at": 5.0, "who": "me"},
             "temperature": {"value": 0.3, "version": 2, "updated_at": 5.0, "who": "me"},
@@ -166,6 +166,26 @@ def test_a_checkpoint_is_compared_with_what_is_now(client: Runtime, runtime: Fak
         assert run(checkpoints.diff_checkpoints(client, "qa")) == [
             {"name": "temperature", "change": "changed", "old": 0.2, "new": 0.5}
         ]
+
+
+def test_an_owners_are_compared_with_those_of_its_parts(client: Runtime, runtime: FakeRuntime) -> None:
+    kept = {
+        ("qa", 1): (made(1, k=1), {"qa/far/rank": 4, "qa/gone": 1}),
+        ("qa", 2): (made(2, k=1), {"qa/far/rank": 5}),
+        ("qa/far/rank", 4): (made(4, k=1), {}),
+        ("qa/far/rank", 5): (made(5, k=2), {}),
+    }
+
+    def give(args: dict[str, Any]) -> Descriptor:
+        if args["id"] == "qa/gone":
+            raise NoProcessError("there is no 'qa/gone'")
+        data, parts = kept[args["id"], args["number"]]
+        return Descriptor(memfd(data), {**info(args["number"], args["id"]), "parts": parts})
+
+    runtime.handlers["image"] = give
+    assert run(checkpoints.diff_checkpoints(client, "qa", 1, 2)) == [
+        {"name": "far.rank.k", "change": "changed", "old": 1, "new": 2}
+    ]
 
 
 def test_one_that_is_not_there_is_said(client: Runtime, images: dict[int | None, bytes], runtime: FakeRuntime) -> None:

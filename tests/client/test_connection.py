@@ -10,7 +10,7 @@ import pytest
 
 from dspex_runtime.client.connection import ControlConnection
 from dspex_runtime.errors import ConfigError, ProtocolError, RuntimeUnreachableError
-from dspex_runtime.wire.messages import BYE, CANCEL, EVENT, HELLO, REFUSED
+from dspex_runtime.wire.messages import BYE, CANCEL, EVENT, HELLO, PROTOCOL, REFUSED
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def connection(runtime: Any) -> Any:
 def test_hello_goes_both_ways_with_versions(runtime: Any, connection: Any) -> None:
     assert connection.open().result(20)["name"] == "fake"
     said = runtime.heard(lambda message: message[0] == HELLO)[2]
-    assert said["protocol"] == [1, 1]
+    assert said["protocol"] == list(PROTOCOL)
     assert said["role"] == "client"
     assert said["pid"] == os.getpid()
 
@@ -35,7 +35,7 @@ def test_hello_goes_both_ways_with_versions(runtime: Any, connection: Any) -> No
 )
 def test_a_runtime_of_another_version_is_an_error_that_tells_both_ranges(runtime: Any, connection: Any, greeting: Any) -> None:
     runtime.greeting = greeting
-    with pytest.raises(ProtocolError, match=r"7 to 9.*1 to 1"):
+    with pytest.raises(ProtocolError, match=rf"7 to 9.*{PROTOCOL[0]} to {PROTOCOL[1]}"):
         connection.open().result(20)
 
 

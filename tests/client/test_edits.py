@@ -107,6 +107,7 @@ def test_a_loop_goes_on_while_edits_are_sent_at_the_end() -> None:
 ENDS = {
     "the connection is closed": "with dx.connect() as rt:\n    rt.module('qa').demos = DEMOS",
     "nothing is closed": "dx.connect().module('qa').demos = DEMOS",
+    "imported before the fork": "import atexit\ndx.connect\natexit._clear()\ndx.connect().module('qa').demos = DEMOS",
 }
 
 

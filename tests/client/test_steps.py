@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from dspex_runtime.client.steps import Await, Pause, Steps, arun, awaitable, blocking, run
+from dspex_runtime.host.context import CallCancelledError, current_request
+from dspex_runtime.host.mailbox import Request
 
 DRIVERS: list[Callable[[Steps[Any]], Any]] = [run, lambda steps: asyncio.run(arun(steps))]
 both = pytest.mark.parametrize("drive", DRIVERS, ids=["thread", "loop"])
@@ -102,3 +105,47 @@ def test_a_method_of_either_kind_keeps_the_words_of_its_operation() -> None:
     assert Thing().now(2) == 4
     assert asyncio.run(Thing().soon(n=3)) == 6
     assert Thing.now.__doc__ == Thing.soon.__doc__ == "Say it twice."
+
+
+def test_a_wait_ends_when_the_call_that_is_served_is_given_up() -> None:
+    request, future, waits, ended = Request(None, 1, "forward", [], {}), Future[Any](), threading.Event(), []
+
+    def steps() -> Steps[None]:
+        waits.set()
+        yield Await(future)
+
+    def serve() -> None:
+        current_request.set(request)
+        try:
+            run(steps())
+        except BaseException as exc:
+            ended.append(type(exc))
+        ended.append(run(later()))
+
+    def later() -> Steps[Any]:
+        return (yield Await(done("tidied up"), 20))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    assert waits.wait(20)
+    request.give_up()
+    thread.join(20)
+    assert ended == [CallCancelledError, "tidied up"]
+    assert future.cancelled()
+
+
+def test_one_that_was_given_up_before_does_not_begin_to_wait_but_for_tidying_up() -> None:
+    request, tidied = Request(None, 1, "forward", [], {}), Future[str]()
+    request.give_up()
+
+    def steps(future: Future[Any]) -> Steps[Any]:
+        return (yield Await(future))
+
+    token = current_request.set(request)
+    try:
+        with pytest.raises(CallCancelledError):
+            run(steps(Future()))
+        threading.Timer(0.01, tidied.set_result, ["tidied up"]).start()
+        assert run(steps(tidied)) == "tidied up"
+    finally:
+        current_request.reset(token)

@@ -9,7 +9,7 @@ import pytest
 
 from dspex_runtime.config import Report, inspect
 
-# INTERFACE's example without the keys that do not work yet; an anchor and a template with an unset variable added.
+# INTERFACE's example; an anchor and a template with an unset variable added.
 EXAMPLE = """\
 version: 1
 name: qa
@@ -34,6 +34,7 @@ tree:
       module: answering.py:Answerer
       lm: {model: openai/gpt-4o}
       params: {temperature: 0.2}
+      depends_on: {retriever: {on_down: degrade}}
       checkpoint: {every: 30s, keep: 10}
       durability: journal
       limits: {memory: 1GiB, mailbox: 1000, call_timeout: 60s, max_calls: null, nice: 0}

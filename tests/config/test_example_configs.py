@@ -19,7 +19,9 @@ def test_example_trees_are_legal(path: Path) -> None:
     parse(report.config)
 
 
-@pytest.mark.parametrize("name", ["minimal.yaml", "openai.yaml", "tree.yaml", "react.yaml", "compiled.yaml", "served.yaml"])
+@pytest.mark.parametrize(
+    "name", ["minimal.yaml", "openai.yaml", "tree.yaml", "react.yaml", "compiled.yaml", "served.yaml", "composite.yaml"]
+)
 def test_these_have_no_warnings(name: str) -> None:
     assert inspect(CONFIGS / name, environ={"LM_API_KEY": "none"}).warnings == ()
 

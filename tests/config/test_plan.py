@@ -9,12 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dspex_runtime.config import differences, parse
 from dspex_runtime.config.plan import ANEW, Running, next_step, plan
 from dspex_runtime.config.runtime_spec import RuntimeSpec
 from dspex_runtime.config.steps import Action, Change, Plan, Step
-from dspex_runtime.core.child_spec import Backoff, ChildSpec, LaunchSpec, Limits, Shutdown, SupervisorSpec
+from dspex_runtime.core.child_spec import (
+    Backoff,
+    ChildSpec,
+    Dependency,
+    LaunchSpec,
+    Limits,
+    PartsSpec,
+    Replica,
+    Shutdown,
+    SupervisorSpec,
+)
 from dspex_runtime.types import Kind, State
 
 STATELESS = {"version": 1, "name": "t"}
@@ -95,6 +107,9 @@ def test_a_field_takes_the_least_that_changes_it(
 
 MODULE_FIELDS: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({}, {"concurrency": 4}, "swap", "concurrency"),
+    ({}, {"parts": {"strategy": "one_for_all"}}, "swap", "parts.strategy"),
+    ({"parts": {"x": {"restart": "transient"}}}, {"parts": {}}, "swap", "parts.x.restart"),
+    ({"parts": {"x": {"args": {"k": 1}}}}, {"parts": {"x": {"args": {"k": True}}}}, "swap", "parts.x.args.k"),
     ({}, {"readiness": {"call": "check"}}, "live", "readiness.call"),
     ({"readiness": {"call": "check"}}, {"readiness": {"command": "true"}}, "live", "readiness.command"),
     ({"lm": {"model": "a/b"}}, {"lm": {"model": "a/c"}}, "swap", "lm.model"),
@@ -154,6 +169,8 @@ def test_every_field_of_a_spec_is_compared() -> None:
     policy = {
         "restart": "transient", "shutdown": Shutdown(1.0), "significant": True, "start_timeout_s": 1.0, "backoff": Backoff(1.0),
         "version": "1", "metadata": {"k": 1}, "register": "k", "kind": Kind.MODULE,
+        "depends_on": {"b": Dependency()}, "after": frozenset({"b"}), "replica": Replica("a", 0),
+        "parts": PartsSpec(max_restarts=1),
     }  # fmt: skip
     assert {field.name for field in fields(ChildSpec)} - policy.keys() == {"id", "launch", "supervisor"}
     for name, value in policy.items():
@@ -171,6 +188,104 @@ def parse_checkpoint() -> Any:
     (child,) = spec(module("a", checkpoint={"keep": 1})).tree.children
     assert child.launch is not None
     return child.launch.checkpoint
+
+
+# dependencies and replicas
+
+
+def test_dependencies_are_live() -> None:
+    old, new = (
+        spec(server("b"), server("c"), server("a", depends_on=["b"])),
+        spec(server("b"), server("c"), server("a", depends_on={"b": "fail", "c": {"on_down": "degrade", "fallback": "b"}})),
+    )
+    (step,) = plan(old, new, {}).steps
+    assert (step.id, step.action) == ("a", "live")
+    assert [change.text() for change in step.changes] == ["depends_on.b  wait -> fail", "depends_on.c  degrade, fallback b"]
+    (back,) = plan(new, old, {}).steps
+    assert [change.text() for change in back.changes] == ["depends_on.b  fail -> wait", "depends_on.c  degrade, fallback b -> none"]
+
+
+def test_an_id_that_looks_like_a_secrets_is_told() -> None:
+    (step,) = plan(spec(server("auth"), server("a")), spec(server("auth"), server("a", depends_on={"auth": "stop"})), {}).steps
+    assert step.changes[0].text() == "depends_on.auth  stop"
+
+
+def test_a_supervisor_is_after_what_one_below_it_depends_on() -> None:
+    old, new = spec(server("a"), group("g", server("b"))), spec(server("a"), group("g", server("b", depends_on=["a"])))
+    found = {step.id: [change.text() for change in step.changes] for step in plan(old, new, {}).steps}
+    assert found == {"g": ["after  a"], "g/b": ["depends_on.a  wait"]}
+
+
+def test_the_order_of_starts_follows() -> None:
+    steps = plan(spec(server("a"), server("b")), spec(server("a", depends_on=["b"]), server("b")), {}).steps
+    assert {step.id: step.changes[0].text() for step in steps} == {"root": "children  a, b -> b, a", "a": "depends_on.b  wait"}
+
+
+def test_what_somebody_has_depended_on_goes_when_he_does_no_more() -> None:
+    old = spec(
+        server("z"), server("y", depends_on=["z"]), group("g", server("x")), server("a", depends_on=["y", "g/x"]), server("o")
+    )
+    assert planned(old, spec(server("a"))) == ["remove o", "live a", "remove g", "remove y", "remove z"]
+
+
+def test_a_group_that_is_depended_on_no_more_goes_last() -> None:
+    old = spec(server("q", replicas=2), server("a", depends_on=["q"]), server("b", depends_on=["a"]))
+    assert planned(old, spec(server("a"))) == ["remove b", "live a", "remove q#1", "remove q#0"]
+
+
+IDS = "abcdef"
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> RuntimeSpec:
+    """Servers in any order that depend on each other in any way that is no circle."""
+    present = draw(st.permutations(draw(st.lists(st.sampled_from(IDS), unique=True))))
+    rank = {id: place for place, id in enumerate(draw(st.permutations(IDS)))}
+    below = {id: [other for other in present if rank[other] < rank[id]] for id in present}
+    needs = {id: draw(st.lists(st.sampled_from(below[id]), unique=True)) if below[id] else [] for id in present}
+    return spec(*(server(id, depends_on=needs[id]) for id in present))
+
+
+@given(trees(), trees())
+def test_nothing_is_there_later_or_gone_earlier_than_somebody_depends_on_it(old: RuntimeSpec, new: RuntimeSpec) -> None:
+    steps = [(step.action, step.id) for step in plan(old, new, {}).steps]
+    before, after = ({str(child.id): set(child.depends_on) for child in each.tree.children} for each in (old, new))
+    place = {step: number for number, step in enumerate(steps)}
+    for id in before.keys() & after.keys():
+        for gone in before[id] - after.keys():
+            assert place[Action.LIVE, id] < place[Action.REMOVE, gone]
+    for id in after:
+        told = place.get((Action.LIVE if id in before else Action.ADD, id))
+        for needed in after[id] - before.keys():
+            assert told is not None
+            assert place[Action.ADD, needed] < told
+    for id in before.keys() - after.keys():
+        for needed in before[id] - after.keys():
+            assert place[Action.REMOVE, id] < place[Action.REMOVE, needed]
+
+
+def test_what_becomes_something_else_goes_first_whoever_depends_on_it() -> None:
+    old, new = spec(server("x"), server("a", depends_on=["x"])), spec(group("x", server("y")), server("a"))
+    assert planned(old, new) == ["remove x", "add x", "live a"]
+
+
+def test_replicas_are_added_and_taken_away_from_above() -> None:
+    three, two = spec(server("q", replicas=3), server("a")), spec(server("q", replicas=2), server("a"))
+    assert planned(two, three) == ["add q#2"]
+    assert planned(three, two) == ["remove q#2"]
+    assert planned(two, spec(server("q", replicas=2, args=[1]), server("a"))) == ["swap q#0", "swap q#1"]
+
+
+def test_whose_parameters_replicas_have_is_live() -> None:
+    steps = plan(spec(server("q", replicas=1)), spec(server("q", replicas={"count": 1, "params": "own"})), {}).steps
+    assert [step.changes[0].text() for step in steps] == ["replicas.params  shared -> own"]
+
+
+def test_a_child_that_becomes_a_group_says_how_to_keep_what_it_has_learnt() -> None:
+    found = plan(spec(server("q")), spec(server("q", replicas=2)), {})
+    assert [f"{step.action} {step.id}" for step in found.steps] == ["remove q", "add q#0", "add q#1"]
+    assert found.steps[0].note == "it becomes q#0 ...: `dspex scale q=2` first, and these have what it has learnt"
+    assert plan(spec(server("q", replicas=2)), spec(server("q")), {}).steps[0].note is None
 
 
 # secrets

@@ -9,22 +9,8 @@ import yaml
 from dspex_runtime.config import json_schema, parse
 from dspex_runtime.errors import ConfigError
 
-LATER = {
-    "depends_on": ("{depends_on: {b: {on_down: fail}}}", "depends_on: not supported yet by this version; remove the key"),
-    "replicas": ("{replicas: 2}", "replicas: found 2 (a whole number); not supported yet by this version; allowed: 1"),
-}
 
-
-@pytest.mark.parametrize(("text", "problem"), LATER.values(), ids=LATER)
-def test_keys_whose_feature_comes_later_say_so(check: Any, text: str, problem: str) -> None:
-    if text.startswith("{"):
-        text = f"tree: {{children: [{{id: a, server: 'p:C', {text[1:-1]}}}]}}"
-    problems = check(text).problems
-    assert len(problems) == 1
-    assert problem in problems[0]
-
-
-@pytest.mark.parametrize("child", ["replicas: 1", "significant: false", "restart: permanent"])
+@pytest.mark.parametrize("child", ["depends_on: {}", "depends_on: []", "significant: false", "restart: permanent"])
 def test_values_that_change_nothing_are_accepted(check: Any, child: str) -> None:
     assert check(f"tree: {{auto_shutdown: never, dynamic: false, children: [{{id: a, server: 'p:C', {child}}}]}}").problems == ()
 
@@ -52,8 +38,11 @@ def test_the_schema_describes_every_key_and_is_json() -> None:
     assert json.loads(json.dumps(schema)) == schema
     child = schema["$defs"]["child"]["properties"]
     assert {"module", "server", "supervisor", "limits", "lm", "params", "checkpoint", "durability"} <= child.keys()
-    assert not {"depends_on", "pickled"} & child.keys()
-    assert child["replicas"]["const"] == 1
+    assert {"depends_on", "replicas", "parts"} <= child.keys()
+    assert "pickled" not in child
+    part = schema["$defs"]["part"]["properties"]
+    assert {"module", "args", "on_down", "fallback", "parts"} <= part.keys()
+    assert not {"id", "supervisor", "replicas", "depends_on", "significant", "pickled"} & part.keys()
     for section in (schema, *schema["$defs"].values()):
         assert all(key["description"] for key in section["properties"].values())
 
@@ -80,6 +69,11 @@ def test_the_schema_accepts_the_example_of_the_interface(example: str) -> None:
         "tree: {max_children: null}",
         "tree: {children: [{id: a, module: 'p:C', readiness: {command: [sh, -c, x]}}]}",
         "tree: {auto_shutdown: all_significant, children: [{id: a, server: 'p:C', restart: transient, significant: true}]}",
+        "tree: {children: [{id: a, server: 'p:C', depends_on: [b, s/c]}]}",
+        "tree: {children: [{id: a, server: 'p:C', depends_on: {b: , c: stop, d: {on_down: degrade, fallback: e}}}]}",
+        "tree: {children: [{id: a, server: 'p:C', replicas: '${N}'}]}",
+        "tree: {children: [{id: a, server: 'p:C', replicas: {count: 2, params: own}}]}",
+        "tree: {children: [{id: a, module: 'p:C', parts: {strategy: rest_for_one, b: {restart: transient, on_down: fail}}}]}",
     ],
 )
 def test_the_schema_accepts_what_may_be_meant(text: str) -> None:
@@ -98,7 +92,14 @@ def test_the_schema_accepts_what_may_be_meant(text: str) -> None:
         "tree: {children: [{id: a, server: 'p:C', start_timeout: soon}]}",
         "tree: {children: [{id: a, server: 'p:C', limits: {memory: 5XB}}]}",
         "runtime: {spares: true}",
-        "tree: {children: [{id: a, server: 'p:C', depends_on: {}}]}",
+        "tree: {children: [{id: a, server: 'p:C', depends_on: a}]}",
+        "tree: {children: [{id: a, server: 'p:C', depends_on: {b: degrad}}]}",
+        "tree: {children: [{id: a, server: 'p:C', depends_on: {b: {on_down: fail, fall_back: c}}}]}",
+        "tree: {children: [{id: a, server: 'p:C', replicas: 0}]}",
+        "tree: {children: [{id: a, server: 'p:C', replicas: {params: own}}]}",
+        "tree: {children: [{id: a, module: 'p:C', parts: {strategy: one_for_two}}]}",
+        "tree: {children: [{id: a, module: 'p:C', parts: {b: 3}}]}",
+        "tree: {children: [{id: a, module: 'p:C', parts: {b: {id: c}}}]}",
         "tree: {children: [{id: a, server: 'p:C', durability: disk}]}",
         "tree: {children: [{id: a, module: 'p:C', readiness: {call: a, command: b}}]}",
         "tree: {children: [{id: a, module: 'p:C', readiness: {timeout: 1s}}]}",

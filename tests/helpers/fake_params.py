@@ -90,10 +90,11 @@ class FakeCheckpoints:
     """The part of dx.Runtime that is about checkpoints; a mixin of the CLI's fake runtime."""
 
     kept: list[CheckpointInfo]
+    kept_parts: dict[str, int]
 
     def checkpoint(self, id: str) -> CheckpointInfo:
         number = self.kept[0].number + 1 if self.kept else 1
-        self.kept.insert(0, CheckpointInfo(id, number, 86_400.0, "manual", 2048, "2.1.0"))
+        self.kept.insert(0, CheckpointInfo(id, number, 86_400.0, "manual", 2048, "2.1.0", parts=self.kept_parts))
         return self.kept[0]
 
     def checkpoints(self, id: str) -> list[CheckpointInfo]:
@@ -119,6 +120,7 @@ class FakeCheckpoints:
         info = self._one(checkpoint)
         parameters = {"temperature": {"value": 0.2, "version": 3, "updated_at": 86_400.0, "who": "me"}}
         head = {"id": id, "number": info.number, "kind": info.kind, "when": info.created_at, "size": info.size}
+        head |= {"parts": info.parts, "of": info.of}
         return {**head, "version": "2.1.0", "facts": {"mode": "train"}, "metrics": {}, "parameters": parameters, "user": [1]}
 
     def diff_checkpoints(self, id: str, old: int, new: int | None) -> list[dict[str, Any]]:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, cast
 
 import pytest
 
-from dspex_runtime.core.child_spec import ChildSpec, LaunchSpec, Shutdown, SupervisorSpec
+from dspex_runtime.core.child_spec import ChildSpec, Dependency, LaunchSpec, Shutdown, SupervisorSpec
 from dspex_runtime.errors import DspexError
 from dspex_runtime.exit_reason import ExitReason
-from dspex_runtime.node import executor, naming
+from dspex_runtime.node import executor, exits, naming
 from dspex_runtime.node.control_pipe import FdAnswer
 from dspex_runtime.node.control_requests import Answer
 from dspex_runtime.node.ending import Ending
@@ -33,7 +33,7 @@ from dspex_runtime.node.session import Session
 from dspex_runtime.node.supervision import Supervision
 from dspex_runtime.node.swapping import member, understudy
 from dspex_runtime.node.swapping.holding_back import HoldingBack
-from dspex_runtime.types import ChildId, Kind, RestartType, Strategy
+from dspex_runtime.types import ChildId, Kind, OnDown, RestartType, Strategy
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.faults import to_fault
 from dspex_runtime.wire.messages import CONTROL, EVENT, Message
@@ -49,6 +49,10 @@ class ManualLoop(EventLoop):
 
     def now(self) -> float:
         return self.time
+
+    def has_more(self) -> bool:
+        """Return whether something waits for the end of a turn."""
+        return bool(self._soon)
 
     def turn(self) -> None:
         """Handle everything that is ready now."""
@@ -66,6 +70,12 @@ def worker(id: str, restart: str = "permanent", **fields: Any) -> ChildSpec:
     fields.setdefault("backoff", None)
     fields.setdefault("launch", LaunchSpec(Kind.SERVER, target="pkg:X"))
     return ChildSpec(ChildId(id), Kind.SERVER, RestartType(restart), **fields)
+
+
+def needing(child: ChildSpec, **on_down: str) -> ChildSpec:
+    """Return a child that depends on these, by full id, and is started after those of them that are its siblings."""
+    depends_on = {id: Dependency(OnDown(each)) for id, each in on_down.items()}
+    return replace(child, depends_on=depends_on, after=frozenset(ChildId(id.partition("/")[0]) for id in on_down))
 
 
 def group(id: str, *children: ChildSpec, restart: str = "permanent", **fields: Any) -> ChildSpec:
@@ -103,12 +113,15 @@ class FakeProcess:
         self.boot_s: float | None = None
         self.kind = spec.kind
         self.idempotent: list[str] = []
+        self.takes: list[str] | None = None
+        self.awaited = False
         self.serving = False
         self.ended = False
         self.signals: list[int] = []
         self.requests: list[tuple[str, dict[str, Any], float | None, Answer]] = []
         self.channels = 0
         self.mail: list[Any] = []  #: messages for its mailbox
+        self.depends_on: dict[str, Any] = {}  #: how it was told that things are that it depends on
         self.peer = FakePeer()  #: what it is sent
         self.keeper: Keeper | None = None
         self.saved = False
@@ -218,6 +231,11 @@ class FakeProcess:
             late = lambda: answer(None, {"message": "too late"}, None)  # noqa: E731
             self.held_back.put_question(lambda to, left_s: to.request_fd(op, args, left_s, answer, fds), timeout_s, late, fds)
             return
+        self.request_fd_now(op, args, timeout_s, answer, fds)
+
+    def request_fd_now(
+        self, op: str, args: dict[str, Any], timeout_s: float | None, answer: FdAnswer, fds: Sequence[int] = ()
+    ) -> None:
         self.brought += [os.pread(fd, 100, 0) for fd in fds]
         for fd in fds:
             os.close(fd)
@@ -257,6 +275,10 @@ class FakeProcess:
         for fd in fds:
             os.close(fd)
         self.kept.append((info, len(fds)))
+
+    def depend(self, table: dict[str, Any], done: Callable[[], None]) -> None:
+        self.depends_on = table
+        done()
 
     def send_channel(self, info: dict[str, Any], fd: int) -> None:
         if self.held_back is not None and self.held_back.everything:
@@ -325,6 +347,9 @@ class FakeLauncher:
 
     def keep_spares(self, n: int) -> None:
         self.spares = n
+
+    def calm(self, is_calm: bool) -> None:
+        pass
 
     def abandon(self, process: ModuleProcess) -> None:
         self.abandoned.append(process.id)
@@ -403,8 +428,15 @@ class FakeTree:
         strategy = Strategy(fields.pop("strategy", "one_for_one"))
         spec = SupervisorSpec(strategy, children=children, **fields)
         self.supervision.boot(spec, self.boots.append, self.exits.append)
-        self.launcher.settle()
+        self.settle()
         return self
+
+    def settle(self) -> None:
+        """Let happen what follows."""
+        self.launcher.settle()
+        while self.loop.has_more():
+            self.loop.turn()
+            self.launcher.settle()
 
     def record(self, id: str) -> Record:
         record = self.registry.get(id)
@@ -422,18 +454,18 @@ class FakeTree:
         """End running processes by themselves, then let happen what follows."""
         for id in ids:
             self.process(id).end(reason)
-        self.launcher.settle()
+        self.settle()
 
     def ask(self, ask: Callable[..., None], *args: Any) -> Outcome:
         """Call something of the supervision that answers; let happen what follows."""
         outcome = Outcome()
         ask(*args, outcome)
-        self.launcher.settle()
+        self.settle()
         return outcome
 
     def advance(self, seconds: float) -> None:
         self.loop.advance(seconds)
-        self.launcher.settle()
+        self.settle()
 
     def watch(self, *ids: str) -> FakeSession:
         """Monitor the newest incarnations."""
@@ -452,4 +484,5 @@ def use_fake_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (understudy, member):
         monkeypatch.setattr(module, "has_exited", lambda pid: pid in FakeProcess.zombies)
     monkeypatch.setattr(naming, "has_exited", lambda pid: pid in FakeProcess.zombies)
+    monkeypatch.setattr(exits, "is_dying", lambda pid: pid in FakeProcess.zombies)
     FakeProcess.zombies.clear()

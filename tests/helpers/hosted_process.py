@@ -46,11 +46,18 @@ class Client:
         self.channel.send(message)
 
     def begin(
-        self, method: str, *args: Any, deadline: float | None = None, key: str | None = None, credit: int = 0, **kwargs: Any
+        self,
+        method: str,
+        *args: Any,
+        deadline: float | None = None,
+        key: str | None = None,
+        credit: int = 0,
+        chain: list[Any] | None = None,
+        **kwargs: Any,
     ) -> int:
         """Send a CALL and return its number."""
         self._number += 1
-        self.send([m.CALL, self._number, method, list(args), kwargs, deadline, key, credit])
+        self.send([m.CALL, self._number, method, list(args), kwargs, deadline, key, credit, chain])
         return self._number
 
     def recv(self) -> list[Any]:
@@ -119,7 +126,9 @@ class HostedProcess:
         """Tell the process what to become: a class or instance (pickled, as a client's `rt.start` sends it) or a target."""
         kept: dict[str, Any] = {"kept": False, "journal": str(self.folder / "journal"), "base": {}}
         facts = {**kept, "log": str(self.log), "log_max_bytes": 0, "log_keep": 2, "cwd": str(self.folder)} | {
-            key: options.pop(key) for key in ("log", "log_max_bytes", "log_keep", "rehearsal", *kept) if key in options
+            key: options.pop(key)
+            for key in ("log", "log_max_bytes", "log_keep", "rehearsal", "dependencies", *kept)
+            if key in options
         }
         if found is not None and not isinstance(found, str):
             import cloudpickle

@@ -17,10 +17,10 @@ def make_packing_wait(patch: pytest.MonkeyPatch) -> None:
 
     real = state.pack_state
 
-    def pack_state(*args: Any, extra: Any, **how: Any) -> None:
-        if extra is not None:
-            pass_through(extra)
-        real(*args, extra=None, **how)
+    def pack_state(hosted: Any, parameters: Any, loop: Any, stream: Any, way: Any) -> None:
+        if way.extra is not None:
+            pass_through(way.extra)
+        real(hosted, parameters, loop, stream, state.Way())
 
     patch.setattr(state, "pack_state", pack_state)
 

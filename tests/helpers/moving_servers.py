@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import dspex_runtime.host.behaviours as dx
+from dspex_runtime.host.context import current_request
 from helpers.hosted_process import pass_through
 
 
@@ -47,6 +48,9 @@ class Recorder(dx.GenServer):
             case ["later", path, message]:
                 threading.Thread(target=lambda: (pass_through(path), dx.send_after(0.0, message)), daemon=True).start()
                 return dx.Reply(None, box)
+            case "who waits":
+                served = current_request.get()
+                return dx.Reply(served.chain if served is not None else None, box)
             case ["answer", name]:
                 return dx.Reply(dx.reply(box.waiting.pop(name), f"answer to {name}"), box)
             case ["timer", seconds, message]:

@@ -72,6 +72,9 @@ class Play:
     def rehearsed(self, id: str = "a", error: Exception | None = None) -> dict[str, Any]:
         return self._said(self.new(id), "rehearse", dict(REHEARSED), error)
 
+    def ready(self, id: str = "a", said: Any = True, error: Exception | None = None) -> dict[str, Any]:
+        return self._said(self.new(id), "call", said, error)
+
     def held(self, id: str = "a", running: int = 0, error: Exception | None = None) -> dict[str, Any]:
         return self._said(self.old[id], "hold", {"running": running, "open": 0}, error)
 

@@ -1,4 +1,4 @@
-"""What the tests of swaps between real processes share."""
+"""What the tests of swaps and of compiles between real processes share."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from helpers.waiting import wait_until
 
 
 class Gate:
-    """Where a migration or a call waits."""
+    """Where a migration, a call or the optimizer `Slow` waits."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
 
     def reached(self, suffix: str = "") -> int:
+        """Wait for somebody; returns the pid."""
         begun = Path(f"{self.path}{suffix}.begun")
         wait_until(lambda: begun.exists() and begun.read_text(), what=f"somebody at gate {suffix}")
         return int(begun.read_text())

@@ -207,7 +207,7 @@ def test_continue_runs_after_the_reply_and_before_what_is_queued(fork: Any) -> N
     process.start(Desk)
     client = process.client(mux=True)
     client.channel.send_many(
-        [[m.CALL, 1, "$call", [["then", "x"]], {}, None, None, 0], [m.CALL, 2, "$call", ["log"], {}, None, None, 0]]
+        [[m.CALL, 1, "$call", [["then", "x"]], {}, None, None, 0, None], [m.CALL, 2, "$call", ["log"], {}, None, None, 0, None]]
     )
     assert client.result() == "replied first"
     assert client.result() == ["x"]

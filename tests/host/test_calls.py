@@ -114,7 +114,7 @@ def test_a_held_reply_goes_out_with_the_next_announcement(fork: Any) -> None:
     process = fork()
     process.start(Counts)
     client = process.client(mux=True)
-    client.channel.send_many([[m.CALL, n, "$call", [None], {}, None, None, 0] for n in (1, 2, 3)])
+    client.channel.send_many([[m.CALL, n, "$call", [None], {}, None, None, 0, None] for n in (1, 2, 3)])
     received = [client.recv() for _ in range(6)]
     assert [message[:2] for message in received] == [[kind, n] for n in (1, 2, 3) for kind in (m.BEGUN, m.REPLY)]
     assert [message[2] for message in received if message[0] == m.REPLY] == [0, 1, 2]

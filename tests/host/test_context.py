@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextvars import copy_context
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,11 +15,13 @@ from dspex_runtime.host.context import (
     CallCancelledError,
     Process,
     cancelled,
+    chain_of,
     check_cancelled,
     current_request,
     deadline,
     incarnation,
     self_id,
+    waking,
 )
 from dspex_runtime.host.mailbox import Request
 
@@ -81,3 +84,78 @@ def test_a_thread_has_it_where_the_context_is_copied(request_: Request) -> None:
         thread.start()
         thread.join()
     assert seen == [None, 99.0]
+
+
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is the module "g/a"."""
+    monkeypatch.setattr(Process, "assignment", SimpleNamespace(id="g/a"))
+
+
+def test_outside_a_module_nothing_is_in_a_chain() -> None:
+    assert chain_of(None) is None
+    assert chain_of(Request(None, 1, "work", [], {})) is None
+
+
+@pytest.mark.usefixtures("named")
+def test_a_chain_goes_on_with_the_request_that_calls() -> None:
+    first = chain_of(Request(None, 1, "work", [], {}))
+    assert first is not None
+    assert [id for id, _ in first] == ["g/a"]
+    second = chain_of(Request(None, 2, "work", [], {}, chain=[["b", 7]]))
+    assert second is not None
+    assert (second[0], second[1][0]) == (["b", 7], "g/a")
+    assert second[1][1] > first[0][1]
+
+
+@pytest.mark.usefixtures("named")
+def test_all_threads_of_a_request_name_it_alike() -> None:
+    request, found = Request(None, 1, "work", [], {}), []
+    go = threading.Barrier(8)
+
+    def ask() -> None:
+        go.wait()
+        found.append(chain_of(request))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(chain == found[0] for chain in found)
+
+
+def test_a_wait_ends_when_its_request_is_given_up() -> None:
+    request, woken, waits = Request(None, 1, "work", [], {}), threading.Event(), threading.Event()
+    ended: list[str] = []
+
+    def wait() -> None:
+        try:
+            with waking(request, woken.set):
+                waits.set()
+                woken.wait()
+        except CallCancelledError as exc:
+            ended.append(str(exc))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    waits.wait()
+    request.give_up()
+    thread.join()
+    assert ended == ["<request 1 work>"]
+    assert request.wakers == set()
+
+
+def test_no_wait_begins_for_a_request_that_is_given_up() -> None:
+    request, began = Request(None, 1, "work", [], {}), []
+    request.give_up()
+    with pytest.raises(CallCancelledError), waking(request, lambda: None):
+        began.append(True)
+    assert began == []
+
+
+def test_what_ends_a_request_itself_is_called_once() -> None:
+    request, ended = Request(None, 1, "work", [], {}), []
+    request.cancel = lambda: ended.append(request.cancelled)
+    request.give_up()
+    assert ended == [True]

@@ -59,9 +59,12 @@ class Desk:
         self.channels = DataChannels(epoll)
         self.deferred = Deferred()
         self.calls = SimpleNamespace(fault=lambda exc: {"type": type(exc).__name__}, parameters=lambda: self.service)
+        self.dependencies = SimpleNamespace(error=None)
         self.service: Any = None
         self.refusing = False
         self.in_flight_async = 0
+        self.id, self.concurrency = "a", 1
+        self.running: list[Request] = []
         self.intake = Intake(self)  # type: ignore[arg-type]
 
     def begin(self) -> Request:
@@ -71,6 +74,9 @@ class Desk:
         assert request.peer is not None
         request.peer.running[request.id] = request
         return request
+
+    def holders(self) -> list[Request]:
+        return self.running
 
     def queued(self) -> list[int]:
         return [request.id for request in self.mailbox._items]
@@ -100,7 +106,7 @@ def connect(desk: Desk) -> Iterator[Callable[..., Client]]:
 
 
 def call(id: int, *, method: str = "work", key: str | None = None) -> list[Any]:
-    return [m.CALL, id, method, [], {}, None, key, 0]
+    return [m.CALL, id, method, [], {}, None, key, 0, None]
 
 
 def test_hello_comes_first_and_is_not_answered(desk: Desk, connect: Callable[..., Client]) -> None:
@@ -118,6 +124,45 @@ def test_whatever_comes_before_hello_ends_the_client(desk: Desk, connect: Callab
     assert client.heard() == [["the end"]]
     assert desk.queued() == []
     assert desk.channels.peers == {}
+
+
+def coming_back(id: int, token: int, *, key: str | None = None) -> list[Any]:
+    return [m.CALL, id, "work", [], {}, None, key, 0, [["a", token], ["b", 1]]]
+
+
+class TestDeadlock:
+    """Every call thread serves a call that waits for one that is queued here."""
+
+    def test_such_a_call_is_answered_at_once(self, desk: Desk, connect: Callable[..., Client]) -> None:
+        one, other = connect(), connect()
+        one.call(1)
+        desk.running = [desk.begin()]
+        desk.running[0].onward = [["a", 7]]
+        other.call(2)
+        other.heard()
+        other.send(coming_back(3, 7))
+        assert other.heard() == [[m.FAULT, 3, {"type": "DeadlockError"}]]
+        assert desk.queued() == [2]
+        desk.intake.announce(None)
+        assert other.heard() == [[m.BEGUN, 2, False]]  # and no word more of the one that was refused
+
+    def test_one_of_a_call_that_has_ended_waits(self, desk: Desk, connect: Callable[..., Client]) -> None:
+        client = connect()
+        client.call(1)
+        desk.running = [desk.begin()]
+        desk.running[0].onward = [["a", 7]]
+        client.send(coming_back(3, 6))
+        assert desk.queued() == [3]
+
+    def test_what_waits_for_the_same_key_is_the_next_to_try(self, desk: Desk, connect: Callable[..., Client]) -> None:
+        client = connect()
+        client.call(1)
+        desk.running = [desk.begin()]
+        desk.running[0].onward = [["a", 7]]
+        late = [m.CALL, 3, "once", [], {}, None, "k", 0, [["a", 7]]]
+        client.send(late)
+        assert client.heard() == [[m.FAULT, 3, {"type": "DeadlockError"}]]
+        assert [request.id for request in desk.mailbox.lost] == [3]
 
 
 @pytest.mark.parametrize("protocol", [[7, 9], [0, 0], None, "1", [1]])
@@ -141,8 +186,10 @@ BAD = {
     "a kind that clients do not send": [m.READY, 0, {}],
     "a call without its deadline": [m.CALL, 1, "work", [], {}],
     "a credit that is no number": [m.CREDIT, 1, "much"],
-    "a method that is no name": [m.CALL, 1, ["work"], [], {}, None, None, 0],
-    "arguments that are no list": [m.CALL, 1, "work", 5, {}, None, None, 0],
+    "a method that is no name": [m.CALL, 1, ["work"], [], {}, None, None, 0, None],
+    "arguments that are no list": [m.CALL, 1, "work", 5, {}, None, None, 0, None],
+    "a chain that is no list": [m.CALL, 1, "work", [], {}, None, None, 0, "a"],
+    "a call of the protocol before": [m.CALL, 1, "work", [], {}, None, None, 0],
     "keywords that are no map": [m.CAST, 0, "work", [], []],
 }
 
@@ -298,7 +345,7 @@ def test_an_argument_that_cannot_be_rebuilt_fails_its_own_call_and_no_other(desk
     client = connect()
     bodies = [
         Codec().pack(call(1)),
-        msgpack.packb([m.CALL, 2, "work", [msgpack.ExtType(20, b"no pickle")], {}, None, None, 0]),
+        msgpack.packb([m.CALL, 2, "work", [msgpack.ExtType(20, b"no pickle")], {}, None, None, 0, None]),
         msgpack.packb([m.CAST, 0, "work", [msgpack.ExtType(20, b"no pickle")], {}]),
         Codec().pack(call(3)),
     ]

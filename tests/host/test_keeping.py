@@ -211,6 +211,26 @@ def test_others_are_saved_between_two_callbacks(desk: Desk, _: str, host: Host, 
     assert (user and CODEC.unpack(user)) == (None if host.state is NO_STATE else [{"n": 1}])
 
 
+@pytest.mark.parametrize("op", ["checkpoint", "restore"])
+def test_what_is_held_waits_for_nothing_that_is_queued(desk: Desk, op: str) -> None:
+    desk.brought = [file_of(image.encode(Image("sup/qa", "manual", 1.0, None, 1)))]
+    desk.keeping(Host(serial=True, state=1)).serve(5, op, {"client": "c1", "held": True})
+    assert [moment for moment, _ in desk.later] == ["main"]
+    desk.later[0][1]()
+    assert desk.heard[0][0] == m.REPLY
+    for fd in desk.brought:
+        os.close(fd)
+
+
+def test_of_what_an_owner_was_compiled_to_a_part_takes_its_share(desk: Desk) -> None:
+    patch = Image("sup", "compile", 1.0, None, 0, {"answer": 1, "qa.k": 2, "qa.x.k": 3})
+    desk.brought = [file_of(image.encode(patch))]
+    share = {"path": "qa", "parts": ["qa", "qa.x"]}
+    desk.keeping(Host(serial=False)).serve(5, "restore", {"who": "compile", "share": share})
+    desk.later[0][1]()
+    assert desk.owner.restored == [({"k": 2}, "compile")]
+
+
 @pytest.mark.parametrize("error", [LookupError("no index"), SystemExit(3)])
 def test_a_get_state_that_raises_fails_the_checkpoint_and_nothing_else(desk: Desk, error: BaseException) -> None:
     host = Host(serial=True, state=1)
@@ -267,6 +287,16 @@ def test_a_compile_is_a_call_of_its_process_and_of_a_program_only(desk: Desk) ->
     assert desk.calls == ["begin compile", "end compile"]
     assert not is_open(snapshot)
     assert not is_open(job)
+
+
+def test_a_copy_is_made_of_an_owner_and_its_parts(desk: Desk) -> None:
+    images = {path: Image(path, "compile", 1.0, None, 1, {"k": n}) for n, path in enumerate(["", "near", "near.rank"])}
+    desk.brought = fds = [*(file_of(image.encode(each)) for each in images.values()), file_of(b"a job")]
+    fds = list(fds)
+    desk.keeping(Host(serial=True)).serve(5, "compile", {"id": "sup/other", "parts": ["near", "near.rank"]})
+    desk.later[0][1]()
+    assert desk.owner.restored == [({"k": 0, "near.k": 1, "near.rank.k": 2}, "compile of sup/other")]
+    assert not any(map(is_open, fds))
 
 
 def test_a_snapshot_that_does_not_fit_is_said(desk: Desk) -> None:

@@ -55,8 +55,8 @@ def test_a_request_past_its_deadline_is_never_taken() -> None:
     assert mailbox.take(2.0) is None
 
 
-def sent_by(client: str, id: int = 0) -> Request:
-    return request(id, SimpleNamespace(client=client))
+def sent_by(client: str, id: int = 0, *, is_parent: bool = False) -> Request:
+    return request(id, SimpleNamespace(client=client, is_parent=is_parent))
 
 
 def test_an_errand_comes_behind_what_its_client_has_sent_and_before_all_else() -> None:
@@ -179,3 +179,61 @@ class TestOrder:
         mailbox.put_own(Request(None, 0, "$info", ["tick"], {}))
         assert mailbox.put_behind("somebody else", lambda: None)
         assert [r.method for r in mailbox._items] == ["method", "$info", ERRAND, "$info"]
+
+
+class TestParking:
+    """What clients send is set aside, counted, and put back before all else."""
+
+    def test_only_what_clients_send_is_set_aside(self) -> None:
+        first, own, asked, last = sent_by("a", 1), request(0, None), sent_by("parent", 2, is_parent=True), sent_by("a", 3)
+        mailbox = filled(first, own, asked)
+        mailbox.park()
+        assert mailbox.put(last, now=0.0)
+        assert (len(mailbox), bool(mailbox), mailbox.parked) == (4, True, 2)
+        assert [mailbox.take(0.0) for _ in range(3)] == [own, asked, None]
+        assert not mailbox
+        assert mailbox.requests() == [first, last]
+        mailbox.unpark()
+        assert [mailbox.take(0.0) for _ in range(3)] == [first, last, None]
+
+    def test_a_write_of_a_parameter_is_not(self) -> None:
+        write = Request(sent_by("a").peer, 1, "$set", ["k", 1], {})
+        mailbox = filled()
+        mailbox.park()
+        assert mailbox.put(write, now=0.0)
+        assert mailbox.take(0.0) is write
+
+    def test_it_stays_bounded(self) -> None:
+        mailbox = filled(limit=2)
+        mailbox.park()
+        assert mailbox.put(request(1, sent_by("a").peer, deadline=1.0), now=0.0)
+        assert mailbox.put(sent_by("a", 2), now=0.0)
+        assert not mailbox.put(sent_by("a", 3), now=0.0)
+        assert mailbox.put(sent_by("a", 4), now=2.0)  # nobody waits for the first any more
+
+    def test_calls_can_be_cancelled_given_back_and_dropped(self) -> None:
+        a, b, cast = sent_by("a", 1), sent_by("b", 2), sent_by("b")
+        assert a.peer is not None
+        mailbox = filled(a, b, cast)
+        mailbox.park()
+        assert mailbox.cancel(a.peer, 1)
+        assert mailbox.take_calls() == [b]
+        assert mailbox.take_parked() == [cast]
+        assert len(mailbox) == 0
+
+    def test_what_clients_sent_can_be_taken_out(self) -> None:
+        a, own = sent_by("a", 1), request(0, None)
+        mailbox = filled(own, a)
+        assert mailbox.take_clients() == [a]
+        assert not mailbox.parking
+        assert mailbox.take(0.0) is own
+
+    def test_each_client_keeps_the_order_of_what_it_sent(self) -> None:
+        one, two = sent_by("a", 1), sent_by("a", 2)
+        mailbox = filled()
+        mailbox.park()
+        for each in (two, one):
+            assert mailbox.put(each, now=0.0)
+        mailbox.put_in_order([two, one])
+        mailbox.unpark()
+        assert [mailbox.take(0.0), mailbox.take(0.0)] == [one, two]

@@ -92,3 +92,13 @@ def test_another_process_goes_on_with_the_calls_of_this_one() -> None:
     assert [call[0] for call in other.take_new()] == ["m1", "m2", "n"]
     assert not other.has_new
     assert [each["method"] for each in other.executions(10)] == ["n", "m2", "m1", "m0"]
+
+
+def test_a_call_that_was_answered_degraded_says_so_also_when_it_failed_after_all() -> None:
+    metrics = Metrics()
+    metrics.record("m", 0, MS, None)
+    metrics.record("m", 0, MS, None, degraded=True)
+    metrics.amend("cannot be sent")
+    last, first = metrics.executions()
+    assert (last["degraded"], last["ok"], last["error"]) == (True, False, "cannot be sent")
+    assert "degraded" not in first

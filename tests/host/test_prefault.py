@@ -95,7 +95,7 @@ def test_the_understudy_is_called_through_a_loop_like_any_server() -> None:
 
     server = ServerHost(Understudy())
     assert server.start((), {})
-    serve(server, Codec(), [m.CALL, 1, "$call", ["x"], {}, None, None, 0])
+    serve(server, Codec(), [m.CALL, 1, "$call", ["x"], {}, None, None, 0, None])
     assert server.get_state() == 1
 
 

@@ -310,7 +310,7 @@ def test_max_calls_ends_the_process_after_that_many(fork: Any) -> None:
     process = fork()
     process.start(Counter, limits=Limits(max_calls=2))
     client, other = process.client(mux=True), process.client()
-    client.channel.send_many([[m.CALL, n, "$call", ["next"], {}, None, None, 0] for n in (1, 2, 3)])
+    client.channel.send_many([[m.CALL, n, "$call", ["next"], {}, None, None, 0, None] for n in (1, 2, 3)])
     received = [client.recv() for _ in range(5)]  # two BEGUN, two REPLY, one RETRY
     assert [message for message in received if message[0] == m.REPLY] == [[m.REPLY, 1, 0], [m.REPLY, 2, 1]]
     assert [m.RETRY, 3] in received
@@ -362,8 +362,8 @@ def test_an_argument_that_cannot_be_rebuilt_fails_its_own_call(fork: Any) -> Non
     client = process.client()
     import msgpack
 
-    body = msgpack.packb([m.CALL, 1, "$call", [msgpack.ExtType(20, b"no pickle")], {}, None, None, 0])
-    good = process.codec.pack([m.CALL, 2, "$call", ["next"], {}, None, None, 0])
+    body = msgpack.packb([m.CALL, 1, "$call", [msgpack.ExtType(20, b"no pickle")], {}, None, None, 0, None])
+    good = process.codec.pack([m.CALL, 2, "$call", ["next"], {}, None, None, 0, None])
     os.write(client.channel.fileno(), b"".join(len(b).to_bytes(4, "big") + b for b in (body, good)))
     with pytest.raises(ProtocolError):
         client.result()
@@ -439,9 +439,9 @@ def test_a_queued_message_beats_a_timeout_of_0(fork: Any) -> None:
     client = process.client(mux=True)
     client.channel.send_many(
         [
-            [m.CALL, 1, "$call", [["sleep", 0]], {}, None, None, 0],
+            [m.CALL, 1, "$call", [["sleep", 0]], {}, None, None, 0, None],
             [m.CAST, 0, "$info", ["a message"], {}],
-            [m.CALL, 2, "$call", ["log"], {}, None, None, 0],
+            [m.CALL, 2, "$call", ["log"], {}, None, None, 0, None],
         ]
     )
     assert client.result() is None
@@ -527,5 +527,5 @@ def test_what_one_client_sends_over_two_pipes_runs_in_the_order_of_sending(fork:
     for n in range(1, 2001):
         pipes[n * 7919 % 13 % 2].send([m.CAST, n, "$cast", [n], {}])
     last = pipes[0]
-    last.send([m.CALL, 2001, "$call", ["notes"], {}, None, None, 0])
+    last.send([m.CALL, 2001, "$call", ["notes"], {}, None, None, 0, None])
     assert last.result() == list(range(1, 2001))

@@ -111,6 +111,20 @@ def test_train_and_eval_can_be_called_from_outside(found: Any) -> None:
     assert host.mode == "eval"
 
 
+def test_modules_inside_take_back_their_own_states() -> None:
+    class Outer(dspy.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.part = Stateful(), Part()
+
+        def forward(self) -> Any:
+            return self.inner()
+
+    host = built(Outer)
+    host.set_states_inside({"inner": {"memory": [1]}, "part": 1, "gone": 2})
+    assert host.find("__call__").function() == [1, 0]
+
+
 def test_a_train_of_the_users_own_is_called() -> None:
     assert built(Training).find("train").function() == "mine"
 

@@ -240,7 +240,13 @@ def test_a_kind_may_be_a_class() -> None:
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "unknown kind": (lambda: dx.predictor("a -> b", kind="chain"), r"Program\.part: kind 'chain' is none of predict, chain_of"),
     "kind that is no module": (lambda: dx.predictor("a -> b", kind=int), r"Program\.part: a kind is one of .*got <class 'int'>"),
-    "a process of its own": (lambda: dx.sub_module(Passages, k=2), r"Program\.part: .* not available yet; write inline=True"),
+    "a key of no child": (lambda: dx.sub_module(Passages, process={"restrat": "x"}), r"process= has no 'restrat'.*mean 'restart'"),
+    "a key that is said otherwise": (lambda: dx.sub_module(Passages, process={"args": {}}), r"process= has no 'args'"),
+    "no map": (lambda: dx.sub_module(Passages, process=3), r"process= is a map of keys of a child .*; got 3"),
+    "a process that it has not": (
+        lambda: dx.sub_module(Passages, inline=True, process={"restart": "transient"}),
+        r"inline=True has it in its owner's process",
+    ),
     "no module": (lambda: dx.sub_module(int, inline=True), r"Program\.part: a sub_module is a dspy\.Module class"),
     "an instance": (lambda: dx.sub_module(Passages(), inline=True), r"Program\.part: a sub_module is a dspy\.Module class"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import dspy
@@ -43,6 +44,47 @@ def test_it_leaves_the_settings_and_their_owner_as_they_were(monkeypatch: pytest
 
 def test_it_needs_no_lm_to_be_called() -> None:
     assert rehearsal.Understudy()(x=7).x == 7
+
+
+class Refuses:
+    """An adapter and a callback that a preload has configured, and that no rehearsal may ask."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} was asked for")
+
+
+def test_the_question_to_an_lm_is_seen_by_nobody_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    rehearsal.ask()
+    for name, value in {"lm": Refuses(), "adapter": Refuses(), "callbacks": [Refuses()], "trace": [], "track_usage": True}.items():
+        monkeypatch.setitem(settings_module.main_thread_config, name, value)
+    before = settings(), set(sys.modules), len(os.listdir("/proc/self/fd")), threading.enumerate()
+    rehearsal.ask()
+    assert (settings(), set(sys.modules), len(os.listdir("/proc/self/fd")), threading.enumerate()) == before
+    assert settings()["trace"] == []
+    assert list(GLOBAL_HISTORY) == []
+
+
+class Asking(dspy.Module):
+    """Says what a first question would still have to import."""
+
+    def forward(self) -> Any:
+        import dspex_runtime as dx
+
+        before = set(sys.modules)
+        assert dx.connect
+        assert dx.lookup
+        dspy.ChainOfThought("question -> answer")(question="?")
+        return sorted(name for name in set(sys.modules) - before if name.startswith(("dspy.", "dspex_runtime.")))
+
+
+@pytest.mark.process
+def test_the_first_question_of_a_program_imports_nothing_any_more(tmp_path: Path) -> None:
+    import dspex_runtime as dx
+
+    lm = {"class": "dspex_runtime.testing:DummyLM", "args": {"answers": {}, "default": {"reasoning": "", "answer": "!"}}}
+    with dx.Runtime(preload=["dspy"], state_dir=tmp_path) as rt:
+        rt.start(Asking, id="asking", lm=lm)
+        assert rt.ref("asking").call("__call__") == []
 
 
 class Owner(dspy.Module):

@@ -14,6 +14,7 @@ from dspex_runtime.types import Durability, RestartType
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.faults import from_fault, to_fault
 from dspex_runtime.wire.messages import EVENT, FAULT, REPLY
+from helpers.fake_family import HELD, IDS, Family
 from helpers.fake_node import Client, FakeNode
 from helpers.fake_tree import FakeProcess
 
@@ -60,7 +61,7 @@ class Run:
     def compiled(self, error: DspexError | None = None) -> None:
         """Answer for the copy."""
         op, args, done = self.process(COPY).fd_requests.pop(0)
-        assert (op, args) == ("compile", {"id": "a"})
+        assert (op, args) == ("compile", {"id": "a", "parts": []})
         done(None, fault(error), None) if error is not None else done(dict(RUN), None, memfd(b"patch"))
         self.runtime.turn()
 
@@ -297,3 +298,77 @@ def test_from_the_commit_on_it_is_finished_without_its_client(run: Run) -> None:
     run.restored()
     assert run.image()["kind"] == "compiled"
     run.nothing_is_left()
+
+
+class TestAnOwner:
+    """Its parts are in its copy, and have the result with it."""
+
+    @pytest.fixture
+    def family(self, runtime: FakeNode) -> Family:
+        return Family(runtime).boot()
+
+    def begin(self, family: Family, **args: Any) -> int:
+        number = family.runtime.owner.begin("compile", id="qa", job=b"the job", **args)
+        assert family.images() == [{"kind": "compile"}] * 4
+        return number
+
+    def compiled(self, family: Family) -> dict[str, Any]:
+        _, args, done = family.process("qa$compile").fd_requests.pop(0)
+        done(dict(RUN), None, memfd(b"patch"))
+        family.runtime.turn()
+        return dict(args)
+
+    def answer(self, family: Family, number: int) -> Any:
+        (found,) = [each for each in family.runtime.owner.heard() if each[0] in (REPLY, FAULT) and each[1] == number]
+        if found[0] == FAULT:
+            raise from_fault(found[2])
+        return found[2]
+
+    def test_it_is_compiled_with_its_parts_and_all_have_the_result(self, family: Family) -> None:
+        number = self.begin(family)
+        assert family.node.compiles == set(IDS)
+        copy = family.process("qa$compile")
+        assert list(copy.launch.inline or {}) == ["near", "far"]
+        assert copy.brought == [*[f"{id} compile".encode() for id in IDS], b"the job"]
+        assert self.compiled(family) == {"id": "qa", "parts": ["near", "near.rank", "far"]}
+        family.hold()
+        family.images()
+        for id in HELD:
+            assert family.restored(id)["who"] == "compile (COPRO)"
+        about = family.images()[0]["about"]
+        versions = {"k": 2, "far.k": 2, "near.k": 2, "near.rank.k": 2}
+        assert (about["note"], about["compile"]["before"], about["compile"]["versions"]) == ("COPRO, score 62.5", 1, versions)
+        found = self.answer(family, number)
+        assert (found["version"], found["before"], found["changes"]) == (2, 1, versions)
+        assert family.node.compiles == set()
+        assert "qa$compile" not in family.runtime.shown()
+
+    def test_where_one_refuses_it_all_are_as_they_were(self, family: Family) -> None:
+        number = self.begin(family)
+        self.compiled(family)
+        family.hold()
+        family.images()
+        family.restored("qa", "no such field")
+        with pytest.raises(CompileError, match="no such field; 'qa' and its parts are as they were"):
+            self.answer(family, number)
+        assert family.released()
+
+    def test_it_waits_for_all_of_them_and_can_be_given_up(self, family: Family) -> None:
+        number = self.begin(family, timeout=30.0)
+        family.runtime.launcher.script["qa/far"] = ["hang"]
+        family.runtime.crash("qa/far")
+        self.compiled(family)
+        assert family.process("qa").asked == []
+        family.process("qa/far").become_ready()
+        family.runtime.turn()
+        assert family.process("qa").asked == ["hold"]
+        family.runtime.advance(30.0)
+        with pytest.raises(CallTimeoutError, match="'qa' is not compiled after 30 s"):
+            self.answer(family, number)
+        assert family.released()
+        assert family.node.compiles == set()
+
+    def test_what_belongs_to_it_is_busy_too(self, family: Family) -> None:
+        self.begin(family)
+        with pytest.raises(BusyError, match="'qa/far' is being compiled already"):
+            family.runtime.owner.ask("compile", id="qa/far", job=b"the job")

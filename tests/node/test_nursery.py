@@ -10,7 +10,7 @@ import pytest
 
 from dspex_runtime.errors import StartError
 from dspex_runtime.node.module_process import ModuleProcess
-from dspex_runtime.node.nursery import MAX_FORKS_AHEAD, REFILL_AFTER_S, Nursery
+from dspex_runtime.node.nursery import CALM_S, MAX_FORKS_AHEAD, REFILL_AFTER_S, Nursery
 from dspex_runtime.node.spares import Spare
 from dspex_runtime.node.zygote_life import RESPAWN_DELAYS_S
 from dspex_runtime.osproc.warmth import Warmth
@@ -433,3 +433,41 @@ class TestClose:
         bench.nursery.close()
         bench.loop.advance(100.0)
         assert len(bench.zygotes) == count
+
+
+class TestCalm:
+    """While callers of a swap are about to wait, no spare is made that can be missed."""
+
+    def test_a_refill_comes_when_they_do_not_wait_any_more(self, spared: Bench) -> None:
+        spared.forks(2, warmth=Warmth.SERVER)
+        spared.zygote.heard()
+        spared.start("a")
+        spared.nursery.calm(True)
+        spared.loop.advance(2 * REFILL_AFTER_S)
+        assert spared.zygote.heard() == []
+        spared.nursery.calm(False)
+        spared.loop.advance(REFILL_AFTER_S)
+        assert spared.zygote.heard() == [["fork", 1, Warmth.SERVER]]
+
+    def test_it_comes_all_the_same_when_they_wait_for_long(self, spared: Bench) -> None:
+        spared.forks(2, warmth=Warmth.SERVER)
+        spared.zygote.heard()
+        spared.nursery.calm(True)
+        spared.start("a")
+        spared.loop.advance(CALM_S)
+        assert spared.zygote.heard() == [["fork", 1, Warmth.SERVER]]
+
+    def test_and_when_there_is_no_spare_left(self, spared: Bench) -> None:
+        spared.forks(2, warmth=Warmth.SERVER)
+        spared.zygote.heard()
+        spared.start("a")
+        spared.start("b")
+        spared.nursery.calm(True)
+        spared.loop.advance(REFILL_AFTER_S)
+        assert spared.zygote.heard() == [["fork", 2, Warmth.SERVER]]
+
+    def test_a_start_without_a_spare_has_its_fork_at_once(self, bench: Bench) -> None:
+        zygote = bench.open()
+        bench.nursery.calm(True)
+        bench.start("a")
+        assert zygote.heard() == [["fork", 1, Warmth.COLD]]

@@ -105,6 +105,12 @@ def test_a_numbered_id_is_never_made_twice() -> None:
     assert [registry.unique_id(base) for base in ("g/w", "g/w", "w", "g/w")] == ["g/w#1", "g/w#2", "w#1", "g/w#3"]
 
 
+def test_a_numbered_id_is_no_replicas() -> None:
+    registry = Registry()
+    registry.ensure("w#1", spec("w#1"))
+    assert registry.unique_id("w") == "w#2"
+
+
 def test_what_has_gone_is_remembered_under_its_last_incarnations() -> None:
     registry = Registry()
     for incarnation in range(1, 21):

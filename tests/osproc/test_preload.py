@@ -171,6 +171,13 @@ def test_of_our_own_entry_the_whole_package_is_imported(monkeypatch: pytest.Monk
     assert all(name.startswith("dspex_runtime.osproc.") for name in names)
 
 
+def test_with_dspy_the_package_on_it_and_what_reaches_others_are_imported_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dspy", sys)
+    names = own_modules("dspex_runtime.osproc.zygote:main")
+    assert {"dspex_runtime.modules.rehearsal", "dspex_runtime.client.runtime", "dspex_runtime.client.own_names"} <= set(names)
+    assert own_modules("helpers.zygote_entries:main") == ["helpers.zygote_entries"]
+
+
 def test_resolve_returns_the_function() -> None:
     function: Callable[..., object] = resolve("os.path:join")
     assert function is os.path.join

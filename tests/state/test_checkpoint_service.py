@@ -38,7 +38,15 @@ class Served:
         brought = [contents(fd) for fd in out]
         for fd in out:
             os.close(fd)
+        if op == "images":
+            return list(zip(value, brought, strict=True))
         return (value, brought[0]) if brought else value
+
+    def add_all(self, *ids: str, keep: int = 10) -> Any:
+        owner, *parts = ids
+        for part in parts:
+            self.ask("stage", image_of(part, part.encode()), stage=1, id=part)
+        return self.ask("checkpoint", image_of(owner, b"user"), id=owner, kind="manual", keep=keep, stage=1, parts=parts)
 
     def add(self, id: str, user: bytes, *, keep: int = 10) -> Any:
         return self.ask("checkpoint", image_of(id, user), id=id, kind="manual", keep=keep)
@@ -70,6 +78,8 @@ def test_a_checkpoint_says_what_it_is_and_is_what_the_next_incarnation_gets(serv
         "size": info["size"],
         "version": "2.1",
         "note": None,
+        "parts": {},
+        "of": None,
     }
     assert served.user("a") == b"user"
     assert served.ask("checkpoints", id="a") == [info]
@@ -93,7 +103,8 @@ def test_an_image_comes_back_as_it_went_in(served: Served) -> None:
     info, data = served.ask("image", id="a", number=1)
     assert (info["number"], data) == (1, image_of("a", b"one"))
     assert served.ask("image", id="a")[0]["number"] == 2
-    assert served.ask("saved", id="a", number=1) == (info, data)
+    assert served.ask("saved", members=[["a", 1]]) == [(info, data)]
+    assert served.ask("images", id="a", number=1) == [(info, data)]
 
 
 def test_a_file_is_taken_in_under_any_id(served: Served, tmp_path: Path) -> None:
@@ -113,7 +124,7 @@ def test_a_file_is_taken_in_under_any_id(served: Served, tmp_path: Path) -> None
 def test_the_one_that_a_module_was_put_back_to_is_the_newest(served: Served) -> None:
     served.add("a", b"one")
     served.add("a", b"two")
-    info = served.ask("restored", id="a", number=1, keep=10)
+    (info,) = served.ask("restored", members=[["a", 1]], keep=10)
     assert (info["number"], info["kind"]) == (3, "restored")
     assert served.user("a") == b"one"
 
@@ -123,3 +134,44 @@ def test_prune_says_which_are_gone(served: Served) -> None:
         served.add("a", b"user")
     assert served.ask("prune", id="a", keep=None, numbers=[2]) == [2]
     assert served.ask("prune", id="a", keep=0, numbers=None) == [3, 1]
+
+
+class TestOfAnOwnerWithItsParts:
+    def test_what_was_staged_is_stored_with_the_owners(self, served: Served) -> None:
+        info = served.add_all("qa", "qa/r", "qa/s")
+        assert (info["number"], info["parts"]) == (1, {"qa/r": 1, "qa/s": 1})
+        assert [each["of"] for each in served.ask("checkpoints", id="qa/r")] == [("qa", 1)]
+        assert (served.user("qa"), served.user("qa/s")) == (b"user", b"qa/s")
+        found = served.ask("images", id="qa")
+        assert [(info["id"], data) for info, data in found] == [
+            ("qa", image_of("qa", b"user")), ("qa/r", image_of("qa/r", b"qa/r")), ("qa/s", image_of("qa/s", b"qa/s")),
+        ]  # fmt: skip
+
+    def test_without_all_of_them_nothing_is_stored(self, served: Served) -> None:
+        served.ask("stage", image_of("qa/r", b""), stage=2, id="qa/r")
+        with pytest.raises(CheckpointError, match="the image of 'qa/s' was lost: it was given to a keeper that is gone"):
+            served.ask("checkpoint", image_of("qa", b""), id="qa", kind="manual", keep=9, stage=2, parts=["qa/r", "qa/s"])
+        served.ask("stage", b"weird", stage=3, id="qa/r")
+        with pytest.raises(CheckpointError, match="5 bytes are no checkpoint"):
+            served.ask("checkpoint", image_of("qa", b""), id="qa", kind="manual", keep=9, stage=3, parts=["qa/r"])
+        assert served.ask("checkpoints", id="qa") + served.ask("checkpoints", id="qa/r") == []
+
+    def test_so_many_are_kept_with_their_parts(self, served: Served) -> None:
+        for _ in range(3):
+            served.add_all("qa", "qa/r", keep=2)
+        assert [info["number"] for info in served.ask("checkpoints", id="qa/r")] == [3, 2]
+
+    def test_a_file_of_them_is_taken_in_under_another_owners_id(self, served: Served) -> None:
+        served.add_all("qa", "qa/r")
+        _, file = served.ask("export", id="qa")
+        taken = served.ask("import", file, id="sup/other", keep=10)
+        assert (taken["kind"], taken["parts"]) == ("import", {"sup/other/r": 1})
+        assert served.user("sup/other/r") == b"qa/r"
+
+    def test_they_were_put_back_together(self, served: Served) -> None:
+        served.add_all("qa", "qa/r")
+        served.add("qa/r", b"later")
+        infos = served.ask("restored", members=[["qa", 1], ["qa/r", 1]], keep=10, was_stopped=True)
+        assert [(info["id"], info["kind"]) for info in infos] == [("qa", "restored"), ("qa/r", "restored")]
+        assert infos[0]["parts"] == {"qa/r": 3}
+        assert contents(served.vault.give("qa/r")[1][0]) == b"qa/r"

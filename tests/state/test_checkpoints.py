@@ -1,4 +1,4 @@
-"""Checkpoints: numbered for ever, given out only when their bytes are those that were written, carried to other machines."""
+"""Checkpoints: numbered for ever, given out only when their bytes are those that were written, those of a composite together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dspex_runtime.errors import CheckpointError
-from dspex_runtime.state.checkpoints import Checkpoints, from_file, to_file
+from dspex_runtime.state.checkpoints import Checkpoints
 from dspex_runtime.state.store import Store
 from dspex_runtime.types import CheckpointInfo
 
@@ -94,13 +94,6 @@ def test_one_that_is_not_there_is_named_with_those_that_are(rows: Checkpoints, n
         rows.get("a", number)
 
 
-def test_a_file_says_what_it_is_and_holds_the_image() -> None:
-    info = CheckpointInfo("sup/a", 3, 1.5, "manual", 5, "2.1", "best so far")
-    head, image = from_file(to_file(info, b"image"))
-    assert image == b"image"
-    assert head == {"id": "sup/a", "number": 3, "created_at": 1.5, "kind": "manual", "version": "2.1", "note": "best so far"}
-
-
 @pytest.mark.parametrize(
     ("asked_for", "by_itself"),
     [
@@ -123,17 +116,67 @@ def test_what_somebody_asked_for_is_not_pushed_out_by_others(rows: Checkpoints, 
     assert [info.number for info in rows.infos("a")] == [*again[::-1], *made[:2:-1]]
 
 
-@pytest.mark.parametrize("length", [0, 7, 40, 48, 60, -1])
-def test_a_file_that_is_cut_off_is_refused(length: int) -> None:
-    whole = to_file(CheckpointInfo("a", 1, 0.0, "manual", 5), b"image")
-    with pytest.raises(CheckpointError):
-        from_file(whole[:length])
+class TestOfAnOwnerWithItsParts:
+    """`qa` has a part `qa/r`, which has one, too."""
 
+    IDS = ("qa", "qa/r", "qa/r/x")
 
-def test_a_file_of_which_any_byte_is_another_one_is_refused() -> None:
-    whole = to_file(CheckpointInfo("a", 1, 0.0, "manual", 5), b"image")
-    for at in range(len(whole)):
-        changed = bytearray(whole)
-        changed[at] ^= 1
-        with pytest.raises(CheckpointError):
-            from_file(bytes(changed))
+    def together(self, rows: Checkpoints, *ids: str, kind: str = "manual") -> dict[str, int]:
+        numbers = {id: rows.add(id, id.encode(), kind=kind, when=1.0, version=None) for id in ids}
+        rows.join(numbers)
+        return numbers
+
+    def left(self, rows: Checkpoints) -> dict[str, list[int]]:
+        return {id: [info.number for info in rows.infos(id)] for id in self.IDS}
+
+    def test_each_names_what_is_below_it_and_who_holds_it(self, rows: Checkpoints) -> None:
+        add(rows, b"alone", id="qa/r")
+        self.together(rows, *self.IDS)
+        (qa,), (r, alone), (x,) = (rows.infos(id) for id in self.IDS)
+        assert (qa.parts, qa.of) == ({"qa/r": 2, "qa/r/x": 1}, None)
+        assert (r.parts, r.of) == ({"qa/r/x": 1}, ("qa", 1))
+        assert (x.parts, x.of) == ({}, ("qa", 1))
+        assert (alone.parts, alone.of) == ({}, None)
+
+    def test_they_come_back_together_and_a_part_with_its_own(self, rows: Checkpoints) -> None:
+        self.together(rows, *self.IDS)
+        assert [(info.id, data) for info, data in rows.get_all("qa", 1)] == [(id, id.encode()) for id in self.IDS]
+        assert [info.id for info, _ in rows.get_all("qa/r")] == ["qa/r", "qa/r/x"]
+        assert rows.get_all("qa")[0][0].parts == {"qa/r": 1, "qa/r/x": 1}
+
+    def test_one_of_which_a_part_does_not_prove_is_no_whole_one(
+        self, database: sqlite3.Connection, rows: Checkpoints, told: list[str]
+    ) -> None:
+        self.together(rows, *self.IDS)
+        self.together(rows, *self.IDS)
+        database.execute("UPDATE checkpoints SET image = x'00' WHERE id = 'qa/r/x' AND number = 2")
+        assert [(info.id, info.number) for info, _ in rows.get_all("qa")] == [("qa", 1), ("qa/r", 1), ("qa/r/x", 1)]
+        assert told == ["checkpoint 2 of 'qa/r/x' is corrupt and left out: its bytes are not those that were written"]
+        with pytest.raises(CheckpointError, match="checkpoint 2 of 'qa' is corrupt"):
+            rows.get_all("qa", 2)
+
+    def test_what_is_held_goes_with_its_owners_only(self, rows: Checkpoints) -> None:
+        self.together(rows, *self.IDS)
+        add(rows, b"alone", id="qa/r")
+        assert rows.prune("qa/r", keep=0) == [2]
+        with pytest.raises(CheckpointError, match="checkpoint 1 of 'qa/r' is a part of checkpoint 1 of 'qa', and goes with that"):
+            rows.prune("qa/r", numbers=[1])
+        assert rows.prune("qa", numbers=[1]) == [1]
+        assert self.left(rows) == {id: [] for id in self.IDS}
+
+    def test_each_is_pruned_by_itself_without_those_that_are_held(self, rows: Checkpoints) -> None:
+        for _ in range(3):
+            self.together(rows, *self.IDS, kind="periodic")
+        for _ in range(3):
+            rows.add("qa/r", b"", kind="periodic", when=1.0, version=None)
+        assert rows.prune_by_itself("qa/r", keep=1) == [5, 4]
+        assert rows.prune_by_itself("qa", keep=2) == [1]
+        assert self.left(rows) == {"qa": [3, 2], "qa/r": [6, 3, 2], "qa/r/x": [3, 2]}
+
+    def test_of_a_part_that_is_deleted_no_owners_names_anything(self, database: sqlite3.Connection, rows: Checkpoints) -> None:
+        self.together(rows, *self.IDS)
+        Store(database).drop("qa/r/x")
+        assert [info.id for info, _ in rows.get_all("qa")] == ["qa", "qa/r"]
+        Store(database).drop("qa")
+        (r,) = rows.infos("qa/r")
+        assert (r.of, r.parts) == (None, {})

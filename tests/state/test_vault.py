@@ -102,6 +102,14 @@ def test_what_is_asked_for_is_a_duplicate_of_its_own(vault: Vault) -> None:
     assert vault.volatile("a") is None
 
 
+def test_what_is_lent_is_whole_whatever_is_taken_meanwhile(vault: Vault) -> None:
+    vault.take_user("a", b"old", "1")
+    info, (fd,) = vault.lend("a")
+    vault.take_user("a", b"new", "2")
+    assert (contents(fd), info["user_version"]) == (b"old", "1")
+    os.close(fd)
+
+
 def test_a_table_has_what_was_stored_of_its_names(vault: Vault) -> None:
     vault.of("a").values["x"] = (1, b"1", b"")
     assert vault.give("a")[0]["stored"] == {"x": [1, b"1", b""]}

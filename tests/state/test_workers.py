@@ -56,6 +56,18 @@ def test_it_rests_when_nothing_waits_and_again_while_there_is_more_to_do(closing
     assert rests == [0.0, 0.0, 0.0, None]
 
 
+def test_it_rests_once_for_all_that_came_in_a_while_and_at_the_end_at_the_latest(
+    closing: list[Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "IDLE_AFTER_S", 2 * LONG_S)
+    did = list[str]()
+    worker = Worker("test", lambda: did.append("rest"))
+    for number in range(3):
+        worker.put(lambda number=number: did.append(str(number)))  # type: ignore[misc]
+    worker.close(LONG_S)
+    assert did == ["0", "1", "2", "rest"]
+
+
 def test_a_rest_that_fails_is_tried_again(
     closing: list[Worker], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class Runtime:
 
     def start(self, id: str = "a", **options: Any) -> KeptModule:
         info, fds = self.vault.give(id)
-        module = KeptModule(self.state_dir, id, self._take, **options)
+        module = KeptModule(self.state_dir, id, partial(self._take, id), **options)
         self.vault.of(id).incarnation = module.incarnation
         self.writing.release(id)
         return module.open(info, [os.dup(fd) for fd in fds])
@@ -57,14 +58,14 @@ class Runtime:
         module.die()
         self.vault.of(module.id).incarnation = 0
 
-    def _take(self, kind: str, facts: dict[str, Any], fd: int) -> None:
+    def _take(self, id: str, kind: str, facts: dict[str, Any], fd: int) -> None:
         match kind:
             case "table":
-                self.vault.take_table("a", fd)
+                self.vault.take_table(id, fd)
             case "blob":
-                self.vault.take_blob("a", facts["name"], facts["version"], fd)
+                self.vault.take_blob(id, facts["name"], facts["version"], fd)
             case _:
-                self.vault.take_volatile("a", fd)
+                self.vault.take_volatile(id, fd)
 
     def write(self, op: str, /, id: str = "a", **args: Any) -> Any:
         if "value" in args:
@@ -189,16 +190,37 @@ def test_a_stopped_module_is_put_back_to_a_checkpoint(runtime: Runtime) -> None:
     runtime.checkpoint(module)
     module.owner.set("temperature", 1.5, who="test")
     runtime.stop(module)
-    infos = runtime.write("restore_stopped", number=1, keep=10)
-    assert infos["restored"]["number"] == 1
-    assert (infos["newest"]["number"], infos["newest"]["kind"]) == (2, "restored")
+    infos = runtime.write("restore_stopped", members=[["a", 1]], keep=10)
+    assert [info["number"] for info in infos["restored"]] == [1]
+    assert [(info["number"], info["kind"]) for info in infos["newest"]] == [(2, "restored")]
     assert runtime.read("temperature") == 0.5
     assert runtime.vault.give("a")[0]["rest"], "what its next incarnation has to do itself"
     module = runtime.start(incarnation=2)
     assert module.owner.get("temperature") == 0.5
     runtime.stop(module)
     with pytest.raises(CheckpointError, match="no checkpoint 9"):
-        runtime.write("restore_stopped", number=9, keep=10)
+        runtime.write("restore_stopped", members=[["a", 9]], keep=10)
+
+
+def test_several_are_put_back_all_or_none(runtime: Runtime) -> None:
+    modules = [runtime.start(id) for id in ("a", "a/b")]
+    for module in modules:
+        module.owner.set("temperature", 0.5, who="test")
+        runtime.checkpoint(module)
+        module.owner.set("temperature", 1.5, who="test")
+    runtime.stop(modules[0])
+    both = [["a", 1], ["a/b", 1]]
+    with pytest.raises(ParameterError, match="a process of 'a/b' runs"):
+        runtime.write("restore_stopped", members=both, keep=10)
+    assert runtime.read("temperature") == 1.5
+    runtime.stop(modules[1])
+    with pytest.raises(CheckpointError, match="'a/b' has no checkpoint 9"):
+        runtime.write("restore_stopped", members=[["a", 1], ["a/b", 9]], keep=10)
+    assert runtime.read("temperature") == 1.5
+    infos = runtime.write("restore_stopped", members=both, keep=10)
+    assert [info["id"] for info in infos["restored"]] == ["a", "a/b"]
+    assert infos["newest"][0]["parts"] == {"a/b": 2}
+    assert [runtime.read("temperature", id) for id in ("a", "a/b")] == [0.5, 0.5]
 
 
 def test_a_writer_that_was_given_up_writes_no_more(runtime: Runtime) -> None:
@@ -241,10 +263,10 @@ def test_a_stopped_module_without_parameters_is_put_back_too(runtime: Runtime) -
     fd = memfd("image", data)
     runtime.service.handle("checkpoint", {"id": "a", "kind": "manual", "keep": 10}, [fd])
     os.close(fd)
-    assert runtime.write("restore_stopped", number=1, keep=10, who="restore")["newest"]["number"] == 2
+    assert runtime.write("restore_stopped", members=[["a", 1]], keep=10)["newest"][0]["number"] == 2
     runtime.vault.of("a").incarnation = 2
     with pytest.raises(ParameterError, match="a process of 'a' runs"):
-        runtime.write("restore_stopped", number=1, keep=10, who="restore")
+        runtime.write("restore_stopped", members=[["a", 1]], keep=10)
 
 
 def test_what_only_a_running_module_can_check_is_put_back_without_a_word(tmp_path: Path) -> None:
@@ -253,6 +275,6 @@ def test_what_only_a_running_module_can_check_is_put_back_without_a_word(tmp_pat
     module = runtime.start(specs=specs)
     runtime.checkpoint(module)
     runtime.stop(module)
-    runtime.write("restore_stopped", number=1, keep=10)
+    runtime.write("restore_stopped", members=[["a", 1]], keep=10)
     assert [each for each in runtime.told if each["type"] == "report"] == []
     runtime.close()

@@ -14,7 +14,6 @@ What is of durability `memory` outlives everything but the runtime.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -25,7 +24,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -33,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import dspex_runtime as dx
 from dspex_runtime.client.params import Params
 from helpers import siege
+from helpers.killing_runs import command_line, run_as_told
 from helpers.siege import STOP, Besieged, World, fork, tag_of, value_of
 from helpers.waiting import wait_until
 
@@ -443,19 +442,10 @@ def keep_ledger(rounds: int, seed: int, folder: Path, kills: Sequence[str] = tup
 
 def main(arguments: list[str] | None = None) -> int:
     """Kill and print what came out, as JSON; return 1 when there was any complaint."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("rounds", nargs="?", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=None, help="of what is written and killed; the moments differ anyway")
     parser.add_argument("--only", nargs="*", choices=list(KILLS), default=list(KILLS), help="what is killed")
-    parser.add_argument("--keep", type=Path, default=None, help="a folder for state and ledgers that stays")
-    chosen = parser.parse_args(arguments)
-    seed = random.randrange(2**32) if chosen.seed is None else chosen.seed
-    with TemporaryDirectory() as temporary:
-        folder = chosen.keep or Path(temporary)
-        folder.mkdir(exist_ok=True)
-        result = keep_ledger(chosen.rounds, seed, folder, chosen.only)
-    print(json.dumps(result))
-    return 1 if result["complaints"] else 0
+    return run_as_told(parser, arguments, lambda chosen, seed, folder: keep_ledger(chosen.rounds, seed, folder, chosen.only))
 
 
 if __name__ == "__main__":

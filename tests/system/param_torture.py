@@ -15,15 +15,12 @@ when a change is
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import random
 import sys
 import time
 from collections import Counter
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -31,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import dspex_runtime as dx
 from dspex_runtime.client.params import Params
 from helpers import siege
+from helpers.killing_runs import command_line, run_as_told
 from helpers.siege import OWN_SET, STOP, Besieged, World, fork, tag_of, value_of
 from helpers.waiting import wait_until
 
@@ -290,14 +288,9 @@ def torture(kills: int, seed: int, folder: Path) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Torture and print what came out, as JSON; return 1 when there was any complaint."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("kills", nargs="?", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=None, help="of what is written and killed; the moments differ anyway")
-    chosen = parser.parse_args(arguments)
-    with TemporaryDirectory() as folder:
-        result = torture(chosen.kills, random.randrange(2**32) if chosen.seed is None else chosen.seed, Path(folder))
-    print(json.dumps(result))
-    return 1 if result["complaints"] else 0
+    return run_as_told(parser, arguments, lambda chosen, seed, folder: torture(chosen.kills, seed, folder))
 
 
 if __name__ == "__main__":

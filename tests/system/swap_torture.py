@@ -18,7 +18,6 @@ for the swap, at a step of the protocol. What was in flight then fails with the 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -28,13 +27,13 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import dspex_runtime as dx
 from helpers import siege
+from helpers.killing_runs import command_line, run_as_told
 from helpers.siege import STOP, Besieged, World, fork
 from helpers.swap_books import Books, census, lines, more
 from helpers.swap_clients import THREADS, WRITTEN, Reader, Tasks, Threads, Witness, Writer
@@ -265,19 +264,10 @@ def torture(number: int, seed: int, folder: Path, kills: bool) -> dict[str, Any]
 
 def main(arguments: list[str] | None = None) -> int:
     """Torture and print what came out, as JSON; return 1 when there was any complaint."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("number", nargs="?", type=int, default=1000, help="of swaps; with --kills of rounds")
-    parser.add_argument("--seed", type=int, default=None, help="of what is done; the moments differ anyway")
     parser.add_argument("--kills", action="store_true", help=f"kill {', '.join(VICTIMS)}, when it is {', '.join(MOMENTS)}")
-    parser.add_argument("--keep", type=Path, default=None, help="a folder for state and ledgers that stays")
-    chosen = parser.parse_args(arguments)
-    seed = random.randrange(2**32) if chosen.seed is None else chosen.seed
-    with TemporaryDirectory() as temporary:
-        folder = chosen.keep or Path(temporary)
-        folder.mkdir(exist_ok=True)
-        result = torture(chosen.number, seed, folder, chosen.kills)
-    print(json.dumps(result))
-    return 1 if result["complaints"] else 0
+    return run_as_told(parser, arguments, lambda chosen, seed, folder: torture(chosen.number, seed, folder, chosen.kills))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import pytest
 
 import dspex_runtime as dx
 from helpers.runtimes import Standing
+from helpers.swapping import Gate, Running
 from helpers.system import FOLDER
 from helpers.waiting import wait_until
 
@@ -61,46 +62,6 @@ def qa(rt: dx.Runtime) -> Iterator[dx.ModuleRef]:
 @pytest.fixture
 def gate(tmp_path: Path) -> Gate:
     return Gate(tmp_path / "gate")
-
-
-class Gate:
-    """Where the optimizer `Slow` waits."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-
-    def reached(self) -> int:
-        """Wait for it; returns its pid."""
-        begun = Path(self.path + ".begun")
-        wait_until(lambda: begun.exists() and begun.read_text(), what="an optimizer at the gate")
-        return int(begun.read_text())
-
-    def open(self) -> None:
-        Path(self.path).touch()
-
-
-class Running:
-    """A compile in another thread."""
-
-    def __init__(self, compile: Callable[[], Any]) -> None:
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self._compile = compile
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self.result = self._compile()
-        except BaseException as exc:
-            self.error = exc
-
-    def done(self) -> Any:
-        self._thread.join(20)
-        assert not self._thread.is_alive()
-        if self.error is not None:
-            raise self.error
-        return self.result
 
 
 def slowly(rt: dx.Runtime, gate: Gate, **options: Any) -> Running:

@@ -9,7 +9,7 @@ import pytest
 
 from dspex_runtime.errors import NoProcessError, OverloadedError, RemoteError, SupervisorError
 from dspex_runtime.wire.codec import Codec
-from dspex_runtime.wire.faults import RECORD, from_fault, take_record, to_fault
+from dspex_runtime.wire.faults import RECORD, from_fault, own_error, take_record, to_fault
 from dspex_runtime.wire.framing import frame
 
 FULL, PLAIN = Codec(pickle=True), Codec()
@@ -133,3 +133,9 @@ def test_retryable_says_whether_this_call_did_not_begin(
     exc: Exception, incarnation: int | None, told: bool | None, retryable: bool
 ) -> None:
     assert to_fault(exc, id="m", incarnation=incarnation, codec=FULL, retryable=told)["retryable"] is retryable
+
+
+def test_only_what_is_ours_is_rebuilt_where_nothing_of_a_users_may_be() -> None:
+    error = own_error(fault_of(NoProcessError("gone", id="m")), codec=PLAIN)
+    assert (type(error), str(error)) == (NoProcessError, "gone")
+    assert own_error(fault_of(ValueError("no")), codec=PLAIN) is None

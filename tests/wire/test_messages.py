@@ -14,7 +14,17 @@ def test_every_kind_has_a_plain_int_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("protocol", "accepted"),
-    [([1, 1], True), ([1, 9], True), ([0, 1], True), ([2, 3], False), ([0, 0], False), (1, False), (None, False), ([1], False)],
+    [
+        ([2, 2], True),
+        ([1, 9], True),
+        ([0, 2], True),
+        ([3, 4], False),
+        ([1, 1], False),
+        ([0, 0], False),
+        (1, False),
+        (None, False),
+        ([1], False),
+    ],
     ids=str,
 )
 def test_a_peer_is_accepted_when_the_ranges_overlap(protocol: object, accepted: bool) -> None:

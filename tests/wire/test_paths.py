@@ -56,7 +56,7 @@ class Method:
 
 def path_of(value: Any, *, pickle: bool = True) -> str:
     with pytest.raises(UnserialisableError) as info:
-        Codec(pickle=pickle).pack([m.CALL, 1, "ask", [value], {}, None, None, 0])
+        Codec(pickle=pickle).pack([m.CALL, 1, "ask", [value], {}, None, None, 0, None])
     return info.value.path
 
 
@@ -93,7 +93,7 @@ def test_an_item_is_named_by_the_kind_of_message() -> None:
     for message, path in [
         ([m.REPLY, 1, {"x": LOCK}], "result['x']"),
         ([m.ITEM, 1, LOCK], "item"),
-        ([m.CALL, 1, "f", [], {"model": LOCK}, None, None, 0], "kwargs['model']"),
+        ([m.CALL, 1, "f", [], {"model": LOCK}, None, None, 0, None], "kwargs['model']"),
         ([m.CONTROL, 1, "start", {"args": [LOCK]}], "args['args'][0]"),
         (["ready", LOCK], "message[1]"),
     ]:
@@ -106,7 +106,7 @@ def test_a_dict_inside_itself_is_told_with_both_places() -> None:
     inner: dict[str, Any] = {}
     inner["again"] = [inner]
     with pytest.raises(UnserialisableError, match=r"contains itself: it is the object at args\[0\]\['x'\]") as info:
-        Codec().pack([m.CALL, 1, "f", [{"x": inner}], {}, None, None, 0])
+        Codec().pack([m.CALL, 1, "f", [{"x": inner}], {}, None, None, 0, None])
     assert info.value.path == "args[0]['x']['again'][0]"
 
 

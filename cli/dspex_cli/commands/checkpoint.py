@@ -36,11 +36,12 @@ def _number(name: str, metavar: str = "[NUMBER]", *, required: bool = False) -> 
 @_id
 @click.pass_obj
 def create(settings: Settings, id: str) -> None:
-    """Save a module as it is now; returns when it is on the disk."""
+    """Save a module as it is now, an owner with its parts; returns when it is on the disk."""
     output = Output(settings)
     with link.runtime(settings) as runtime:
         info = runtime.checkpoint(id)
-    output.result(_facts(info), lambda: output.say(f"saved {id} as checkpoint {info.number}  ({wording.size(info.size)})"))
+    told = f", with {_with(info)}" if info.parts else ""
+    output.result(_facts(info), lambda: output.say(f"saved {id} as checkpoint {info.number}  ({wording.size(info.size)}){told}"))
 
 
 @command_object.subcommand("list")
@@ -52,7 +53,10 @@ def list_all(settings: Settings, id: str) -> None:
     with link.runtime(settings) as runtime:
         found = runtime.checkpoints(id)
     rows = [[info.number, when(info.created_at), info.kind, wording.size(info.size), info.version, info.note] for info in found]
-    output.result([_facts(info) for info in found], lambda: output.table(COLUMNS, rows, styled=None))
+    columns: tuple[str, ...] = COLUMNS
+    if any(info.parts or info.of for info in found):
+        columns, rows = (*COLUMNS, "WITH"), [[*row, _with(info)] for row, info in zip(rows, found, strict=True)]
+    output.result([_facts(info) for info in found], lambda: output.table(columns, rows, styled=None))
 
 
 @command_object.subcommand("show")
@@ -88,12 +92,14 @@ def diff(settings: Settings, id: str, old: int, new: int | None) -> None:
 def restore(settings: Settings, id: str, number: int | None) -> None:
     """Put a module back to a checkpoint, the newest one without NUMBER.
 
-    What it is now is saved first. One that is stopped or has failed is what it was when it is started again.
+    What it is now is saved first. One that is stopped or has failed is what it was when it is started again. An owner that was
+    saved with its parts is put back with them.
     """
     output = Output(settings)
     with link.runtime(settings) as runtime:
         info = runtime.restore(id, number)
-    output.result(_facts(info), lambda: output.say(f"{id} is what it was at checkpoint {number or info.number}"))
+    told = f", and so {'are' if len(info.parts) > 1 else 'is'} {_with(info)}" if info.parts else ""
+    output.result(_facts(info), lambda: output.say(f"{id} is what it was at checkpoint {number or info.number}{told}"))
 
 
 @command_object.subcommand("prune")
@@ -138,7 +144,20 @@ def import_file(settings: Settings, id: str, path: str) -> None:
 
 
 def _facts(info: dx.CheckpointInfo) -> dict[str, Any]:
-    return {key: getattr(info, key) for key in ("id", "number", "created_at", "kind", "size", "version", "note")}
+    return {key: getattr(info, key) for key in ("id", "number", "created_at", "kind", "size", "version", "note", "parts", "of")}
+
+
+def _with(info: dx.CheckpointInfo) -> str | None:
+    """Say what was saved with it: the parts of an owner, or the owner of a part."""
+    return _with_of(_facts(info))
+
+
+def _with_of(facts: dict[str, Any]) -> str | None:
+    if facts["of"] is not None:
+        owner, number = facts["of"]
+        return f"{owner} {number}"
+    own = f"{facts['id']}/"
+    return ", ".join(f"{part.removeprefix(own)} {number}" for part, number in facts["parts"].items()) or None
 
 
 def _show(output: Output, found: dict[str, Any]) -> None:
@@ -146,7 +165,7 @@ def _show(output: Output, found: dict[str, Any]) -> None:
     size = [("when", when(found["when"])), ("size", wording.size(found["size"])), ("version", found["version"])]
     facts = [(key, cell(value)) for key, value in found["facts"].items()]
     user = [("own state", None if found["user"] is None else cell(found["user"]))]
-    output.fields([*head, *size, *facts, *user])
+    output.fields([*head, *size, *([("with", _with_of(found))] if found["parts"] or found["of"] else []), *facts, *user])
     output.line()
     rows = [[name, cell(p["value"]), p["version"], when(p["updated_at"]), p["who"]] for name, p in found["parameters"].items()]
     output.table(("NAME", "VALUE", "VERSION", "UPDATED", "WHO"), rows, styled=None)

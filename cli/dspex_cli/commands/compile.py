@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +11,7 @@ import click
 from dspex_cli import completing, link, wording
 from dspex_cli.group import command
 from dspex_cli.options import DURATION, Settings, assignments
-from dspex_cli.output import Output, one_line
+from dspex_cli.output import Output, interruptible, one_line
 
 if TYPE_CHECKING:
     import dspex_runtime as dx
@@ -55,23 +54,18 @@ def command_object(
     options = assignments(words)
     names = None if inputs is None else [name.strip() for name in inputs.split(",") if name.strip()]
     shown = Shown(output, id)
-    with link.runtime(settings) as runtime:
-        try:
-            result = runtime.compile(
-                id,
-                optimizer,
-                trainset=trainset,
-                metric=metric,
-                valset=valset,
-                inputs=names,
-                timeout=timeout,
-                on_progress=shown.event,
-                **options,
-            )
-        except KeyboardInterrupt:
-            if not settings.quiet:
-                print(f"\ninterrupted; {shown.left()}", file=sys.stderr, flush=True)
-            raise
+    with link.runtime(settings) as runtime, interruptible(shown.left, quiet=settings.quiet):
+        result = runtime.compile(
+            id,
+            optimizer,
+            trainset=trainset,
+            metric=metric,
+            valset=valset,
+            inputs=names,
+            timeout=timeout,
+            on_progress=shown.event,
+            **options,
+        )
     facts = {name: getattr(result, name) for name in FACTS}
     output.item({"type": "compiled", **facts}, lambda: _show(output, result))
 
@@ -96,7 +90,7 @@ class Shown:
                 self._output.line(f"{wording.duration(monotonic() - self._began):>8}  {told(event, self._id)}")
 
     def left(self) -> str:
-        """Return what becomes of the module when nobody waits any more. Takes no lock: the thread it interrupts may hold it."""
+        """Return what becomes of the module when nobody waits any more. Takes no lock, see `interruptible`."""
         match self._last:
             case {"type": "committing"}:
                 return f"{self._id} takes the result all the same: `dspex checkpoint list {self._id}` shows it"

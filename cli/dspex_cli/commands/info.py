@@ -42,6 +42,11 @@ def _show(output: Output, info: dict[str, Any]) -> None:
             ("started", started),
             ("uptime", None if info["uptime_s"] is None else wording.uptime(info["uptime_s"])),
             *_supervising(info["supervisor"]),
+            ("group", info["group"]),
+            ("replicas", None if info["replicas"] is None else ", ".join(info["replicas"]) or "none"),
+            ("parameters", info["params"]),
+            ("needs", _needs(info["depends_on"])),
+            ("needed by", ", ".join(info["needed_by"]) or None),
             ("version", info["version"]),
             ("metadata", _lines(info["metadata"])),
             ("keys", ", ".join(map(repr, info["keys"])) or None),
@@ -61,6 +66,15 @@ def _supervising(supervisor: dict[str, Any] | None) -> Iterator[tuple[str, Any]]
     yield "budget", wording.budget(supervisor)
     yield "auto_shutdown", supervisor["auto_shutdown"]
     yield "children", wording.population(supervisor)
+
+
+def _needs(depends_on: dict[str, dict[str, Any]]) -> str | None:
+    lines = []
+    for id, edge in depends_on.items():
+        how = f"{edge['on_down']} ({edge['fallback']})" if edge["fallback"] else edge["on_down"]
+        state = edge["state"] or "not there"
+        lines.append(f"{id}, {how}: {paint(state, STATE_STYLES.get(state, ''))}")
+    return "\n".join(lines) or None
 
 
 def _lines(values: dict[str, Any]) -> str | None:

@@ -41,7 +41,8 @@ def command_object(settings: Settings, ids: tuple[str, ...], follow: bool, lines
         supervisors = [id for id in ids if _kind(runtime, id) == "supervisor"]
         if supervisors:
             raise click.UsageError(f"{supervisors[0]!r} is a supervisor and writes no log; its children do")
-        wanted = list(ids) or [info.id for info in runtime.modules() if str(info.kind) != "supervisor"]
+        wanted = [one for id in ids for one in _replicas(runtime, id)]
+        wanted = wanted or [info.id for info in runtime.modules() if str(info.kind) != "supervisor"]
         if follow and len(wanted) > 1:
             _follow_all(output, runtime, wanted, lines)
         else:
@@ -57,6 +58,17 @@ def _kind(runtime: dx.Runtime, id: str) -> str | None:
         return str(runtime.info(id).kind)
     except NoProcessError:
         return None  # its log may be there all the same, and the runtime says so if it is not
+
+
+def _replicas(runtime: dx.Runtime, id: str) -> list[str]:
+    """Return the ids of whoever writes a log: of a group its replicas."""
+    from dspex_runtime.errors import NoProcessError
+
+    try:
+        replicas = runtime.info(id).replicas
+    except NoProcessError:  # as above
+        return [id]
+    return [id] if replicas is None else replicas
 
 
 def _follow_all(output: Output, runtime: dx.Runtime, ids: list[str], lines: int) -> None:

@@ -9,7 +9,7 @@ import click
 from dspex_cli import failures, link, reloads, trees
 from dspex_cli.group import command
 from dspex_cli.options import Settings
-from dspex_cli.output import Output
+from dspex_cli.output import Output, interruptible
 
 
 @command("reload")
@@ -38,7 +38,7 @@ def command_object(settings: Settings, file: str | None, plan: bool, why: str | 
         if plan:
             return _plan(output, runtime.reload(file, plan=True), file)
         try:
-            with reloads.doing(shown, quiet=settings.quiet):
+            with interruptible(lambda: f"{shown.left()}; the next reload does the rest", quiet=settings.quiet):
                 result = runtime.reload(file, why=why, on_progress=shown.event)
         except Exception as exc:
             if output.structured and getattr(exc, "result", None) is not None:

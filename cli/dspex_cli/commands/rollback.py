@@ -7,8 +7,8 @@ import click
 from dspex_cli import completing, link
 from dspex_cli.group import command
 from dspex_cli.options import DURATION, Settings
-from dspex_cli.output import Output
-from dspex_cli.swaps import Shown, doing, show
+from dspex_cli.output import Output, interruptible
+from dspex_cli.swaps import Shown, show
 
 
 @command("rollback")
@@ -26,6 +26,6 @@ def command_object(settings: Settings, id: str, version: str | None, drain: floa
     output = Output(settings)
     which = int(version) if version is not None and version.isdecimal() else version
     shown = Shown(output, id)
-    with link.runtime(settings) as runtime, doing(shown):
+    with link.runtime(settings) as runtime, interruptible(shown.left, quiet=settings.quiet):
         result = runtime.rollback(id, which, drain=drain, timeout=timeout, on_progress=shown.event)
     show(output, result)

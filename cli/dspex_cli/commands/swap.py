@@ -14,8 +14,8 @@ from dspex_cli.commands.start import absolute, is_target
 from dspex_cli.failures import NOT_RUNNING, OK
 from dspex_cli.group import command
 from dspex_cli.options import DURATION, Settings, assignments
-from dspex_cli.output import Output
-from dspex_cli.swaps import Shown, doing, show, under_way
+from dspex_cli.output import Output, interruptible
+from dspex_cli.swaps import Shown, show, under_way
 
 if TYPE_CHECKING:
     import dspex_runtime as dx
@@ -60,7 +60,7 @@ def command_object(
     options["to"] = _target(options["to"])
     shown = Shown(output, id)
     sys.path.insert(0, os.getcwd())  # as `python -m` has it: pkg.mod of where the user stands
-    with link.runtime(settings) as runtime, doing(shown):
+    with link.runtime(settings) as runtime, interruptible(shown.left, quiet=settings.quiet):
         result = runtime.swap(id, on_progress=shown.event, **options)
     show(output, result)
     return OK

@@ -19,7 +19,11 @@ from dspex_cli.progress import Progress
 @click.option("-d", "--detach", is_flag=True, help="Return when the tree is ready, and leave it running.")
 @click.option("--fresh", is_flag=True, help="Forget parameters, history and checkpoints of an earlier run.")
 @click.option("--watch", is_flag=True, help="Swap modules whose source is edited, and reload when FILE is.")
-@click.option("--dry-run", is_flag=True, help="Check the file and print the start order; start nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check the file and print the start order, what starts side by side in the same step; start nothing.",
+)
 @click.pass_obj
 def command_object(settings: Settings, file: str, detach: bool, fresh: bool, watch: bool, dry_run: bool) -> int:
     """Start the tree of a YAML file, in the foreground or with -d in the background.
@@ -38,9 +42,7 @@ def command_object(settings: Settings, file: str, detach: bool, fresh: bool, wat
     checked = trees.check(file)
     if dry_run:
         order = trees.start_order(checked.spec.tree)
-        columns = ("ID", "KIND", "RESTART", "STRATEGY", "TARGET")
-        rows = [[child[name.lower()] for name in columns] for child in order]
-        output.result(order, lambda: output.table(columns, rows, styled=None))
+        output.result(order, lambda: output.table(trees.COLUMNS, [trees.row(child) for child in order], styled=None))
         return 0
     for warning in checked.warnings:
         output.say(f"warning: {warning}")

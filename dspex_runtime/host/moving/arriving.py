@@ -121,7 +121,7 @@ class Arriving:
         with Incoming(sock, self._codec) as stream:
             while (frame := stream.recv()).kind != END:
                 if frame.kind == STATE:
-                    moved = read_state(frame)
+                    moved = read_state(frame, self._image)
                 else:
                     freight.take(frame)
         if moved is None or self._rehearsal is None or self._image is None:

@@ -1,6 +1,6 @@
 """What moves of the loop: clients and their channels, the mailbox, timers, calls that are owed an answer, records and counters.
 
-    ["loop", {"part": "facts", ...}]                    flags and counters
+    ["loop", {"part": "facts", ...}]                    flags, counters, and the calls that are kept, by columns
     ["loop", {"part": PART, "items": [...]}]            a batch of one of the others, in order; see `Freight.take`
     ["channel", {"items": [...]}] + a descriptor each   a batch of client channels, with what was read of half a frame
 
@@ -62,7 +62,6 @@ def pack(loop: ServerLoop, codec: Codec, stream: Outgoing) -> dict[str, int]:
         "timers": packing.timers(timers),
         "answers": ((list(each), len(each[1])) for each in done),
         "waiting": (([key, [item for item, _ in packing.requests(others)]], 0) for key, others in waiting.items()),
-        "executions": ((list(call), 0) for call in calls),
         "senders": (([client, *row], 0) for client, row in loop.intake.order.senders().items()),
     }
     sent = {part: _send_batches(stream, part, items) for part, items in parts.items()}
@@ -76,6 +75,7 @@ def pack(loop: ServerLoop, codec: Codec, stream: Outgoing) -> dict[str, int]:
         "idle_due": loop._idle_due,
         "begun": loop.tally.begun,
         "totals": loop.tally.metrics.totals(),
+        "executions": [list(column) for column in zip(*calls, strict=True)],  # 1000 rows, one by one: 0.5 ms here, 1 ms there
         "new": new,
         "own_client": loop.mailbox.own_client,
         "last": last,
@@ -134,7 +134,7 @@ class _Packing:
         place = None if peer is None else self._places.get(peer, peer.client)
         return [
             place, request.id, request.number, request.method, body, request.deadline, request.key, request.credit, request.early,
-            request.waited,
+            request.waited, request.chain,
         ]  # fmt: skip
 
     def _bytes(self, what: str, value: list[Any]) -> bytes:
@@ -205,6 +205,7 @@ class Freight:
                 self._take_channels(items, frame.fds)
             case "loop", {"part": "facts"}:
                 self._facts = frame.facts
+                self._executions = list(zip(*frame.facts["executions"], strict=True))
             case "loop", {"part": str(part), "items": list(items)}:
                 for item in items:
                     self._take_item(part, item)
@@ -236,8 +237,6 @@ class Freight:
                 self._answers.append((item[0], item[1]))
             case "waiting":
                 self._waiting.append((item[0], [self._request(each) for each in item[1]]))
-            case "executions":
-                self._executions.append(tuple(item))
             case "senders":
                 self._senders[item[0]] = item[1:]
             case "owed":
@@ -246,8 +245,8 @@ class Freight:
                 raise ProtocolError(f"the loop has no part {part!r}")
 
     def _request(self, item: list[Any]) -> tuple[Request, Any]:
-        place, id, number, method, body, deadline, key, credit, early, waited = item
-        request = Request(None, id, method, [], {}, deadline, key, credit)
+        place, id, number, method, body, deadline, key, credit, early, waited, chain = item
+        request = Request(None, id, method, [], {}, deadline, key, credit, chain)
         request.number, request.early, request.waited = number, early, waited
         if body:
             request.args, request.kwargs = self._value(_shown(request), body)
@@ -278,12 +277,6 @@ class Freight:
         loop.begin_to_serve()
         if context.Process.mail is not None:
             context.Process.mail.hand_to(loop)  # what `init` has sent, behind what came
-
-    def close(self) -> None:
-        """Nobody will use it: close the channels without a word to their clients. Idempotent; nothing once it was adopted."""
-        for peer in self._peers:
-            peer.channel.let_go()
-        self._peers = []
 
     def _bind(self) -> None:
         """Give every request its peer."""

@@ -3,11 +3,13 @@
     hold {drain_s}  -> {"running": n, "open": m}   nothing begins; answered when n is 0, or after drain_s. m of the n are calls
                                                    whose answer a callback kept back, and whose `from_` is in nothing that moves
     pack {...} + socket -> {"channels", "queued", "timers", "bytes"}   the new process has a copy of everything, and has said so
+    seal {}         -> None                        what is held is as still as a copy needs it, without one: until `unhold`
     unhold {}       -> None                        go on as if nothing had happened, be it in the middle of a pack
     leave {reason, drain_s}                        the new process is who we were: let go of everything without a word, and stop
 
 Between pack and its outcome the parent keeps back what is meant for this module; what came all the same waits here. A request that
 has no answer when we leave is given back: its fault says `retryable`, it did not begin and is to be asked of the new process.
+A process that is saved with others is held and sealed; what is asked of it then, and is to see that, says so ("held").
 A stop of the parent's ends a hold like everything else. So does SIGTERM until all is packed; which of the two processes goes on
 then only the parent knows, so it waits for that.
 """
@@ -46,13 +48,13 @@ log = logging.getLogger("dspex_runtime.host")
 # What is served although we are packed: what decides or ends that, and what touches nothing that was copied. "kept", "restore" and
 # "compile" bring descriptors, which whoever serves them has to take out of the pipe in their order.
 _SERVED: Final = frozenset(
-    {"hold", "pack", "unhold", "leave", "stop", "terminate", "ping", "metrics", "executions", "statistics", "check_log"}
+    {"hold", "seal", "pack", "unhold", "leave", "stop", "terminate", "ping", "metrics", "executions", "statistics", "check_log"}
     | {"kept", "kept_part", "restore", "compile"}
 )
 
 
 class Leaving:
-    """Serves `hold`, `pack`, `unhold` and `leave` for one process, again and again until one of those swaps is made.
+    """Serves `hold`, `seal`, `pack`, `unhold` and `leave` for one process, again and again until one of those swaps is made.
 
     Args:
         desk: The control pipe.
@@ -93,6 +95,8 @@ class Leaving:
                 self._hold(id, args.get("drain_s"))
             case "pack":
                 self._pack(id, args)
+            case "seal":
+                self._seal(id)
             case "unhold":
                 self._unhold(id)
             case _:
@@ -106,7 +110,7 @@ class Leaving:
 
     def postpones(self, id: int, op: str, args: dict[str, Any]) -> bool:
         """Keep back what would change, or tell, what is being copied; it is served when we go on."""
-        if not self._loop.sealed or op in _SERVED:
+        if op in _SERVED or args.get("held") or not (self._loop.sealed or self._postponed):  # what waits is served first
             return False
         self._postponed.append((id, op, args))
         return True
@@ -157,14 +161,42 @@ class Leaving:
         for id, _ in holds:
             self._fault(id, why)
 
+    # -- seal
+
+    def _seal(self, id: int) -> None:
+        holding = self._loop.holding
+        if (why := self._not_to_be_sealed()) is not None or holding is None:
+            self._fault(id, SwapError(f"what is to be sealed {why}", code="move"))
+            return
+        holding.seal()
+        self._loop.run_on_main(lambda: self._settle(id, holding))
+
+    def _settle(self, id: int, holding: Holding) -> None:
+        try:
+            shielded("seal", holding.settle)
+            if self._loop.holding is not holding:
+                raise SwapError("the hold was given up", code="aborted")
+        except Exception as exc:
+            self._fault(id, exc)
+        else:
+            self._desk.reply([m.REPLY, id, None])
+
+    def _not_to_be_sealed(self) -> str | None:
+        holding = self._loop.holding
+        if holding is None:
+            return "is not held"
+        if self._loop.sealed:
+            return "was packed already"
+        running = holding.running()
+        return f"still runs {running} calls" if running else None
+
     # -- pack
 
     def _pack(self, id: int, args: dict[str, Any]) -> None:
         sock = socket.socket(fileno=self._desk.take_fd())
         holding = self._loop.holding
-        if holding is None or self._loop.sealed or (running := holding.running()):
+        if (why := self._not_to_be_sealed()) is not None or holding is None:
             sock.close()
-            why = "is not held" if holding is None else "was packed already" if self._loop.sealed else f"still runs {running} calls"
             self._fault(id, SwapError(f"what is to be packed {why}", code="move"))
             return
         self._stream = stream = Outgoing(sock, self._codec)
@@ -186,15 +218,7 @@ class Leaving:
 
     def _packed(self, holding: Holding, stream: Outgoing, args: dict[str, Any]) -> dict[str, int]:
         holding.settle()
-        state.pack_state(
-            self._hosted,
-            self._parameters,
-            self._loop,
-            stream,
-            down=args.get("down"),
-            has_down=bool(args.get("has_down")),
-            extra=args.get("extra"),
-        )
+        state.pack_state(self._hosted, self._parameters, self._loop, stream, state.Way.of(args))
         sent = freight.pack(self._loop, self._codec, stream)
         stream.end()
         return {**sent, "bytes": stream.bytes}

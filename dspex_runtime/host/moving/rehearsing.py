@@ -23,6 +23,7 @@ from dspex_runtime.errors import ConstraintViolationError, ParameterError, Proto
 from dspex_runtime.host import context
 from dspex_runtime.host.checkpoint_image import REST, without
 from dspex_runtime.host.moving import migration
+from dspex_runtime.host.moving.copied import Copied
 from dspex_runtime.host.moving.migration import MIGRATE, Change, Migrated
 from dspex_runtime.host.moving.state import CANNOT_BE_SENT, copy_of
 from dspex_runtime.host.moving.verifying import verify
@@ -72,8 +73,9 @@ class Rehearsal:
         owner = parameters.owner
         self._own = owner.image() if owner is not None else {}  # what it has when nothing is given to it
         self._mode = hosted.mode
-        self._state = _Pristine(hosted, codec) if hosted.serial and hosted.keeps_user_state else None
-        self._user: Any = None  # the module's state that set_state got last, packed where it can be
+        # What `init` of a server returned, to be given to set_state once more.
+        self._state = Copied(hosted.get_state(), codec) if hosted.serial and hosted.keeps_user_state else None
+        self._user: Copied | None = None  # the module's state that set_state got last
         self._is_used = False
 
     def become(self, image: Image) -> dict[str, Any]:
@@ -126,7 +128,8 @@ class Rehearsal:
         if self._user is not None:
             self._give_state(self._user)
         now = owner.image()  # a first call may have made predictors
-        self.plan = replace_parameters(self.plan, {name: self.plan.parameters.get(name, entry) for name, entry in now.items()})
+        parameters = {name: self.plan.parameters.get(name, entry) for name, entry in now.items()}
+        self.plan = self.plan._replace(parameters=parameters, migrated=frozenset(self.plan.migrated) & parameters.keys())
 
     # -- parameters
 
@@ -137,7 +140,8 @@ class Rehearsal:
             owner.restore({name: entry for name, entry in self._own.items() if name in owner.names()}, who=SWAP)
         hosted.set_mode(self._mode)
         if self._state is not None:
-            self._state.put_back()
+            state = self._state.one()
+            hosted.replace_state(lambda _: state)
 
     def _copy(self, image: Image) -> Owner:
         try:
@@ -210,7 +214,7 @@ class Rehearsal:
         self._set(made, owner)
         self._user = None
         if self._hosted.keeps_user_state and (image.user is not None or made.state is not None):
-            self._user = self._packed(made.state)
+            self._user = Copied(made.state, self._codec)
             self._give_state(self._user)
         return frozenset(made.dropped)
 
@@ -226,16 +230,9 @@ class Rehearsal:
         except Exception as exc:
             raise migration.refused(exc, self._what, self._id) from None
 
-    def _give_state(self, packed: Any) -> None:
-        state = self._codec.unpack(packed)[0] if isinstance(packed, bytes) else packed[0]
+    def _give_state(self, user: Copied) -> None:
+        state = user.one()
         migration.run(lambda: self._hosted.set_user_state(state), f"set_state of {self._id!r}", self._id)
-
-    def _packed(self, state: Any) -> Any:
-        """Return a state in a way that it can be given more than once; what cannot be copied is given as it is."""
-        try:
-            return self._codec.pack([state])
-        except Exception:
-            return (state,)
 
     def _unpacked(self, packed: bytes) -> Any:
         try:
@@ -244,30 +241,6 @@ class Rehearsal:
             text = f"the state of {self._id!r} cannot be read by its new version: {exc}"
             hint = "keep the classes in it importable under the same name, or keep plain data (get_state, set_state)"
             raise SwapError(text, code=MIGRATE, id=self._id, hint=hint) from None
-
-
-class _Pristine:
-    """What `init` of a server returned, to be given to set_state once more."""
-
-    def __init__(self, hosted: Hosted, codec: Codec) -> None:
-        self._hosted = hosted
-        self._codec = codec
-        state = hosted.get_state()
-        try:
-            self._packed: bytes | None = codec.pack([state])
-        except Exception:  # a connection, say: then it is the same object again
-            self._packed = None
-        self._state = state
-
-    def put_back(self) -> None:
-        """Let the server have it again."""
-        state = self._state if self._packed is None else self._codec.unpack(self._packed)[0]
-        self._hosted.replace_state(lambda _: state)
-
-
-def replace_parameters(plan: Plan, parameters: Mapping[str, list[Any]]) -> Plan:
-    """Return a plan with other parameters."""
-    return plan._replace(parameters=parameters, migrated=frozenset(plan.migrated) & parameters.keys())
 
 
 def _differ(one: list[Any], other: list[Any]) -> bool:

@@ -50,6 +50,7 @@ CANNOT_BE_SENT: Final = b""
 NO_CODE_CHANGE: Final = b""
 MOVE: Final = "move"  # code of the SwapError
 LARGE_BYTES: Final = 65536
+COMPARED_BYTES: Final = 65536  # at a time
 _OF_THE_USER: Final = ("user", "server", "down")
 
 
@@ -119,16 +120,7 @@ def take(
     return replace(image, down=_down(hosted, codec, image, way, id)) if way is not None and way.down else image
 
 
-def pack_state(
-    hosted: Hosted,
-    parameters: Parameters,
-    loop: ServerLoop,
-    stream: Outgoing,
-    *,
-    down: str | None = None,
-    has_down: bool = False,
-    extra: bytes | None = None,
-) -> None:
+def pack_state(hosted: Hosted, parameters: Parameters, loop: ServerLoop, stream: Outgoing, way: Way) -> None:
     """Send everything that this process is, but for its loop. From here on no parameter can be written until `Owner.unseal`.
 
     What a call has changed is published first. Whoever writes after that waits; what was acknowledged is sent.
@@ -140,7 +132,7 @@ def pack_state(
     parameters.after_call()
     with loop.lock:
         metrics = loop.tally.metrics.totals()
-    image = take(MOVING, assignment, hosted, parameters, metrics, way=Way(has_down, down, extra))
+    image = take(MOVING, assignment, hosted, parameters, metrics, way=way)
     facts: dict[str, Any] = {"apart": [], "table": False, "blobs": [], "volatile": False, "position": 0, "watched": None}
     fds: list[int] = []
     try:
@@ -173,8 +165,10 @@ def _seal(owner: Owner, id: str) -> None:
         raise SwapError(without_promise(exc), code=MOVE, id=id, hint=exc.hint) from None
 
 
-def read_state(frame: Frame) -> Moved:
+def read_state(frame: Frame, like: Image | None = None) -> Moved:
     """Return what is in a frame; its descriptors are taken over, also when this raises.
+
+    What is as in `like` is that very object: 1 MB more costs 0.9 ms, most of it for pages that are new to the process.
 
     Raises:
         SwapError: "move": it cannot be used here.
@@ -182,7 +176,7 @@ def read_state(frame: Frame) -> Moved:
     facts, fds = frame.facts, iter(frame.fds)
     try:
         image = images.decode(contents_of(next(fds)))
-        apart: dict[str, Any] = {name: contents_of(next(fds)) for name in facts["apart"]}
+        apart: dict[str, Any] = {name: _contents_like(next(fds), getattr(like, name, None)) for name in facts["apart"]}
         image = replace(image, **apart)
         table = Table.adopt(next(fds)) if facts["table"] else None
         blobs = {(str(name), int(version)): next(fds) for name, version in facts["blobs"]}
@@ -192,7 +186,7 @@ def read_state(frame: Frame) -> Moved:
     except Exception as exc:
         for fd in fds:
             os.close(fd)
-        raise SwapError(f"what the old process is cannot be read here: {exc or type(exc).__name__}", code=MOVE) from None
+        raise SwapError(f"what the old process is cannot be read here: {str(exc) or type(exc).__name__}", code=MOVE) from None
 
 
 def copy_of(image: Image) -> Kept:
@@ -208,6 +202,18 @@ def copy_of(image: Image) -> Kept:
 def differ(one: Image, other: Image) -> bool:
     """Return whether there is anything in one of them that a migration could see and that is otherwise in the other."""
     return any(getattr(one, name) != getattr(other, name) for name in ("parameters", "facts", "user", "server", "down", "version"))
+
+
+def _contents_like(fd: int, like: bytes | None) -> bytes:
+    """Return what is in a memfd, which is closed; `like` itself where it is the same."""
+    size = os.fstat(fd).st_size
+    if like is None or len(like) != size:
+        return contents_of(fd)
+    for at in range(0, size, COMPARED_BYTES):
+        if os.pread(fd, COMPARED_BYTES, at) != like[at : at + COMPARED_BYTES]:
+            return contents_of(fd)
+    os.close(fd)
+    return like
 
 
 def configured(assignment: Assignment, codec: Codec) -> dict[str, bytes]:

@@ -3,7 +3,8 @@
 Owns one end of a socketpair of the two; the parent never sees what goes over it. Any thread may close an end, which wakes whoever
 waits there: that is how a move is given up. Interprets no frame.
 
-    ["fds", n] + n descriptors      of the frame that follows, in order; answered with ["took", n] before more are sent
+    ["fds", n] + n descriptors      of the frame that follows, in order; answered with ["took", n]; waited for when many are
+                                    under way, else at the end
     ["large", size]                 the frame's bytes are in the last of those descriptors, a memfd
     [kind, facts, n]                a frame, and how many descriptors are its own
     ["end", {}, 0]                  the last one; answered with ["done"]
@@ -18,6 +19,7 @@ import errno
 import os
 import socket
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
@@ -32,6 +34,7 @@ __all__ = ["END", "Frame", "Incoming", "Outgoing"]
 
 END: Final = "end"
 FDS_AT_ONCE: Final = 250  # below SCM_MAX_FD (253), which one message takes
+ANSWERS_AHEAD: Final = 16  # nobody reads them meanwhile: so many have room in a socket
 INLINE_BYTES: Final = 1 << 20  # larger frames go as a memfd: no limit of a frame's size, and nothing of it waits in the socket
 REFS_WAIT_S: Final = 5.0  # for others of this user to take the descriptors that they are being sent
 REFS_PAUSE_S: Final = 0.01
@@ -78,6 +81,7 @@ class Outgoing(_End):
     def __init__(self, sock: socket.socket, codec: Codec) -> None:
         super().__init__(sock, codec)
         self.bytes = 0
+        self._under_way: deque[int] = deque()  #: descriptors that were sent, and not said to be taken
 
     def send(self, kind: str, facts: dict[str, Any], fds: Sequence[int] = ()) -> None:
         """Send a frame with duplicates of descriptors; ours stay open. Waits for as long as the other end does not read.
@@ -100,9 +104,16 @@ class Outgoing(_End):
         """Say that this is all, and wait until everything was read. Raises as `send`."""
         self.send(END, {})
         with _telling("the new process has not taken all that it was sent"):
+            self._make_room(FDS_AT_ONCE)
             self._expect([_DONE])
 
+    def _make_room(self, n: int) -> None:
+        """Wait until so many more descriptors may be under way: for none that have room. Each wait is two switches of process."""
+        while self._under_way and (sum(self._under_way) + n > FDS_AT_ONCE or len(self._under_way) >= ANSWERS_AHEAD):
+            self._expect([_TOOK, self._under_way.popleft()])
+
     def _send_fds(self, fds: Sequence[int]) -> None:
+        self._make_room(len(fds))
         give_up = monotonic() + REFS_WAIT_S
         while True:
             try:
@@ -113,7 +124,7 @@ class Outgoing(_End):
                 if exc.errno != errno.ETOOMANYREFS or monotonic() > give_up:
                     raise
                 threading.Event().wait(REFS_PAUSE_S)
-        self._expect([_TOOK, len(fds)])
+        self._under_way.append(len(fds))
 
     def _send_large(self, body: bytes) -> None:
         fd = os.memfd_create("dspex-moving", os.MFD_CLOEXEC)
@@ -192,4 +203,4 @@ def _telling(what: str) -> Iterator[None]:
     except UndecodableError:
         raise
     except (EOFError, OSError, ProtocolError) as exc:
-        raise SwapError(f"{what}: {exc or type(exc).__name__}", code="move") from exc
+        raise SwapError(f"{what}: {str(exc) or type(exc).__name__}", code="move") from exc

@@ -22,6 +22,7 @@ from dspex_runtime.host.behaviours import NoReply, Reply, Stop
 from dspex_runtime.host.genserver import ServerHost
 from dspex_runtime.host.mailbox import Request
 from dspex_runtime.host.moving import migration
+from dspex_runtime.host.moving.copied import Copied
 
 if TYPE_CHECKING:
     from dspex_runtime.host.hosted import Hosted
@@ -68,7 +69,7 @@ def _ask(question: Callable[[], Any], what: str, id: str) -> None:
 def _arguments(function: Any, hosted: Hosted, codec: Codec) -> tuple[Any, ...]:
     if not isinstance(hosted, ServerHost):
         return (hosted.program[0],)  # type: ignore[attr-defined] # a ModuleHost, which is of another layer
-    state = _copy(hosted.get_state(), codec)
+    state = Copied(hosted.get_state(), codec).one()
     try:
         inspect.signature(function).bind(hosted.server, state)
     except (TypeError, ValueError):
@@ -91,7 +92,7 @@ def _request(hosted: ServerHost, request: Any, codec: Codec) -> Any:
     handle_call = getattr(hosted.server, "handle_call", None)
     if handle_call is None:
         raise SwapError(f"{hosted.name} has no handle_call to be asked with {request!r}", code=VERIFY)
-    match handle_call(request, Request(None, 0, "$call", [request], {}), _copy(hosted.get_state(), codec)):
+    match handle_call(request, Request(None, 0, "$call", [request], {}), Copied(hosted.get_state(), codec).one()):
         case Reply(value=value):
             return value
         case NoReply():
@@ -109,11 +110,3 @@ def _command(command: Any, timeout_s: float, hosted: Hosted, id: str) -> None:
     except commands.CommandError as exc:
         text = f"the command {commands.shown(command)!r}, which verifies the new version of {id!r}, {exc}"
         raise SwapError(text, code=VERIFY, id=id) from None
-
-
-def _copy(state: Any, codec: Codec) -> Any:
-    """Return a copy; of what cannot be copied, itself."""
-    try:
-        return codec.unpack(codec.pack([state]))[0]
-    except Exception:  # a state with a connection in it, say: its class has a get_state for that
-        return state

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import dspy
@@ -16,6 +17,7 @@ import dspy
 from dspex_runtime.errors import UnserialisableError
 from dspex_runtime.modules.cells import DspyCell
 from dspex_runtime.modules.fingerprint import Fingerprint
+from dspex_runtime.modules.mirror.following import Remote
 from dspex_runtime.modules.mirror.image import STATE, kind_of
 from dspex_runtime.modules.mirror.tree import Tree
 from dspex_runtime.modules.mirror.values import Node, pack
@@ -55,6 +57,7 @@ class Edits:
         self._flags: dict[str, bool] = {}
         self._containers: dict[str, Container] = {}
         self._noted: set[str] = set()
+        self._values: dict[str, Any] = {}  # of a copy: of its dx.Parameters, which are written nowhere else
         # What `untouched` looks at: fingerprints, attributes with the flag they had, containers. One tuple, for other threads.
         self._watched: tuple[list[Fingerprint], list[tuple[dict[str, Any], bool]], list[tuple[str, Container]]] = ([], [], [])
 
@@ -82,6 +85,7 @@ class Edits:
         """Take the parts as they are now for what was sent of a copy; what the process has stays what it was."""
         self._look()
         self._watch(self._tree.parts)
+        self._values = {name: part.value for name, part in self._tree.parts.items() if isinstance(part, DspyCell)}
 
     def follow(self, other: Edits) -> None:
         """Know of copies of other parts what the process has of those."""
@@ -140,6 +144,7 @@ class Edits:
         for name, flag in self._flags.items():
             if name not in found and _is_frozen(self._tree.attributes(self._tree.parts[name])) != flag:
                 found.add(name)
+        found |= {name for name, value in self._values.items() if self._tree.parts[name].value is not value}
         self._noted.update(name for name, each in self._containers.items() if each.changed())
         return found | self._noted
 
@@ -179,11 +184,15 @@ class Edits:
         if name not in edit["replaced"] and name in self._flags and _is_frozen(attributes) != self._flags[name]:
             edit["flags"][name] = not self._flags[name]
 
-    def whole(self) -> tuple[bytes, str]:
-        """Return what makes a fresh copy of the program into this mirror, pickled, and a digest of that. Raises as `of`."""
-        edit = _nothing()
+    def whole(self, remote: Mapping[str, bytes] = MappingProxyType({})) -> tuple[bytes, str]:
+        """Return what makes a fresh copy of the program into this mirror, pickled, and a digest of that. Raises as `of`.
+
+        Args:
+            remote: The same of its parts that are processes of their own.
+        """
+        edit = _nothing() | {"remote": dict(remote)}
         for name, part in self.parts().items():
-            if name not in self._tree.parts:
+            if name not in self._tree.parts or (name in self._tree.remote and isinstance(part, Remote)):
                 continue
             attributes = self._tree.attributes(part)
             if isinstance(part, DspyCell):

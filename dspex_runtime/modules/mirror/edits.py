@@ -1,7 +1,8 @@
 """What a client changed in its mirror, put into the program itself. Host side, on a call thread.
 
 An edit is {"parts": {name: {"expect": version | None, "attributes": {name: node}}}, "cells": {name: {"expect", "attributes"}},
-"flags": {name: bool}, "replaced": {name: {"expect": {name: version}, "pickle": bytes}}}. All of it is read before anything is
+"flags": {name: bool}, "replaced": {name: {"expect": {name: version}, "pickle": bytes}}}; of a copy also
+"remote", pickled edits by the names of the parts that are processes of their own. All of it is read before anything is
 changed; versions are checked, and new ones published together, by the owner of the table. What has no version (flags, configs,
 states of what is no parameter) is kept for the next incarnation in the same step.
 """
@@ -9,6 +10,7 @@ states of what is no parameter) is kept for the next incarnation in the same ste
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
@@ -91,6 +93,8 @@ def put(parts: dict[str, Any], edit: Mapping[str, Any]) -> None:
         cell.value = _read(each)["value"]
     for name, flag in edit["flags"].items():
         _found(parts, name)._compiled = flag
+    for name, image in edit.get("remote", {}).items():
+        put(named_parts(_found(parts, name)), pickle.loads(image))
 
 
 def commit(root: Any, holders: Mapping[str, PredictorHolder], owner: Owner | None, who: str, edit: Mapping[str, Any]) -> None:

@@ -2,8 +2,9 @@
 
 An image is plain data: {"objects": [record, ...], "versions": {parameter: version}, "edits": n, "lm": parcel, "process": pid}.
 Record 0 is the program. A record says what a part is called ("name"), what it is ("kind", "class", "label") and what it holds
-("attributes": [[name, node], ...], in order, see `mirror.values`), and what its plain attributes are called ("plain"). Nothing of
-the user's classes is in it but their names: methods and the values of plain attributes stay here.
+("attributes": [[name, node], ...], in order, see `mirror.values`), and what its plain attributes are called ("plain"); that of a
+part in a process of its own says which ("id"). Nothing of the user's classes is in it but their names: methods and the values of
+plain attributes stay here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Final
 import dspy
 from dspy.predict.parameter import Parameter
 
+from dspex_runtime.modules import parts_process
 from dspex_runtime.modules.cells import DspyCell
 from dspex_runtime.modules.mirror.following import unfollowed
 from dspex_runtime.modules.mirror.refusing import plain
@@ -21,6 +23,7 @@ from dspex_runtime.modules.parts import OF_CALLS, PLAIN, holds_parts, is_contain
 from dspex_runtime.modules.pristine import ATTRIBUTE as PRISTINE
 from dspex_runtime.modules.pristine import pristine
 
+REMOTE: Final = "remote"  #: kind of a part that is a process of its own
 #: What dspy shows of a predictor, and what an edit of it may change.
 STATE: Final = ("stage", "signature", "demos", "traces", "train", "lm", "config", "fields")
 # What dspy sets on programs itself: also on one that it did not copy.
@@ -59,6 +62,9 @@ class _Imager:
         return number
 
     def _describe(self, part: Any, record: dict[str, Any]) -> None:
+        if parts_process.is_part(part):  # its own process shows what is in it, and what it is
+            record |= {"kind": REMOTE, "class": None, "label": "", "id": part.dx.id, "attributes": [], "plain": []}
+            return
         if isinstance(part, DspyCell):
             record |= {"meta": part.spec.to_meta(), "attributes": [["value", pack("value", part.value, whole=self._whole)]]}
             return

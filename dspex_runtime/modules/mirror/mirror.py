@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dspy
 
+from dspex_runtime.modules.mirror.following import Remote, mirror_of
 from dspex_runtime.modules.mirror.refusing import check_attribute
 from dspex_runtime.modules.mirror.step import InStep
 from dspex_runtime.modules.parts import OF_CALLS, ROOT, names_of
@@ -34,6 +35,7 @@ class Mirror(InStep):
         self._inner: tuple[Any, tuple[tuple[str, Any, dict[str, Any]], ...]] = ({}, ())
         self._copy = ""  # which one; "" for none
         self._overlay: dict[str, Any] | None = None
+        self._inner_digests: list[str] = []  # of the parts that are processes of their own
 
     # -- what a relayed call needs (see relay.protocol.Mirror)
 
@@ -44,7 +46,18 @@ class Mirror(InStep):
         if not self.loaded:
             self.sync()
         with self.working():
-            return self._edits.parts().get(name)
+            found = self._edits.parts().get(name)
+        if found is None:
+            for outer, mirror in self._holding(name):
+                return mirror.part(name[len(outer) + 1 :])
+        return found
+
+    def _holding(self, name: str) -> Iterator[tuple[str, Any]]:
+        return ((outer, mirror_of(part)) for outer, part in self.remote().items() if name.startswith(f"{outer}."))
+
+    def remote(self) -> dict[str, Any]:
+        """Return the proxies of the parts that are processes of their own, by name; of what is here, none are fetched."""
+        return {name: self._edits.seen[name] for name in self._tree.remote if isinstance(self._edits.seen.get(name), Remote)}
 
     def name_of(self, part: Any) -> str | None:
         """Return the name of a part, by identity; None for anything else."""
@@ -56,7 +69,12 @@ class Mirror(InStep):
             parts = self._edits.parts()
             if self._names[0] is not parts:
                 self._names = parts, names_of(parts)
-            return self._names[1].get(id(part))
+            found = self._names[1].get(id(part))
+        if found is None:
+            for outer, remote in self.remote().items():
+                if (inner := mirror_of(remote).name_of(part)) is not None:
+                    return f"{outer}.{inner}"
+        return found
 
     def parts(self) -> tuple[tuple[str, Any, dict[str, Any]], ...]:
         """Return all parts but the proxy with their attributes: those that there were when edits were last looked for."""
@@ -64,7 +82,8 @@ class Mirror(InStep):
         if inner[0] is not parts:
             found = tuple((name, part, part.__dict__) for name, part in parts.items() if part is not self.root)
             inner = self._inner = parts, found
-        return inner[1]
+        remote = self.remote()
+        return inner[1] if not remote else (*inner[1], *_within(remote))
 
     def check(self, name: str, *value: Any) -> None:
         """Raise AttributeError if the proxy's attribute cannot be set to a value, or without one deleted; see `check_attribute`."""
@@ -81,9 +100,12 @@ class Mirror(InStep):
         if self.in_step:
             return None
         with self.working():
-            if self._overlay is None or self._edits.pending():
-                image, digest = self._edits.whole()
+            inner = {name: overlay for name, part in self.remote().items() if (overlay := mirror_of(part).overlay()) is not None}
+            digests = [overlay["digest"] for overlay in inner.values()]
+            if self._overlay is None or digests != self._inner_digests or self._edits.pending():
+                image, digest = self._edits.whole({name: overlay["image"] for name, overlay in inner.items()})
                 self._overlay = {"copy": self._copy, "digest": digest, "image": image}
+                self._inner_digests = digests
                 self._edits.look_again()
             return self._overlay
 
@@ -131,6 +153,12 @@ class Mirror(InStep):
             other.lm = self.lm
             with other.working():
                 other._edits.follow(self._edits)
+
+
+def _within(remote: dict[str, Any]) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    for outer, proxy in remote.items():
+        for name, part, attributes in mirror_of(proxy).parts():
+            yield f"{outer}.{name}", part, attributes
 
 
 def _copied(value: Any, memo: dict[int, Any]) -> Any:

@@ -11,28 +11,26 @@ import copy
 import pickle
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import dspy
-from dspy.primitives.base_module import BaseModule
 
 from dspex_runtime.errors import DspexError, UnserialisableError
 from dspex_runtime.modules.discouraged import Discouraged
 from dspex_runtime.modules.mirror.classes import class_for
 from dspex_runtime.modules.mirror.edits import put
-from dspex_runtime.modules.mirror.following import follows
+from dspex_runtime.modules.mirror.following import MIRROR as _MIRROR
+from dspex_runtime.modules.mirror.following import Remote, follows, without_remote
+from dspex_runtime.modules.mirror.following import own as _own  # dx, callbacks, history, and the mirror itself
 from dspex_runtime.modules.mirror.mirror import Mirror
+from dspex_runtime.modules.mirror.remote_state import load_all
 from dspex_runtime.modules.parts import OF_CALLS, ROOT, named_parts
 from dspex_runtime.modules.relay import calling as relay
 from dspex_runtime.modules.state_loading import load_onto_pristine
 from dspex_runtime.params.cell import Cell
 
-# The instance's real attributes: `proxy.__dict__` gives the mirror's. "dx", "callbacks", "history", and the mirror itself.
-_own: Final[Callable[[Any], dict[str, Any]]] = vars(BaseModule)["__dict__"].__get__
-_MIRROR: Final = "$mirror"  # no name that anybody could use
 
-
-class ModuleProxy(dspy.Module):  # type: ignore[misc]
+class ModuleProxy(Remote, dspy.Module):  # type: ignore[misc]
     """A module in another process; valid across its restarts. A deep copy runs there too, on a copy of the program."""
 
     # dspy's is a Python function on the way to every attribute, for the one warning that `Discouraged` gives.
@@ -142,6 +140,10 @@ class ModuleProxy(dspy.Module):  # type: ignore[misc]
             await asyncio.to_thread(mirror.ref.push_edits)
         return await relay.acall(mirror.ref, mirror, args, kwargs)
 
+    def named_parameters(self) -> list[tuple[str, Any]]:
+        """Return the parameters as dspy does, those of parts that are processes of their own, too."""
+        return without_remote(super().named_parameters(), self)
+
     # -- what dspy does with all parameters at once is one edit
 
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
@@ -159,7 +161,14 @@ class ModuleProxy(dspy.Module):  # type: ignore[misc]
         """
         mirror = self._learn()
         load = partial(super().load_state, allow_unsafe_lm_state=allow_unsafe_lm_state)
-        return mirror.load_state(lambda: load_onto_pristine(self, state, load))
+
+        def load_own() -> Any:
+            return mirror.load_state(lambda: load_onto_pristine(self, state, load))
+
+        remote = mirror.remote()
+        if not remote:
+            return load_own()
+        return load_all(remote, state, load_own, allow_unsafe_lm_state=allow_unsafe_lm_state)
 
     def get_lm(self) -> Any:
         """Return the one LM of all predictors as dspy does.
@@ -172,12 +181,12 @@ class ModuleProxy(dspy.Module):  # type: ignore[misc]
     def set_lm(self, lm: Any) -> None:
         """Set the LM of all predictors, here and in the process."""
         super().set_lm(lm)
-        _own(self)[_MIRROR].push()
+        _own(self)[_MIRROR].ref.push_edits()
 
     def map_named_predictors(self, func: Callable[[Any], Any]) -> Any:
         """Replace all predictors, here and in the process."""
         super().map_named_predictors(func)
-        _own(self)[_MIRROR].push()
+        _own(self)[_MIRROR].ref.push_edits()
         return self
 
     def save(self, path: Any, save_program: bool = False, modules_to_serialize: Any = None) -> None:

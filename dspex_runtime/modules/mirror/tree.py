@@ -16,7 +16,7 @@ from dspy.predict.parameter import Parameter
 from dspex_runtime.errors import CallError
 from dspex_runtime.modules.cells import DspyCell
 from dspex_runtime.modules.mirror.classes import class_for
-from dspex_runtime.modules.mirror.image import described
+from dspex_runtime.modules.mirror.image import REMOTE, described
 from dspex_runtime.modules.mirror.refusing import WITH_PARTS, check_part, watch
 from dspex_runtime.modules.mirror.values import Node, unpack
 from dspex_runtime.modules.parts import OF_CALLS, ROOT, is_inside
@@ -70,6 +70,7 @@ class Tree:
         self._attributes = attributes
         self._writer = writer
         self._records: dict[str, Record] = {}
+        self.remote: list[str] = []  #: names of the parts that are processes of their own
         self.parts: dict[str, Any] = {}  #: by name, as the process has them: without those that were replaced here
 
     def take(self, records: list[Record], *, edited: Container[str], anew: Container[str]) -> None:
@@ -90,7 +91,7 @@ class Tree:
                 continue
             if record["kind"] == "cell":
                 part.value = unpack(record["attributes"][0][1])
-            else:
+            elif record["kind"] != REMOTE:  # that is the proxy of another process
                 is_known = self.parts.get(record["name"]) is part and record["name"] not in anew
                 filled.append((self.attributes(part), self._filled(record, part, records, parts, edited, is_known=is_known)))
         for attributes, now in filled:
@@ -99,6 +100,7 @@ class Tree:
             if isinstance(part, Part):
                 watch(part, record)
         self._records = {record["name"]: record for record in records if record["name"] is not None}
+        self.remote = [name for name, record in self._records.items() if record["kind"] == REMOTE]
         self.parts = {record["name"]: part for record, part in zip(records, parts, strict=True) if record["name"] is not None}
 
     def kind(self, name: str) -> str:
@@ -151,19 +153,21 @@ class Tree:
 
     def follow(self, other: Tree, parts: dict[str, Any]) -> None:
         """Know of copies of another tree's parts what that knows of its own."""
-        self.parts, self._records = parts, dict(other._records)
+        self.parts, self._records, self.remote = parts, dict(other._records), list(other.remote)
 
     def _part(self, record: Record) -> Any:
         """Return the object for a record: the one there is, or a new one."""
         if record["name"] == ROOT:
             return self._root
         before = self._records.get(record["name"])
-        if before is not None and all(before.get(fact) == record.get(fact) for fact in ("kind", "class", "label", "meta")):
+        if before is not None and all(before.get(fact) == record.get(fact) for fact in ("kind", "class", "label", "meta", "id")):
             return self.parts[record["name"]]
         if record["kind"] == "cell":
             cell = DspyCell(ParameterSpec.from_meta(record["meta"]), record["name"])
             cell.bind(self._writer, record["name"])
             return cell
+        if record["kind"] == REMOTE:
+            return self._ref.part(record["id"])
         cls = _class(record)
         if cls is Part:
             cls = class_for(Part, record["label"], self._ref, record["name"])

@@ -6,7 +6,8 @@ The same dict of the history goes into every list that dspy has for it; a step o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Final
 
 import dspy
 from dspy.clients.base_lm import BaseLM
@@ -15,6 +16,9 @@ from dspex_runtime.modules.relay import codec as relay_codec
 from dspex_runtime.modules.relay import objects as relay_objects
 from dspex_runtime.modules.relay.protocol import KEPT, Mirror
 from dspex_runtime.wire.faults import take_record
+
+#: An entry of a history that is just put into its places here, and whose LM made it: one of whoever has called this process.
+passing: Final[ContextVar[tuple[Any, Any] | None]] = ContextVar("dspex_passing", default=None)
 
 
 class Landing:
@@ -71,11 +75,16 @@ class Landing:
         lm = self._lm(whose)
         inside = [part for name in parts if (part := self._mirror.part(name)) is not None]
         callers = [*(self._now["caller_modules"] or ()), *inside]
-        with dspy.context(caller_modules=callers):
-            if lm is not None:
-                lm.update_history(entry)
-            else:
-                BaseLM.update_history(_NoLM(), entry)
+        token = passing.set((entry, whose)) if lm is None and whose is not None and whose[0] == KEPT else None
+        try:
+            with dspy.context(caller_modules=callers):
+                if lm is not None:
+                    lm.update_history(entry)
+                else:
+                    BaseLM.update_history(_NoLM(), entry)
+        finally:
+            if token is not None:
+                passing.reset(token)
 
     def _put(self, record: Mapping[str, Any]) -> list[Any]:
         for entry in record.get("history") or ():

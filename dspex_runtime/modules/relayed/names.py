@@ -10,13 +10,18 @@ from typing import Any, Final
 
 import dspy
 
-from dspex_runtime.modules.mirror.following import unfollowed
+from dspex_runtime.modules.mirror.following import mirror_of, unfollowed
 from dspex_runtime.modules.parts import named_parts, names_of
+from dspex_runtime.modules.parts_process import is_part
 
 
 def _parts(root: Any) -> dict[str, Any]:
-    with unfollowed():  # a proxy in the program is one part: what is behind it, the caller's mirror does not show
-        return named_parts(root)
+    with unfollowed():  # a proxy in the program is one part: what is behind it, the caller's mirror does not show ...
+        parts = named_parts(root)
+    for name, part in list(parts.items()):
+        if is_part(part):  # ... but of a part of the program it does
+            parts.update({f"{name}.{inner}": each for inner, each, _ in mirror_of(part).parts()})
+    return parts
 
 
 class _Listing:
@@ -62,8 +67,13 @@ class Names:
         return listing.names.get(identity) if listing is not None else None
 
     def part(self, name: str) -> Any | None:
-        """Return the part of a name."""
-        return _parts(self._root).get(name)
+        """Return the part of a name; one that is in a part in another process as that one's mirror has it, which may ask it."""
+        parts = _parts(self._root)
+        if name not in parts:
+            for outer, part in parts.items():
+                if name.startswith(f"{outer}.") and is_part(part):
+                    return mirror_of(part).part(name[len(outer) + 1 :])
+        return parts.get(name)
 
     def with_signature(self, signature: Any) -> str | None:
         """Return the name of a part whose signature it is."""

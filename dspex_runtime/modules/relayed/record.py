@@ -19,6 +19,7 @@ from dspy.utils.usage_tracker import UsageTracker
 from dspex_runtime.host.context import check_cancelled
 from dspex_runtime.modules.relay import codec as relay_codec
 from dspex_runtime.modules.relay.protocol import ENTRY, HISTORY, KEPT, PART_LM, TRACE, USAGE
+from dspex_runtime.modules.relay.record import passing
 from dspex_runtime.modules.relayed.names import Names
 from dspex_runtime.modules.relayed.objects import guests
 from dspex_runtime.wire.faults import RECORD
@@ -102,6 +103,9 @@ class Record:
     def _whose(self, entry: Any, modules: list[Any]) -> list[Any] | None:
         """Return how the caller knows the LM that was called; None for one of this process alone."""
         caller = modules[-1] if modules else None
+        known = passing.get()
+        if known is not None and known[0] is entry:  # of a part in another process, which was given it as this one was
+            return list(known[1])
         for lm in (getattr(caller, "lm", None), settings.lm, *guests.all()):
             if any(known is entry for known in reversed(getattr(lm, "history", ())[-_LOOK_BACK:])):
                 return whose_lm(self.names, lm, caller)

@@ -6,7 +6,7 @@ the steps; what is noted and told is the business of `relayed.record` and `relay
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from dspex_runtime.host.context import current_request
 from dspex_runtime.host.hosted import Entry
 from dspex_runtime.host.streams import is_special, needs_stream
 from dspex_runtime.host.tally import UNCOUNTED
+from dspex_runtime.modules.degraded import note
 from dspex_runtime.modules.dspy_settings import overrides
 from dspex_runtime.modules.relay.protocol import ARELAY
 from dspex_runtime.modules.relayed import context as relayed_context
@@ -27,17 +28,40 @@ CALL: Final = "__call__"  # what metrics and executions know a relayed call as
 _settings_of: Final = relayed_context.settings_of
 
 
-def entry(method: str, root: Any, *, has_forward: bool, has_aforward: bool, idempotent: bool) -> Entry:
-    """Return how the program is called for a caller who waits, or who awaits (`ARELAY`)."""
+def entry(
+    method: str, root: Any, *, has_forward: bool, has_aforward: bool, idempotent: bool, seen: Callable[[Any], Any] | None = None
+) -> Entry:
+    """Return how the program is called for a caller who waits, or who awaits (`ARELAY`).
+
+    `seen` gives what is called of the program, or of a copy of it, where that is degraded.
+    """
     awaited = has_aforward and (method == ARELAY or not has_forward)
-    return Entry(method, partial(arun if awaited else run, root), on_loop=awaited, idempotent=idempotent)
+    return Entry(method, partial(arun if awaited else run, _Program(root, seen)), on_loop=awaited, idempotent=idempotent)
 
 
-def run(root: Any, args: list[Any], kwargs: dict[str, Any], overlay: Any, context: Any, want: int, live: Any) -> Any:
+class _Program:
+    """What calls are for; see `entry`."""
+
+    __slots__ = ("root", "seen")
+
+    def __init__(self, root: Any, seen: Callable[[Any], Any] | None) -> None:
+        self.root = root
+        self.seen = seen
+
+    def for_call(self, overlay: Any) -> Any:
+        """Return the program, or a client's private copy of it."""
+        module = self.root if overlay is None else module_for(self.root, overlay)
+        if self.seen is None:
+            return module
+        note()
+        return self.seen(module)
+
+
+def run(program: _Program, args: list[Any], kwargs: dict[str, Any], overlay: Any, context: Any, want: int, live: Any) -> Any:
     """Run the program on this thread. For the arguments and the answer see `relay.protocol`."""
     if (missing := _missing(context)) is not None:
         return [None, None, missing]
-    record = Record(root, want) if context is None and overlay is None else _record(root, kwargs, overlay, context, want)
+    record = _record(program, kwargs, overlay, context, want)
     if live is not None:
         return _run_live(record, args, kwargs, context, live)
     token = overrides.set(_settings_of(context, record))
@@ -51,11 +75,11 @@ def run(root: Any, args: list[Any], kwargs: dict[str, Any], overlay: Any, contex
     return _answer(record, value)
 
 
-async def arun(root: Any, args: list[Any], kwargs: dict[str, Any], overlay: Any, context: Any, want: int, live: Any) -> Any:
+async def arun(program: _Program, args: list[Any], kwargs: dict[str, Any], overlay: Any, context: Any, want: int, live: Any) -> Any:
     """`run` on the loop thread, in a task of its own: what it sets in its context ends with it."""
     if (missing := _missing(context)) is not None:
         return [None, None, missing]
-    record = _record(root, kwargs, overlay, context, want)
+    record = _record(program, kwargs, overlay, context, want)
     if live is not None:
         return await _arun_live(record, args, kwargs, context, live)
     overrides.set(_settings_of(context, record))
@@ -76,9 +100,9 @@ def _missing(context: Mapping[str, Any] | None) -> list[str] | None:
     return missing
 
 
-def _record(root: Any, kwargs: dict[str, Any], overlay: Any, context: Mapping[str, Any] | None, want: int) -> Record:
+def _record(program: _Program, kwargs: dict[str, Any], overlay: Any, context: Mapping[str, Any] | None, want: int) -> Record:
     """Return the record that a call begins with; its arguments get what was given by token."""
-    module = root if overlay is None else module_for(root, overlay)
+    module = program.for_call(overlay)
     if context is None:
         return Record(module, want)
     kwargs.update((name, guests.get(token)) for name, token in context["given"].items())

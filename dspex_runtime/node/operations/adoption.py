@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from dspex_runtime.config import parse_child
 from dspex_runtime.config.names import id_from_target, is_id
+from dspex_runtime.config.spec_tree import full_id
 from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
+from dspex_runtime.core.dependency_order import after_of
 from dspex_runtime.node.operations.answers import supervisor_of, tree_of
 
 if TYPE_CHECKING:
@@ -44,12 +46,30 @@ def adopted(node: Node, given: Mapping[str, Any], path: str | None, *, named: bo
     assert node.spec is not None
     under = None if path is None else spec_at(node, path)
     if under is None or not under.dynamic or not isinstance(given, Mapping):
-        return parse_child(given, spec=node.spec, under=under)
+        return _placed(node, _parsed(node, given, path), path)
     named = named and given.get("id") is not None
     wanted = str(given["id"]) if named else _name(given)
-    child = parse_child(given if named else {**given, "id": wanted if is_id(wanted) else "child"}, spec=node.spec, under=under)
+    child = _parsed(node, given if named else {**given, "id": wanted if is_id(wanted) else "child"}, path)
     supervisor = tree_of(node).node_of(path or "")
-    return child if supervisor is None else replace(child, id=supervisor.free_id(wanted, named=named))
+    return _placed(node, child if supervisor is None else replace(child, id=supervisor.free_id(wanted, named=named)), path)
+
+
+def _parsed(node: Node, given: Mapping[str, Any], path: str | None) -> ChildSpec:
+    assert node.spec is not None
+    under = None if path is None else spec_at(node, path)
+    return parse_child(
+        given, spec=node.spec, under=under, at=path or "", present=lambda: ((record.id, record.spec) for record in node.registry)
+    )
+
+
+def _placed(node: Node, child: ChildSpec, path: str | None) -> ChildSpec:
+    """Return the spec of a child with its place among its siblings, when what it depends on does not depend on it."""
+    id = full_id(path or "", child.id)
+    tree_of(node).dependencies.check(id, child)
+    supervisor = None if path is None else tree_of(node).node_of(path)
+    if supervisor is None or not child.depends_on:
+        return child
+    return replace(child, after=after_of(id, child.depends_on, (view.spec for view in supervisor.machine.children)))
 
 
 def _name(given: Mapping[str, Any]) -> str:

@@ -69,18 +69,23 @@ def done(responder: Responder) -> Answer:
 
 def erased(node: Node, full_id: str, responder: Responder) -> Answer:
     """Answer with nothing when a child is forgotten, and with it what it had written."""
+    return erasing(node, full_id, done(responder))
+
+
+def erasing(node: Node, full_id: str, then: Answer) -> Answer:
+    """Go on when a child is forgotten, and with it what it had written."""
 
     def answer(_value: Any, error: DspexError | None) -> None:
         if error is not None:
-            responder.fail(error)
+            then(None, error)
             return
         before = node.keeping.n_tables
         node.registry.erase(full_id)
         if node.keeping.n_tables == before:
-            responder.reply(None)
+            then(None, None)
         else:
             # Behind the word that its table goes: when this is answered, nobody can read its parameters any more.
-            node.keeping.ask("figures", {}, lambda *_: responder.reply(None), timeout_s=FORGOTTEN_WITHIN_S)
+            node.keeping.ask("figures", {}, lambda *_: then(None, None), timeout_s=FORGOTTEN_WITHIN_S)
 
     return answer
 

@@ -1,6 +1,7 @@
 """Checkpoints as clients ask for them. Who makes them and has them stored is `node.checkpointing`.
 
-    checkpoint    {id, kind?}            -> info                  a map with the fields of `types.CheckpointInfo`
+    checkpoint    {id, kind?}            -> info                  a map with the fields of `types.CheckpointInfo`; of an owner its
+                                                                  parts are saved with it
     checkpoints   {id}                   -> [info], newest first
     image         {id, number?}          -> info and a descriptor  of a `params.image`; without a number of the newest whole one
     export        {id, number?}          -> info and a descriptor  of a file that `import` takes, here or elsewhere
@@ -8,7 +9,7 @@
     restore       {id, number?}          -> info                  of the checkpoint that it is put back to
     prune         {id, keep? | numbers?} -> [number]              those that are gone
 
-Images pass through unopened.
+One that names parts is exported and taken in with them. Images pass through unopened.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dspex_runtime.core.child_spec import Checkpoint
 from dspex_runtime.errors import CheckpointError, ConfigError
-from dspex_runtime.node.checkpointing import IMAGE_TIMEOUT_S
+from dspex_runtime.node.composites.restoring import Restoring, running
 from dspex_runtime.node.keeping import Answer
-from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.node.operations.answers import Args
 from dspex_runtime.node.registry import Record
 from dspex_runtime.node.session import Responder
@@ -36,13 +36,13 @@ Facts: TypeAlias = dict[str, Any]
 
 
 def checkpoint(node: Node, args: Args, responder: Responder) -> None:
-    """Take one of a running module; answers when it is on the disk."""
+    """Take one of a running module, of an owner with its parts; answers when it is on the disk."""
     record = _worker(node, args["id"])
-    process = _running(record)
+    process = running(record)
     if process is None:
         hint = f"its last one is kept: `rt.checkpoints({record.id!r})`; `rt.start({record.id!r})` brings it back"
         raise CheckpointError(f"{record.id!r} is {record.state}: only a running module can be saved", id=record.id, hint=hint)
-    node.checkpointing.take(process, str(args.get("kind") or "manual"), _pair(responder))
+    node.composites.save(process, str(args.get("kind") or "manual"), _pair(responder))
 
 
 def checkpoints(node: Node, args: Args, responder: Responder) -> None:
@@ -73,8 +73,9 @@ def import_(node: Node, args: Args, responder: Responder) -> None:
         raise
 
     def imported(info: Any) -> None:
-        node.keeping.kept(record.id)
-        node.checkpointing.newest(record.id, info)
+        for id, number in {record.id: info["number"], **info.get("parts", {})}.items():
+            node.keeping.kept(id)
+            node.checkpointing.newest(id, {**info, "number": number})
         responder.reply(info)
 
     node.keeping.ask("import", {"id": record.id, "keep": _keep(record)}, _told(responder, imported), fds=(fd,))
@@ -105,45 +106,8 @@ def prune(node: Node, args: Args, responder: Responder) -> None:
 def restore(node: Node, args: Args, responder: Responder) -> None:
     """Put a child back to a checkpoint. What it was before is saved first; a stopped one is put back for its next start."""
     record = _worker(node, args["id"])
-    keep = _keep(record)
-
-    def restored(info: Any) -> None:
-        node.reports.emit("restored", record.id, number=info["number"])
-        responder.reply(info)
-
-    def restored_stopped(infos: Any) -> None:
-        node.keeping.restored(record.id)
-        node.checkpointing.newest(record.id, infos["newest"])
-        restored(infos["restored"])
-
-    process = _running(record)
-    if process is None:
-        asked = {"id": record.id, "number": args.get("number"), "who": "restore", "keep": keep}
-        node.keeping.ask("restore_stopped", asked, _told(responder, restored_stopped))
-        return
-
-    def current() -> ModuleProcess:
-        return record.process or process  # another one, where it is swapped in the meantime
-
-    def found(info: Facts, fd: int) -> None:
-        # The image is in hand: the one that is saved first may push it out.
-        node.checkpointing.take(current(), "before_restore", lambda _, fault: saved(info, fd, fault))
-
-    def saved(info: Facts, fd: int, fault: Facts | None) -> None:
-        if fault is not None:
-            os.close(fd)
-            responder.fault(fault)
-            return
-        who = {"who": f"restore of checkpoint {info['number']}"}
-        current().request("restore", who, IMAGE_TIMEOUT_S, lambda _, fault: put_back(info, fault), (fd,))
-
-    def put_back(info: Facts, fault: Facts | None) -> None:
-        if fault is not None:
-            responder.fault(fault)
-            return
-        node.checkpointing.take(current(), "restored", lambda _, fault: responder.fault(fault) if fault else restored(info))
-
-    node.keeping.ask("image", _one(node, args), _with(responder, found))
+    running(record)
+    Restoring(node, record, args.get("number"), _keep(record), _pair(responder)).begin()
 
 
 def past_events(node: Node, args: Args, responder: Responder) -> None:
@@ -157,15 +121,6 @@ def _worker(node: Node, id: str) -> Record:
     if record.spec.kind is Kind.SUPERVISOR:
         raise CheckpointError(f"{record.id!r} is a supervisor: it has no state of its own", id=record.id)
     return record
-
-
-def _running(record: Record) -> ModuleProcess | None:
-    if record.process is None and record.gone:
-        return None
-    if record.process is None or not record.process.serving:
-        hint = f"`rt.wait([{record.id!r}])` returns when it runs"
-        raise CheckpointError(f"{record.id!r} is {record.state}: it is neither running nor stopped", id=record.id, hint=hint)
-    return record.process
 
 
 def _one(node: Node, args: Args) -> Facts:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from dspex_runtime.core.child_spec import Backoff, Checkpoint, ChildSpec, Readiness, Shutdown
+from dspex_runtime.core.child_spec import Backoff, Checkpoint, ChildSpec, Dependency, PartsSpec, Readiness, Shutdown
 from dspex_runtime.types import Kind
 
 
@@ -34,7 +35,7 @@ def as_dict(spec: ChildSpec) -> dict[str, Any]:
             "max_seconds": own.max_seconds,
             "auto_shutdown": own.auto_shutdown.value,
             "dynamic": own.dynamic,
-            "children": [as_dict(child) for child in own.children],
+            "children": list(_children(own.children)),
         }
         if own.dynamic:
             data["supervisor"] |= {"max_children": own.max_children, "extra_arguments": list(own.extra_arguments)}
@@ -59,7 +60,48 @@ def as_dict(spec: ChildSpec) -> dict[str, Any]:
         data["params"] = dict(spec.launch.params)
         data["durability"] = spec.launch.durability.value
         data["checkpoint"] = _checkpoint(spec.launch.checkpoint)
+        data["depends_on"] = {id: _dependency(edge) for id, edge in spec.depends_on.items()}
+        if spec.parts is not None:
+            data["parts"] = _parts(spec.parts)
     return data
+
+
+def _children(children: tuple[ChildSpec, ...]) -> Iterator[dict[str, Any]]:
+    """Yield them as they are written: the replicas of a group as one child, in the place of the first."""
+    groups: dict[str, list[ChildSpec]] = {}
+    for child in children:
+        if child.replica is not None:
+            groups.setdefault(child.replica.of, []).append(child)
+    for child in children:
+        if child.replica is None:
+            yield as_dict(child)
+            continue
+        group = groups.pop(child.replica.of, None)
+        if group is not None:
+            params = "shared" if child.replica.shares else "own"
+            id = child.replica.of.rpartition("/")[2]
+            yield as_dict(child) | {"id": id, "replicas": {"count": len(group), "params": params}}
+
+
+def _dependency(edge: Dependency) -> dict[str, Any]:
+    return {"on_down": edge.on_down.value} | ({} if edge.fallback is None else {"fallback": edge.fallback})
+
+
+def _parts(parts: PartsSpec) -> dict[str, Any]:
+    strategy = None if parts.strategy is None else parts.strategy.value
+    own = {"strategy": strategy, "max_restarts": parts.max_restarts, "max_seconds": parts.max_seconds}
+    return {name: value for name, value in own.items() if value is not None} | _overrides(parts.overrides)
+
+
+def _overrides(parts: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, part in parts.items():
+        found[name] = part
+        if isinstance(part, Mapping):  # else how they are supervised
+            found[name] = {key: value for key, value in part.items() if key not in ("env", "lm")}
+            if "parts" in part:
+                found[name]["parts"] = _overrides(part["parts"])
+    return found
 
 
 def _shutdown(shutdown: Shutdown) -> Any:

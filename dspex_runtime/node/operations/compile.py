@@ -5,21 +5,25 @@ The job passes through unopened (`modules.compiling.driver` says what is in it).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from dspex_runtime.errors import BusyError, CompileError
 from dspex_runtime.node.compile_copy import copy_id
 from dspex_runtime.node.compiling import Compile
 from dspex_runtime.node.operations.answers import Args
+from dspex_runtime.node.registry import Record
 from dspex_runtime.node.session import Responder, Session
 from dspex_runtime.types import Kind
 
 if TYPE_CHECKING:
     from dspex_runtime.node.node import Node
 
+Others = Callable[[str, int, Callable[[dict[str, Any] | None], None]], None]
 
-def compile_(node: Node, args: Args, responder: Responder) -> None:
-    """Compile a module that runs; answers when the result is committed and saved."""
+
+def compile_(node: Node, args: Args, responder: Responder, others: Others | None = None) -> None:
+    """Compile a module that runs; answers when the result is committed and saved. `others`: see `Compile`."""
     record = node.registry.resolve(args["id"])
     session = responder.session
     if not isinstance(session, Session):
@@ -28,14 +32,20 @@ def compile_(node: Node, args: Args, responder: Responder) -> None:
     if kind is not Kind.MODULE or record.id.endswith("$compile"):
         what = "the compile of another module" if kind is Kind.MODULE else f"a {kind}"
         raise CompileError(f"{record.id!r} is {what}: only dspy programs can be compiled", id=record.id)
-    process = record.process
-    if process is None or not process.serving:
-        hint = f"`rt.start({record.id!r})` brings it back" if record.gone else f"`rt.wait([{record.id!r}])` returns when it runs"
-        raise CompileError(f"{record.id!r} is {record.state}: only a running module can be compiled", id=record.id, hint=hint)
-    if record.id in node.compiles:
-        hint = f"`dspex logs '{copy_id(record.id)}'` shows how it goes"
-        raise BusyError(f"{record.id!r} is being compiled already", id=record.id, hint=hint)
-    if record.id in node.swaps:
-        hint = f"`rt.abort_swap({record.id!r})` gives that up"
-        raise BusyError(f"{record.id!r} is being swapped", id=record.id, hint=hint)
-    Compile(node, record, process, args["job"], session.label, responder).begin(args.get("timeout"))
+    for member in node.composites.members(record):
+        _check_idle(node, member)
+    assert record.process is not None
+    Compile(node, record, record.process, args["job"], session.label, responder, others).begin(args.get("timeout"))
+
+
+def _check_idle(node: Node, record: Record) -> None:
+    """Raise unless it, which may be a part of what is to be compiled, runs and nothing else is being made of it."""
+    id = record.id
+    if record.process is None or not record.process.serving:
+        hint = f"`rt.start({id!r})` brings it back" if record.gone else f"`rt.wait([{id!r}])` returns when it runs"
+        raise CompileError(f"{id!r} is {record.state}: only a running module can be compiled", id=id, hint=hint)
+    if id in node.compiles:
+        hint = f"`dspex logs '{copy_id(id)}'` shows how it goes"
+        raise BusyError(f"{id!r} is being compiled already", id=id, hint=hint)
+    if id in node.swaps:
+        raise BusyError(f"{id!r} is being swapped", id=id, hint=f"`rt.abort_swap({id!r})` gives that up")

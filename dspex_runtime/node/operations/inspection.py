@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.core.names import ROOT
 from dspex_runtime.errors import DspexError, NoProcessError
+from dspex_runtime.node import analysis
 from dspex_runtime.node.operations import executions
 from dspex_runtime.node.operations.answers import Args, tree_of
 from dspex_runtime.node.registry import Record
@@ -50,6 +51,14 @@ def tree(node: Node, _args: Args, responder: Responder) -> None:
     responder.reply(tree_of(node).view.as_dict(node.info, node.name))
 
 
+def analyze(node: Node, _args: Args, responder: Responder) -> None:
+    """How the latest start of the tree went, and what it waited for."""
+    assert node.spec is not None
+    supervision = tree_of(node)
+    root = supervision.node_of("") or supervision.reviving.dead_root
+    responder.reply(analysis.analyze(node.spec.tree if root is None else root.spec, supervision.timeline))
+
+
 def status(node: Node, _args: Args, responder: Responder) -> None:
     """The runtime itself."""
     total, ready = node.registry.counts()
@@ -68,7 +77,7 @@ def log_path(node: Node, args: Args, responder: Responder) -> None:
 
 def wait(node: Node, args: Args, responder: Responder) -> None:
     """Answer when all the children are in a state, or with CallTimeoutError."""
-    records = [node.registry.resolve(id) for id in args["ids"]]
+    records = [node.registry.group(id) or node.registry.resolve(id) for id in args["ids"]]
     wait_for(
         node,
         records,

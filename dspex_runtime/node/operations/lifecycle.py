@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from dspex_runtime.core import events
 from dspex_runtime.core.names import ROOT
 from dspex_runtime.errors import ConfigError, DspexError, NoProcessError
+from dspex_runtime.node.operations import groups
 from dspex_runtime.node.operations.adoption import adopted, path_of, spec_at
 from dspex_runtime.node.operations.answers import Args, done, erased, identity, started, taken, tree_of
 from dspex_runtime.node.session import Responder
-from dspex_runtime.node.waiting import wait_for
+from dspex_runtime.node.waiting import SERVING, wait_for
 from dspex_runtime.types import Kind
 
 if TYPE_CHECKING:
@@ -27,21 +28,36 @@ def start(node: Node, args: Args, responder: Responder) -> None:
     supervisor = args.get("supervisor")
     path = None if supervisor is None else path_of(node, supervisor)
     full_id = f"{path}/{spec.get('id')}" if path else str(spec.get("id"))
+    if groups.has_started(node, full_id, args, responder):
+        return
     existing = node.registry.get(full_id)
     if existing is not None and args.get("get_if_exists") and not existing.gone:
-        wait_for(node, [existing], "ready", None, responder, lambda: identity(node.registry.resolve(full_id)))
+        wait_for(node, [existing], SERVING, None, responder, lambda: identity(node.registry.resolve(full_id)))
         return
+    wanted = groups.wanted(spec)
     child = adopted(node, spec, path, named=not args.get("unnamed"))
     if existing is not None and (path is None or not spec_at(node, path).dynamic):
         raise taken(existing)
-    if path is None:
-        tree_of(node).start_alone(child, started(node, responder))
-    else:
-        tree_of(node).ask(path, lambda request: events.StartChildAsked(request, child), started(node, responder))
+
+    def go() -> None:
+        there = node.registry.get(child.id) if path is None else None  # it may have been started while this one waited
+        if there is not None:
+            responder.fail(taken(there))
+        elif wanted is not None:
+            groups.start(node, child, path, wanted, responder)
+        elif path is None:
+            tree_of(node).start_alone(child, started(node, responder))
+        else:
+            tree_of(node).ask(path, lambda request: events.StartChildAsked(request, child), started(node, responder))
+
+    tree_of(node).starts.when_possible(f"{path}/{child.id}" if path else child.id, child, go, responder.fail)
 
 
 def _start_again(node: Node, id: str, responder: Responder) -> None:
     """Start what was stopped, exited or failed; the root supervisor, too."""
+    if (group := node.registry.group(id)) is not None:
+        groups.start_again(node, group, responder)
+        return
     if id != ROOT:
         tree_of(node).reviving.start(node.registry.resolve(id), started(node, responder))
         return
@@ -57,7 +73,7 @@ def stop(node: Node, args: Args, responder: Responder) -> None:
     record = node.registry.resolve(args["id"])
     timeout_s = args.get("timeout")
     responder.give_up_after(timeout_s, f"{record.id!r} is still stopping after {timeout_s} s")
-    tree_of(node).terminate(record, done(responder))
+    tree_of(node).terminate(record, node.parts.after(record.id, done(responder)))
 
 
 def restart(node: Node, args: Args, responder: Responder) -> None:
@@ -89,7 +105,7 @@ def kill(node: Node, args: Args, responder: Responder) -> None:
 def delete(node: Node, args: Args, responder: Responder) -> None:
     """Stop a child if it runs, then forget it and remove its log."""
     record = node.registry.resolve(args["id"])
-    tree_of(node).delete(record, erased(node, record.id, responder))
+    tree_of(node).delete(record, node.parts.after(record.id, erased(node, record.id, responder)))
 
 
 def _signal(name: Any) -> signal.Signals:

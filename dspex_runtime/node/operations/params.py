@@ -17,7 +17,6 @@ from dspex_runtime.node.module_session import ModuleSession
 from dspex_runtime.node.operations.answers import Args
 from dspex_runtime.node.registry import Record
 from dspex_runtime.node.session import Responder
-from dspex_runtime.node.subscriptions import pattern_of
 from dspex_runtime.state.protocol import SHARED
 from dspex_runtime.types import Kind
 
@@ -107,7 +106,7 @@ def param_subscribe(node: Node, args: Args, responder: Responder) -> None:
     """Tell a module of changes; answers when all that happen from then on are told."""
     session = _module(responder)
     text = args["pattern"]
-    node.subscriptions.follow(session.peer, 0, pattern_of(text), key=text, ready=lambda: responder.reply(None))
+    node.subscriptions.follow(session.peer, 0, node.subscriptions.meant(text), key=text, ready=lambda: responder.reply(None))
 
 
 def param_unsubscribe(node: Node, args: Args, responder: Responder) -> None:

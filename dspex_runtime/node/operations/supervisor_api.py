@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dspex_runtime.core import events
 from dspex_runtime.errors import DspexError
+from dspex_runtime.node.operations import groups
 from dspex_runtime.node.operations.adoption import adopted, path_of
 from dspex_runtime.node.operations.answers import Args, done, erased, started, taken, tree_of, value
 from dspex_runtime.node.operations.childspec import as_dict
@@ -30,12 +31,21 @@ def start_supervisor(node: Node, args: Args, responder: Responder) -> None:
 
 def start_child(node: Node, args: Args, responder: Responder) -> None:
     """OTP start_child. A dynamic supervisor makes ids for children that have none, or one that is taken."""
-    path = _path(node, args)
-    child = adopted(node, args["spec"], path)
+    path, spec = _path(node, args), dict(args["spec"])
+    wanted = groups.wanted(spec)
+    child = adopted(node, spec, path)
+    groups.has_started(node, f"{path}/{child.id}" if path else child.id, {}, responder)
     alone = node.registry.get(child.id) if path == "" else None
     if alone is not None and tree_of(node).owner(alone.id) is not tree_of(node).node_of(""):
         raise taken(alone)  # it shares the root's names and is not known to the root's supervisor
-    tree_of(node).ask(path, lambda request: events.StartChildAsked(request, child), started(node, responder))
+    if wanted is not None:
+        groups.start(node, child, path, wanted, responder)
+        return
+
+    def start() -> None:
+        tree_of(node).ask(path, lambda request: events.StartChildAsked(request, child), started(node, responder))
+
+    tree_of(node).starts.when_possible(f"{path}/{child.id}" if path else child.id, child, start, responder.fail)
 
 
 def terminate_child(node: Node, args: Args, responder: Responder) -> None:
@@ -44,20 +54,30 @@ def terminate_child(node: Node, args: Args, responder: Responder) -> None:
     Of a dynamic supervisor's child, too: an id addresses it, also while its restart is due (Elixir: the old pid), and it is
     forgotten with this.
     """
-    child = ChildId(args["id"])
-    tree_of(node).ask(_path(node, args), lambda request: events.TerminateChildAsked(request, child), done(responder))
+    child, path = ChildId(args["id"]), _path(node, args)
+    answer = node.parts.after(f"{path}/{child}" if path else child, done(responder))
+    tree_of(node).ask(path, lambda request: events.TerminateChildAsked(request, child), answer)
 
 
 def restart_child(node: Node, args: Args, responder: Responder) -> None:
     """OTP restart_child."""
-    child = ChildId(args["id"])
-    tree_of(node).ask(_path(node, args), lambda request: events.RestartChildAsked(request, child), started(node, responder))
+    child, path = ChildId(args["id"]), _path(node, args)
+
+    def restart() -> None:
+        tree_of(node).ask(path, lambda request: events.RestartChildAsked(request, child), started(node, responder))
+
+    record = node.registry.get(f"{path}/{child}" if path else child)
+    if record is None or not record.gone:
+        restart()  # the supervisor says what is wrong with that
+    else:
+        tree_of(node).starts.when_possible(record.id, record.spec, restart, responder.fail)
 
 
 def delete_child(node: Node, args: Args, responder: Responder) -> None:
     """OTP delete_child; the child's log is removed."""
     child, path = ChildId(args["id"]), _path(node, args)
-    answer = erased(node, f"{path}/{child}" if path else child, responder)
+    full_id = f"{path}/{child}" if path else child
+    answer = node.parts.after(full_id, erased(node, full_id, responder))
     tree_of(node).ask(path, lambda request: events.DeleteChildAsked(request, child), answer)
 
 

@@ -93,6 +93,7 @@ def _add(node: Node, id: str, spec: ChildSpec, wanted: RuntimeSpec) -> Iterator[
 def _live(node: Node, id: str, spec: ChildSpec) -> Iterator[Action]:
     record = node.registry.get(id)
     if spec.launch is not None and record is not None and record.spec.launch is not None:
+        yield from telling.depends(record, spec)
         yield from telling.tell(record, record.spec.launch, spec.launch)
     if spec.supervisor is not None:
         yield from respecifying.keep(node, id, lambda tree: _below(tree, id, spec))

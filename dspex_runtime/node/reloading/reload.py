@@ -23,7 +23,7 @@ from dspex_runtime.node.reloading.in_turn import Done, in_turn
 from dspex_runtime.node.reloading.running import Present, boot_tree
 from dspex_runtime.node.session import Responder
 from dspex_runtime.node.swapping.driver import Swap
-from dspex_runtime.node.swapping.swaps import Order
+from dspex_runtime.node.swapping.order import Order
 from dspex_runtime.wire.faults import to_fault
 
 if TYPE_CHECKING:

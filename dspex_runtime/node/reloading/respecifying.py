@@ -32,7 +32,7 @@ def change_child(node: Node, id: str, spec: ChildSpec) -> Iterator[Action]:
     record = node.registry.get(id)
     if record is None:
         return
-    record.spec = spec
+    node.registry.ensure(id, spec)
     process, above = record.process, tree_of(node).owner(id)
     if process is not None:
         process.spec = spec if above is None else above.launched(spec)

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from dspex_runtime.core.child_spec import LaunchSpec
+from dspex_runtime.core.child_spec import ChildSpec, LaunchSpec
 from dspex_runtime.errors import DspexError, RemoteError
 from dspex_runtime.node.broker import pipe_facts
+from dspex_runtime.node.dependency_view import table_of
 from dspex_runtime.node.peer import PLAIN
 from dspex_runtime.node.reloading.in_turn import Action, Done
-from dspex_runtime.wire.faults import from_fault
+from dspex_runtime.wire.faults import own_error
 from dspex_runtime.wire.messages import EVENT
 
 if TYPE_CHECKING:
     from dspex_runtime.node.node import Node
     from dspex_runtime.node.registry import Record
 
-__all__ = ["limits_told", "params_told", "settled", "tell"]
+__all__ = ["depends", "limits_told", "params_told", "settled", "tell"]
 
 TIMEOUT_S: Final = 30.0  # a call may run that long before a check of the user's has its turn
 LIMITS: Final = ("mailbox", "max_calls", "nice")  # the others only the parent reads
@@ -28,7 +29,14 @@ def tell(record: Record, old: LaunchSpec, new: LaunchSpec) -> Iterator[Action]:
     for told in ({"params": params_told(old, new)}, {"limits": limits_told(old, new)}):
         process = record.process
         if process is not None and process.serving and any(told.values()):
-            yield lambda done, told=told: _ask(record, told, done)  # type: ignore[misc]
+            yield lambda done, told=told: _ask(record, "configure", told, done)  # type: ignore[misc]
+
+
+def depends(record: Record, spec: ChildSpec) -> Iterator[Action]:
+    """Have the process of a child say whether it can go by what it is to depend on: it cannot degrade with nothing."""
+    process, edges = record.process, spec.depends_on
+    if process is not None and process.serving and edges != record.spec.depends_on:
+        yield lambda done: _ask(record, "dependencies", {"table": table_of(edges, {}), "check": True}, done)
 
 
 def settled(node: Node, record: Record) -> None:
@@ -58,24 +66,19 @@ def _same(old: Any, new: Any) -> bool:
     return type(old) is type(new) and bool(old == new)
 
 
-def _ask(record: Record, told: dict[str, Any], done: Done) -> None:
+def _ask(record: Record, op: str, told: dict[str, Any], done: Done) -> None:
     def answered(_value: Any, fault: dict[str, Any] | None) -> None:
-        done(None if fault is None else error_of(fault))
+        done(None if fault is None else _error_of(fault))
 
     process = record.process
     if process is None:
         done(None)
     else:
-        process.request("configure", told, TIMEOUT_S, answered)
+        process.request(op, told, TIMEOUT_S, answered)
 
 
-def error_of(fault: dict[str, Any]) -> DspexError:
-    """Return a fault of a process as an error; what is the user's is not rebuilt here."""
-    if "dspex" in fault:
-        error = from_fault(fault, codec=PLAIN)
-        if isinstance(error, DspexError):
-            return error
-    return RemoteError(
+def _error_of(fault: dict[str, Any]) -> DspexError:
+    return own_error(fault, codec=PLAIN) or RemoteError(
         str(fault.get("message")),
         type_name=str(fault.get("type")),
         remote_traceback=str(fault.get("traceback") or ""),

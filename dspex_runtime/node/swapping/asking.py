@@ -29,7 +29,7 @@ __all__ = ["AfterSwap", "InRehearsal"]
 #: Operations that have effect on others, and no answer but their outcome.
 REFUSED: Final = frozenset(
     {"start", "stop", "restart", "kill", "delete", "shutdown", "start_supervisor", "start_child", "terminate_child"}
-    | {"restart_child", "delete_child", "param_write", "checkpoint", "restore", "prune", "import"}
+    | {"restart_child", "delete_child", "param_write", "checkpoint", "restore", "prune", "import", "scale"}
 )
 CHANGES: Final = frozenset({"terminate", "reply", "replace_state", "suspend", "resume", "debug"})  # of `module_op`
 
@@ -85,6 +85,7 @@ class InRehearsal:
     def done(self) -> None:
         """It serves: do what it has asked, in order. What cannot be done any more is reported."""
         self._session.instead = None
+        self._node.parts.committed(self._session.process)
         linking, monitoring = self._node.relations.linking, self._node.relations.monitoring
         for ref, process in self._monitors:
             if ref not in monitoring.refs(process, self._session):

@@ -21,7 +21,8 @@ from dspex_runtime.node.event_loop import Timer
 from dspex_runtime.node.swapping.beside import Beside
 from dspex_runtime.node.swapping.faults import error_of
 from dspex_runtime.node.swapping.flip import flip
-from dspex_runtime.node.swapping.member import Member, Order
+from dspex_runtime.node.swapping.member import Member
+from dspex_runtime.node.swapping.order import Order
 from dspex_runtime.node.swapping.results import Outcome
 from dspex_runtime.types import State
 
@@ -95,14 +96,14 @@ class Swap:
                 incarnation=member.old.incarnation,
                 who=self._who,
                 version=member.old_version,
-                to=member.to,
+                to=member.order.to,
             )
         self.feed(ev.Begin())
 
     def shown(self, record: Record) -> Facts:
         """Return what `info` says of a member."""
         member = self.members[record.id]
-        return {"phase": None if member.phase is None else member.phase.value, "since": member.since, "to": member.to}
+        return {"phase": None if member.phase is None else member.phase.value, "since": member.since, "to": member.order.to}
 
     def give_up(self, why: str | None = None) -> None:
         """Have nothing come of it, unless it is decided already."""
@@ -157,12 +158,14 @@ class Swap:
         except Exception as exc:  # no descriptors are left, or a bug of ours: nobody must be held because of it
             log.exception("a swap could not do %s", instruction)
             id = getattr(instruction, "member", None) or next(iter(self.members))
-            self._events.append(ev.Failed(id, "swap", f"the runtime could not go on with the swap: {exc or type(exc).__name__}"))
+            text = f"the runtime could not go on with the swap: {str(exc) or type(exc).__name__}"
+            self._events.append(ev.Failed(id, "swap", text))
 
     def _carry_out(self, instruction: do.SwapInstruction) -> None:
         match instruction:
             case do.StartNew(id):
                 self.members[id].start_new()
+                self._calm(True)  # it has taken a spare
             case do.TakeSnapshot(id):
                 self.members[id].take_snapshot()
             case do.Rehearse(id):
@@ -170,8 +173,10 @@ class Swap:
             case do.ShowPhase(id, phase):
                 self._show(self.members[id], phase)
             case do.Hold(id, drain_s):
+                self._calm(True)
                 self.members[id].hold(drain_s)
             case do.Move(id):
+                self._calm(True)
                 self.members[id].move()
             case do.Commit(ids):
                 self._commit([self.members[id] for id in ids])
@@ -191,6 +196,11 @@ class Swap:
     def _show(self, member: Member, phase: do.SwapPhase) -> None:
         member.phase, member.since = phase, time.time()
         self._tell({"type": "swap", "id": member.id, "phase": phase.value})
+
+    def _calm(self, is_calm: bool) -> None:
+        """Have the cores left to the swap, or not any more. A matter of time only: nothing depends on it."""
+        if self._node.launcher is not None:
+            self._node.launcher.calm(is_calm)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -218,6 +228,7 @@ class Swap:
             self._outcome.served(member, value if fault is None else {})
             self._unserved -= 1
             if not self._unserved:
+                self._calm(False)
                 # Not now: an answer that came at once is from within the commit.
                 self._node.loop.call_soon(self._answer)
 
@@ -235,6 +246,7 @@ class Swap:
         if finished.ok:
             return
         self._cancel_timer()
+        self._calm(False)
         self._over(self)
         for member in self.members.values():
             member.close()

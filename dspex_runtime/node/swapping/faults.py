@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from dspex_runtime.core.swap_instructions import Finished
 from dspex_runtime.errors import DspexError, SwapError
 from dspex_runtime.node.peer import PLAIN
-from dspex_runtime.wire.faults import from_fault
+from dspex_runtime.wire.faults import own_error
 
 __all__ = ["error_of", "told"]
 
@@ -39,8 +39,4 @@ def error_of(finished: Finished, serves: str | None) -> SwapError:
 
 
 def _own(fault: Facts | None) -> DspexError | None:
-    """Return an error of ours that came as a fault; None of a user's, which is nothing to be rebuilt here."""
-    if fault is None or "dspex" not in fault:
-        return None
-    error = from_fault(fault, codec=PLAIN)
-    return error if isinstance(error, DspexError) else None
+    return None if fault is None else own_error(fault, codec=PLAIN)

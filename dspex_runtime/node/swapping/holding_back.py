@@ -2,7 +2,7 @@
 
 From `Hold` on: questions that need a moment between two callbacks, which there may not be until the swap has ended. From `Move` on:
 everything, in the order in which it came. A question that is kept has its time-out all the same. Never sends anything by itself:
-`release` hands it to the process that serves.
+`release` hands it to the process that serves. Of a process that is held with others (`node.composites`) it is the same.
 """
 
 from __future__ import annotations
@@ -39,12 +39,19 @@ class _Kept:
 
 
 class HoldingBack:
-    """See the module docstring. `everything`: nothing at all passes, what the swap itself says excepted."""
+    """See the module docstring. `everything`: nothing at all passes, what the swap itself says excepted.
 
-    def __init__(self, loop: EventLoop) -> None:
+    Args:
+        loop: Keeps the time.
+        why: What is said of the process to those who waited too long.
+    """
+
+    def __init__(self, loop: EventLoop, why: str = "it is being swapped") -> None:
+        self.why = why
+        self.everything = False
         self._loop = loop
         self._kept: list[_Kept] = []
-        self.everything = False
+        self._next: list[Callable[[], None]] = []
         self.peer = HeldPeer(self)
 
     def __len__(self) -> int:
@@ -88,8 +95,18 @@ class HoldingBack:
         _close(kept.fds)
         too_late()
 
+    def then(self, done: Callable[[], None]) -> None:
+        """Call `done` in the turn after this has ended: whoever else wants to hold the process waits for that."""
+        self._next.append(done)
+
     def release(self, to: ControlPipe) -> None:
         """Say it all to `to`, in order."""
+        self._say(to)
+        following, self._next = self._next, []
+        for done in following:
+            self._loop.call_soon(done)
+
+    def _say(self, to: ControlPipe) -> None:
         kept, self._kept = self._kept, []
         for each in kept:
             if each.timer is not None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LEFT", "Leaving"]
 
+LATEST_S: Final = 1.0  # it leaves by then, whatever the new version does
 LEFT: Final[ExitReason] = ("shutdown", "swapped")  # why the old version ends, for its terminate()
 
 
@@ -32,10 +33,23 @@ class Leaving:
         self._process = process
         self._gone = gone
         self._timer: Timer | None = None
+        self._has_begun = False
         process.replaced(self._ended)
 
+    def begin_later(self) -> None:
+        """Tell it to leave in LATEST_S, unless `begin` comes first."""
+        if not self._has_begun:
+            self._timer = self._node.loop.call_later(LATEST_S, self.begin)
+
     def begin(self) -> None:
-        """Tell it to leave."""
+        """Tell it to leave, once. Idempotent."""
+        if self._has_begun:
+            return
+        self._has_begun = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._process.ended:
+            return
         shutdown, process = self._process.spec.shutdown, self._process
         if shutdown.brutal:
             process.kill("killed")

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dspex_runtime.core import swap_events as ev
-from dspex_runtime.core.child_spec import ChildSpec
 from dspex_runtime.core.swap_instructions import SwapPhase
 from dspex_runtime.node.ending import Ending
 from dspex_runtime.node.event_loop import Timer
@@ -21,6 +19,7 @@ from dspex_runtime.node.readiness import asked, refused
 from dspex_runtime.node.swapping.beside import Beside
 from dspex_runtime.node.swapping.faults import told
 from dspex_runtime.node.swapping.holding_back import QUICK, HoldingBack
+from dspex_runtime.node.swapping.order import Order
 from dspex_runtime.node.swapping.understudy import Understudy
 from dspex_runtime.osproc.channel import pair
 from dspex_runtime.osproc.liveness import has_exited
@@ -29,39 +28,13 @@ if TYPE_CHECKING:
     from dspex_runtime.node.node import Node
     from dspex_runtime.node.registry import Record
 
-__all__ = ["Member", "Order"]
+__all__ = ["Member"]
 
 MOVE_TIMEOUT_S: Final = 30.0  # callers wait: what was rehearsed takes no longer than this
 HOLD_GRACE_S: Final = 5.0  # beyond the drain, for the answer
+STORE_WAIT_S: Final = 0.25  # for the disk, before anything is held; a slow one is not waited for
 
 Facts: TypeAlias = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is wanted of one member.
-
-    Attributes:
-        id: Full id.
-        spec: What it is to be, as it is kept.
-        migrate: Pickled function that takes the place of `code_change`.
-        verify: {"pickled": bytes}, {"call": method} or {"command": [argv]}.
-        extra: Pickled value for both.
-        down: Whether it goes back to a version that was there before, ...
-        down_to: ... and what that is called.
-        why: What `versions` says.
-        of: The number of the version that it is once more, of a rollback.
-    """
-
-    id: str
-    spec: ChildSpec
-    migrate: bytes | None = field(default=None, repr=False)
-    verify: Facts | None = field(default=None, repr=False)
-    extra: bytes | None = field(default=None, repr=False)
-    down: bool = False
-    down_to: str | None = None
-    why: str = "swap"
-    of: int | None = None
 
 
 class Member:
@@ -96,11 +69,15 @@ class Member:
         self.packed: Facts = {}  #: how much has moved
         self.waiting = 0  #: calls whose answer was kept back, and that nothing which moves could give
         self.number = 0  #: of the version that it became
+        self._storing = False  #: the snapshot is on its way to the disk
+        self._when_stored: Callable[[], None] | None = None
         self._feed = feed
         self._beside = beside
         self._image: int | None = None
         self._is_over = False
         self._drain: Timer | None = None
+        self._held: HoldingBack | None = None
+        self._shown = False  #: as one that is being swapped
         self.understudy: Understudy | None = None
 
     @property
@@ -113,12 +90,6 @@ class Member:
     def version(self) -> str | None:
         """What the new version is called: as whoever wants it says, else as its code does."""
         return self.order.spec.version or self.new.process.version
-
-    @property
-    def to(self) -> str | None:
-        """What it becomes, for people."""
-        launch = self.order.spec.launch
-        return self.order.spec.version or (launch.initial_call if launch is not None else None)
 
     # -- the rehearsal ----------------------------------------------------------------------------------------------
 
@@ -164,14 +135,33 @@ class Member:
                 return
             self._image = os.dup(fd)
             # A disk that is full is no reason to go on with the old version: it is reported, and what moves needs no disk.
+            self._storing = True
             self.node.checkpointing.store(self.old, "before_swap", fd, self._stored)
             self._feed(ev.SnapshotTaken(self.id))
 
-        self.old.request_fd("checkpoint", {"kind": "before_swap", **self._way()}, None, imaged)
+        self.old.request_fd("checkpoint", {"kind": "before_swap", **self.order.way}, None, imaged)
 
     def _stored(self, _info: Facts | None, fault: Facts | None) -> None:
         if fault is not None:
             self.node.checkpointing.failed(self.old, fault)
+        self._storing = False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        waiting, self._when_stored = self._when_stored, None
+        if waiting is not None:
+            waiting()
+
+    def _rehearsed(self, facts: Any) -> None:
+        """Tell that it is rehearsed: when the image is on the disk, or that takes long.
+
+        Writing 1 MB takes the keeper 5 to 10 ms of a core: here nobody waits for it, a moment later all callers do.
+        """
+        self._when_stored = lambda: self._feed(ev.Rehearsed(self.id, facts))
+        if self._storing:
+            self.node.loop.call_later(STORE_WAIT_S, self._go_on)
+        else:
+            self._go_on()
 
     def rehearse(self) -> None:
         """Have the new one take over the snapshot and be verified."""
@@ -185,23 +175,18 @@ class Member:
             if fault is not None:
                 self._failed(self.new.process, "migrate", f"the new version of {self.id!r} failed its rehearsal", fault)
             elif readiness is None:
-                self._feed(ev.Rehearsed(self.id, value))
+                self._rehearsed(value)
             else:
                 # Only now: what it is asked may be about the state that it has taken over.
                 self.new.process.request(*asked(readiness), lambda said, fault: self._is_ready(value, said, fault))
 
         self.new.process.request("rehearse", args, None, rehearsed, (image,))
 
-    def _way(self) -> Facts:
-        """Return where to the old version is to make what it is; an earlier one cannot know what came after it."""
-        order = self.order
-        return {"down": order.down_to, "has_down": order.down, "extra": order.extra}
-
     def _is_ready(self, facts: Any, said: Any, fault: Facts | None) -> None:
         readiness = self.new.process.launch.readiness
         assert readiness is not None
         if fault is None and said is not False:
-            self._feed(ev.Rehearsed(self.id, facts))
+            self._rehearsed(facts)
         elif not self.new.process.ended:
             self._feed(ev.Failed(self.id, "verify", f"the new version of {self.id!r}: {refused(readiness, fault)}", fault))
 
@@ -210,17 +195,26 @@ class Member:
     def hold(self, drain_s: float) -> None:
         """Have the old one begin nothing new; it is asked when it owes the runtime no answer that needs a callback."""
         assert self.node.supervision is not None
-        held = self.old.held_back = HoldingBack(self.node.loop)
         self.node.supervision.states.swapping(self.record, swaps=True)
         until = self.node.loop.now() + drain_s
+        self._shown = True
 
         def over() -> None:
             self._feed(ev.Held(self.id, max(1, len(self.old.asked))))
 
+        def begin() -> None:
+            if self._is_over or not self._shown:
+                return  # it was given up meanwhile
+            if self.old.held_back is not None:  # it is saved together with others: in a moment it is not
+                self.old.held_back.then(begin)
+                return
+            self._held = self.old.held_back = HoldingBack(self.node.loop)
+            self.old.when_answered(QUICK, quiet)
+
         def quiet() -> None:
             if self._drain is not None:
                 self._drain.cancel()
-            if self.old.held_back is held:  # else it was given up meanwhile
+            if self._held is not None:  # else it was given up meanwhile
                 left_s = max(0.0, until - self.node.loop.now())
                 self.old.request_now("hold", {"drain_s": left_s}, left_s + HOLD_GRACE_S, answered)
 
@@ -232,7 +226,7 @@ class Member:
                 self._feed(ev.Held(self.id, int(value["running"])))
 
         self._drain = self.node.loop.call_later(drain_s, over)
-        self.old.when_answered(QUICK, quiet)
+        begin()
 
     def move(self) -> None:
         """Have the old one send itself to the new one over a pipe of their own; what is meant for it is kept from now on."""
@@ -252,7 +246,7 @@ class Member:
             else:
                 self._feed(ev.Prepared(self.id, value))
 
-        self.old.request_now("pack", self._way(), MOVE_TIMEOUT_S, packed, (ours,))
+        self.old.request_now("pack", self.order.way, MOVE_TIMEOUT_S, packed, (ours,))
         self.old.held_back.everything = True
         self.node.subscriptions.move(self.old.peer, self.old.held_back.peer)
         self.new.process.request("prepare", {}, MOVE_TIMEOUT_S, prepared, (theirs,))
@@ -262,18 +256,20 @@ class Member:
     def unhold(self) -> None:
         """Have the old one go on, with what was kept."""
         assert self.node.supervision is not None
-        held, self.old.held_back = self.old.held_back, None
         if self._drain is not None:
             self._drain.cancel()
-        if held is None:
-            return
-        if self.old.ended:
-            self.node.subscriptions.unfollow(held.peer)  # what it followed went with it
-        else:
-            self.old.request("unhold", {}, None, lambda _value, _fault: None)
-            self.node.subscriptions.move(held.peer, self.old.peer)
-        held.release(self.old)
-        self.node.supervision.states.swapping(self.record, swaps=False)
+        held, self._held = self._held, None
+        if held is not None:
+            self.old.held_back = None
+            if self.old.ended:
+                self.node.subscriptions.unfollow(held.peer)  # what it followed went with it
+            else:
+                self.old.request("unhold", {}, None, lambda _value, _fault: None)
+                self.node.subscriptions.move(held.peer, self.old.peer)
+            held.release(self.old)
+        if self._shown:
+            self._shown = False
+            self.node.supervision.states.swapping(self.record, swaps=False)
 
     def kill_new(self) -> None:
         """End the new one, or its start."""

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["new_spec"]
 
 TARGET: Final = frozenset({"module", "server", "pickled"})
+#: What is no matter of one process, and what changes it.
+OTHERWISE: Final = {"depends_on": "rt.reload, of a file that says so,", "replicas": "rt.scale"}
 #: Fields of the spec, and of its launch, by the key of a child that says them.
 SUPERVISED: Final[Mapping[str, tuple[str, ...]]] = {
     "restart": ("restart",), "shutdown": ("shutdown",), "significant": ("significant",), "start_timeout": ("start_timeout_s",),
-    "backoff": ("backoff",), "version": ("version",), "metadata": ("metadata",),
+    "backoff": ("backoff",), "version": ("version",), "metadata": ("metadata",), "parts": ("parts",),
 }  # fmt: skip
 LAUNCHED: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("module", "server", "pickled"), ("kind", "target", "label", "pickled")),
@@ -55,7 +57,10 @@ def _parsed(node: Node, record: Record, given: Mapping[str, Any]) -> ChildSpec:
     wrong = sorted(key for key in given if key in ("supervisor", "register"))
     if wrong:
         raise ConfigError(f"a swap of {record.id!r} cannot change {wrong[0]!r}: that is another child", id=record.id)
-    whole = {**given, "id": old.id}
+    for key, instead in OTHERWISE.items():
+        if key in given:
+            raise ConfigError(f"a swap of {record.id!r} cannot change {key!r}: {instead} does", id=record.id)
+    whole = {**given, "id": old.id.partition("#")[0]}  # of a replica: a user cannot give such an id, and nothing is read of it
     if not TARGET & given.keys():
         whole[old.kind.value] = old.launch.target or "pickled:Object"
         if old.launch.pickled is not None:

@@ -12,13 +12,13 @@ from dspex_runtime.node.registry import Record
 from dspex_runtime.node.session import Responder
 from dspex_runtime.node.swapping.beside import Beside
 from dspex_runtime.node.swapping.driver import Done, Swap
-from dspex_runtime.node.swapping.member import Order
+from dspex_runtime.node.swapping.order import Order
 from dspex_runtime.types import Kind, State
 
 if TYPE_CHECKING:
     from dspex_runtime.node.node import Node
 
-__all__ = ["Order", "Swaps"]
+__all__ = ["Swaps"]
 
 NO_TIMEOUT_S: Final = 1e8  # three years
 

@@ -115,6 +115,7 @@ class Understudy:
             self._events[1](process, ending)
             return
         self.session.closed()
+        self._node.parts.abandoned(process)
         fault = ending.fault or self._fault_of_crash()
         self._on_end(Ending(ending.reason, ending.ready, ending.ignored, fault))
         self._on_gone()

@@ -57,7 +57,7 @@ def test_unread_bytes_and_half_frames_are_the_new_processs(moving: Any) -> None:
     move: Move = moving(Recorder)
     half, unread, new, silent = move.old.client(), move.old.client(), move.old.client(hello=False), move.old.client(hello=False)
     large = "x" * 300_000
-    body = frame(move.old.codec.pack([m.CALL, 1, "$call", [large], {}, None, None, 0]))
+    body = frame(move.old.codec.pack([m.CALL, 1, "$call", [large], {}, None, None, 0, None]))
     sending = threading.Thread(target=lambda: half.channel._sock.sendall(body[:-10]))
     sending.start()
     sending.join()
@@ -74,6 +74,17 @@ def test_unread_bytes_and_half_frames_are_the_new_processs(moving: Any) -> None:
     assert new.call("$call", 1) == [move.new.pid, 1]
     silent.send([m.HELLO, 0, {"protocol": list(m.PROTOCOL), "client": "test"}])
     assert silent.call("$call", 2) == [move.new.pid, 2]
+
+
+def test_who_waits_for_a_queued_call_goes_along(moving: Any) -> None:
+    move: Move = moving(Recorder)
+    client = move.old.client()
+    move.hold()
+    client.begin("$call", "who waits", chain=[["a", 1], ["b", 2]])
+    queued(move.old, 1)
+    move.pack()
+    move.commit()
+    assert client.result() == [["a", 1], ["b", 2]]
 
 
 @pytest.mark.parametrize("n", [600])

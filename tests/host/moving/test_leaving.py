@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+import dspex_runtime as dx
 from dspex_runtime.errors import SwapError
 from dspex_runtime.osproc.board import ENDED, QUEUED
+from dspex_runtime.params.image import Image, decode
 from dspex_runtime.params.records import EXECUTIONS, tail
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.faults import from_fault
@@ -253,3 +255,86 @@ def test_every_call_is_written_down_once(moving: Any) -> None:
 def executions(journal: Path) -> list[dict[str, Any]]:
     """Return what is in the journal."""
     return [each for _, record in tail(journal) if record[0] == EXECUTIONS for each in record[2]]
+
+
+class Noted(dx.GenServer):
+    """Notes what it is asked, and keeps that."""
+
+    def init(self) -> list[Any]:
+        return []
+
+    def handle_call(self, request: Any, from_: Any, noted: list[Any]) -> Any:
+        return dx.Reply([os.getpid(), request], [*noted, request]) if request != "seen" else dx.Reply(noted, noted)
+
+    def get_state(self, noted: list[Any]) -> Any:
+        return noted
+
+    def set_state(self, saved: list[Any], noted: list[Any]) -> list[Any]:
+        return saved
+
+
+class TestSealed:
+    """One that is saved with others: held, sealed, asked what it is, and let go on."""
+
+    def image_of(self, process: HostedProcess) -> Image:
+        process.ask("checkpoint", kind="manual", held=True)
+        fd = process.control.take_fd()
+        try:
+            return decode(os.pread(fd, os.fstat(fd).st_size, 0))
+        finally:
+            os.close(fd)
+
+    def test_it_is_what_it_was_when_it_was_sealed_and_then_goes_on(self, moving: Any) -> None:
+        move: Move = moving(Noted)
+        process, client = move.old, one_queued(move)
+        process.ask("seal")
+        client.begin("$call", "unread")
+        assert self.image_of(process).user is not None
+        waiting = process.begin("get_state")  # what does not say that it is held waits for the end of that
+        process.ask("checkpoint", kind="manual", held=True)
+        os.close(process.control.take_fd())
+        assert process.slot()[ENDED] == 0
+        process.ask("unhold")
+        assert process.answer(waiting) is not None
+        assert client.result() == [process.pid, "queued"]
+        assert client.result() == [process.pid, "unread"]
+
+    def test_what_waits_for_its_end_is_done_in_order(self, moving: Any) -> None:
+        move: Move = moving(Noted)
+        process = move.old
+        move.hold()
+        process.ask("seal")
+        down = {"y": {"on_down": "wait", "fallback": None, "down": "killed"}}
+        tables = [process.begin("dependencies", table=down), process.begin("unhold"), process.begin("dependencies", table={})]
+        for number in tables:
+            process.answer(number)
+        assert process.client().call("$call", 1) == [process.pid, 1]
+
+    def test_what_is_not_held_or_sealed_already_is_not_sealed(self, moving: Any) -> None:
+        move: Move = moving(Noted)
+        with pytest.raises(SwapError, match="what is to be sealed is not held"):
+            move.old.ask("seal")
+        move.hold()
+        move.old.ask("seal")
+        with pytest.raises(SwapError, match="what is to be sealed was packed already"):
+            move.old.ask("seal")
+        move.old.ask("unhold")
+        assert move.old.client().call("$call", 1) == [move.old.pid, 1]
+
+    def test_it_is_put_back_while_it_is_sealed(self, moving: Any) -> None:
+        move: Move = moving(Noted)
+        process = move.old
+        client = process.client()
+        client.call("$call", "first")
+        move.hold()
+        process.ask("seal")
+        process.ask("checkpoint", kind="manual", held=True)
+        fd = process.control.take_fd()
+        process.ask("unhold")
+        client.call("$call", "second")
+        move.hold()
+        process.ask("seal")
+        process.ask("restore", fd, who="test", held=True)
+        os.close(fd)
+        process.ask("unhold")
+        assert client.call("$call", "seen") == ["first"]

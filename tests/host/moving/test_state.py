@@ -12,7 +12,7 @@ import pytest
 
 import dspex_runtime.host.behaviours as dx
 from dspex_runtime.errors import ParameterError, SwapError
-from dspex_runtime.host.moving.state import STATE, copy_of, differ, pack_state, read_state
+from dspex_runtime.host.moving.state import STATE, Way, copy_of, differ, pack_state, read_state
 from dspex_runtime.host.moving.stream import END, Frame, Incoming, Outgoing
 from dspex_runtime.params import image as images
 from dspex_runtime.params.image import Image
@@ -103,14 +103,14 @@ class Process:
         totals = SimpleNamespace(metrics=SimpleNamespace(totals=lambda: {"calls": 7}))
         self.loop: Any = SimpleNamespace(lock=threading.Lock(), tally=totals)
 
-    def moved(self, **way: Any) -> Any:
+    def moved(self) -> Any:
         ours, theirs = socket.socketpair()
         found: list[Any] = []
         reader = threading.Thread(target=lambda: self._read(theirs, found))
         reader.start()
         with Outgoing(ours, CODEC) as stream:
             try:
-                pack_state(self.old.hosted, self.old.parameters, self.loop, stream, **way)
+                pack_state(self.old.hosted, self.old.parameters, self.loop, stream, Way())
                 stream.end()
             finally:
                 stream.close()

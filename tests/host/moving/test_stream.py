@@ -169,3 +169,22 @@ def test_descriptors_wait_while_the_user_has_too_many_on_their_way(ends: Any, as
     assert len(refused) == 3
     for fd in (ours, theirs, *fds):
         os.close(fd)
+
+
+def test_nobody_is_waited_for_while_descriptors_have_room(ends: Any, aside: Any) -> None:
+    outgoing, incoming = ends
+    fd = os.eventfd(0)
+    try:
+        for _ in range(streams.ANSWERS_AHEAD):
+            outgoing.send("channel", {}, [fd])  # nobody reads
+        read = aside(all_of, incoming)
+        for _ in range(streams.ANSWERS_AHEAD):
+            outgoing.send("channel", {}, [fd] * (FDS_AT_ONCE // 2))
+        outgoing.end()
+        frames = read.result(PATIENCE_S)
+    finally:
+        os.close(fd)
+    assert [len(frame.fds) for frame in frames] == [1] * streams.ANSWERS_AHEAD + [FDS_AT_ONCE // 2] * streams.ANSWERS_AHEAD
+    for frame in frames:
+        for each in frame.fds:
+            os.close(each)

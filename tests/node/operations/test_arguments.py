@@ -29,10 +29,12 @@ ARGUMENTS: Final[dict[str, dict[str, Any]]] = {
     "info": {"id": "a"},
     "modules": {"metadata": {}},
     "tree": {},
+    "analyze": {},
     "status": {},
     "log_path": {"id": "a"},
     "wait": {"ids": ["a"], "state": "failed", "timeout": None},
     "exit_of": {"id": "a", "incarnation": 1},
+    "callees": {"ids": ["a", "nobody"]},
     "monitor": {"id": "a"},
     "demonitor": {"ref": 1},
     "link": {"id": "a", "with": "b"},
@@ -68,6 +70,10 @@ ARGUMENTS: Final[dict[str, dict[str, Any]]] = {
     "param_subscribe": {"pattern": "a.k"},
     "param_unsubscribe": {"pattern": "a.k"},
     "checkpoint": {"id": "a", "kind": "manual"},
+    "attach_parts": {"parts": [], "strategy": "one_for_one", "max_restarts": 3, "max_seconds": 5.0},
+    "scale": {"id": "a", "n": 2},
+    "spread": {"id": "a", "names": ["k"], "with": "a", "incarnation": 1},
+    "board": {},
     "compile": {"id": "a", "job": b"job", "timeout": 5.0},
     "checkpoints": {"id": "a"},
     "image": {"id": "a", "number": None},
@@ -90,7 +96,7 @@ ARGUMENTS: Final[dict[str, dict[str, Any]]] = {
 
 WAITING: Final = {"wait", "lock", "module_op", "exit_of"} | {  # they may be answered later
     *("param_table", "param_blob", "param_history", "param_value_at", "param_subscribe"),
-    "swap",
+    *("swap", "scale", "board"),  # the last with a descriptor
     *("checkpoint", "checkpoints", "image", "export", "import", "restore", "prune", "past_events"),  # by the keeper
 }
 

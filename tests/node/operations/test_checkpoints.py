@@ -103,7 +103,7 @@ class TestRestore:
         runtime.keeper.answers["checkpoint"] = lambda args: {**INFO, "number": 4, "kind": args["kind"]}
         number = client.begin("restore", id="a", number=3)
         runtime.turn()
-        given(runtime, "image", INFO)
+        given(runtime, "images", [INFO])
         assert imaged(runtime) == "before_restore"
         runtime.turn()
         op, args, _, done = runtime.process("a").requests.pop()
@@ -120,7 +120,7 @@ class TestRestore:
         client = runtime.boot(server("a")).owner
         number = client.begin("restore", id="a")
         runtime.turn()
-        given(runtime, "image", INFO)
+        given(runtime, "images", [INFO])
         imaged(runtime)
         runtime.keeper.refuse(runtime.keeper.question("checkpoint"), CheckpointError("disk full"))
         runtime.turn()
@@ -133,7 +133,7 @@ class TestRestore:
         runtime.keeper.answers["checkpoint"] = INFO
         number = client.begin("restore", id="a")
         runtime.turn()
-        given(runtime, "image", INFO)
+        given(runtime, "images", [INFO])
         imaged(runtime)
         runtime.turn()
         runtime.process("a").requests.pop()[3](None, {"dspex": "CheckpointError", "message": "too old", "type": "CheckpointError"})
@@ -143,12 +143,13 @@ class TestRestore:
     def test_a_stopped_one_is_put_back_for_its_next_start(self, runtime: FakeNode) -> None:
         client = stopped(runtime)
         newest = {**INFO, "number": 9, "kind": "restored"}
-        runtime.keeper.answers["restore_stopped"] = {"restored": INFO, "newest": newest}
+        runtime.keeper.answers["restore_stopped"] = {"restored": [INFO], "newest": [newest]}
         number = client.begin("restore", id="a", number=3)
         runtime.turn()
+        given(runtime, "images", [INFO])
         assert answer(client, number) == INFO
         assert runtime.node.keeping.noted("a")["checkpoint"]["number"] == 9
-        assert runtime.keeper.of("restore_stopped") == [{"id": "a", "number": 3, "who": "restore", "keep": 7}]
+        assert runtime.keeper.of("restore_stopped") == [{"members": [["a", 3]], "who": "restore", "keep": 7}]
 
     def test_one_that_is_neither_running_nor_stopped_is_refused(self, runtime: FakeNode) -> None:
         client = runtime.boot(server("a")).owner
@@ -161,7 +162,7 @@ class TestRestore:
         client = runtime.boot(server("a")).owner
         number = client.begin("restore", id="a", number=9)
         runtime.turn()
-        runtime.keeper.refuse(runtime.keeper.question("image"), CheckpointError("no checkpoint 9"))
+        runtime.keeper.refuse(runtime.keeper.question("images"), CheckpointError("no checkpoint 9"))
         runtime.turn()
         with pytest.raises(CheckpointError, match="no checkpoint 9"):
             answer(client, number)

@@ -40,6 +40,17 @@ WRITTEN: list[dict[str, Any]] = [
     },
     {"id": "a", "module": "pkg.mod:Name", "readiness": {"command": "test -f x", "timeout": 3}},
     {"id": "a", "module": "pkg.mod:Name", "readiness": {"command": ["test", "-f", "x"]}},
+    {"id": "a", "module": "pkg.mod:Name", "parts": {"max_restarts": 0, "x": {"on_down": "fail", "parts": {"y": {"args": [1]}}}}},
+    {
+        "id": "g",
+        "supervisor": {
+            "children": [
+                {"id": "b", "module": "pkg.mod:Name", "depends_on": {"a": {"on_down": "degrade", "fallback": "c"}}},
+                {"id": "a", "server": "pkg.mod:Name", "replicas": {"count": 2, "params": "own"}},
+                {"id": "c", "server": "pkg.mod:Name", "depends_on": ["a"]},
+            ]
+        },
+    },
 ]
 
 
@@ -67,6 +78,22 @@ def test_a_supervisor_shows_its_children(tmp_path: Path) -> None:
     read = as_dict(parse(WRITTEN[7], tmp_path))
     assert (read["type"], read["supervisor"]["strategy"]) == ("supervisor", "rest_for_one")
     assert [child["id"] for child in read["supervisor"]["children"]] == ["a", "h"]
+
+
+def test_replicas_are_one_child_as_they_were_written(tmp_path: Path) -> None:
+    children = as_dict(parse(WRITTEN[-1], tmp_path))["supervisor"]["children"]
+    assert [(child["id"], child.get("replicas")) for child in children] == [
+        ("a", {"count": 2, "params": "own"}),
+        ("b", None),
+        ("c", None),
+    ]
+    assert children[1]["depends_on"] == {"g/a": {"on_down": "degrade", "fallback": "g/c"}}
+
+
+def test_of_parts_no_secret_is_shown(tmp_path: Path) -> None:
+    secret = {"env": {"KEY": "secret"}, "lm": {"model": "m", "api_key": "secret"}}
+    keys = {"id": "a", "module": "pkg.mod:Name", "parts": {"x": {**secret, "concurrency": 2, "parts": {"y": secret}}}}
+    assert as_dict(parse(keys, tmp_path))["parts"] == {"x": {"concurrency": 2, "parts": {"y": {}}}}
 
 
 def test_what_is_pickled_or_holds_secrets_stays_out_of_sight() -> None:

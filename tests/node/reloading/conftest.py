@@ -11,7 +11,7 @@ import pytest
 from dspex_runtime.config.steps import Action
 from dspex_runtime.core.child_spec import ChildSpec
 from dspex_runtime.errors import DspexError
-from dspex_runtime.node.swapping.swaps import Order
+from dspex_runtime.node.swapping.order import Order
 from dspex_runtime.wire.faults import from_fault
 from dspex_runtime.wire.messages import CANCEL, EVENT, FAULT, REPLY
 from helpers.fake_node import Client, FakeNode

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from dspex_runtime.errors import BusyError, CheckpointError, ConfigError, SwapError
-from dspex_runtime.node.swapping import member
+from dspex_runtime.node.swapping import leaving, member
 from dspex_runtime.osproc.board import ENDED
 from dspex_runtime.types import Kind
 from helpers.fake_node import server
 from helpers.fake_tree import FakeProcess
-from helpers.swap_play import Play
+from helpers.swap_play import INFO, Play
 
 STEPS = ("snapshot", "rehearsed", "held", "packed", "prepared")
+PROGRAM = {"id": "a", "module": "pkg:X"}
 
 
 class TestSwap:
@@ -49,6 +50,16 @@ class TestSwap:
         phases = [(told["id"], told["phase"]) for told in play.told()]
         assert phases == [("a", phase) for phase in ("rehearsing", "verified", "draining", "moving", "done")]
 
+    def test_a_new_one_with_a_readiness_is_asked_when_it_has_taken_over_the_state(self, play: Play) -> None:
+        play.boot(PROGRAM).begin(member={"spec": {"readiness": {"call": "well", "timeout": 3}}}).to("rehearsed")
+        play.rehearsed()
+        assert play.info()["swap"]["phase"] == "rehearsing"
+        assert play.ready() == {"method": "well", "timeout_s": 3.0}
+        assert play.info()["swap"]["phase"] == "draining"
+        for answer in (play.held, play.packed, play.prepared, play.served):
+            answer()
+        assert play.answer()["members"][0]["number"] == 2
+
     def test_the_new_one_has_nothing_that_is_the_old_ones_until_it_serves(self, play: Play) -> None:
         play.boot().begin().to("served")
         facts = play.new().facts
@@ -73,6 +84,41 @@ class TestSwap:
             step()
         assert play.answer()["members"][0]["number"] == 2
         assert [event["message"] for event in play.events("checkpoint_failed")] == ["the disk is full"]
+
+    def test_nobody_is_held_while_the_snapshot_is_on_its_way_to_the_disk(self, play: Play) -> None:
+        play.boot()
+        del play.runtime.keeper.answers["checkpoint"]
+        play.begin().to("held")
+        assert play.info()["state"] == "READY"
+        play.runtime.keeper.answer(play.runtime.keeper.question("checkpoint"), {**INFO, "number": 1, "kind": "before_swap"})
+        play.runtime.turn()
+        assert play.info()["state"] == "SWAPPING"
+        for step in (play.held, play.packed, play.prepared, play.served):
+            step()
+        assert play.answer()["members"][0]["number"] == 2
+
+    def test_a_disk_that_does_not_answer_is_not_waited_for(self, play: Play) -> None:
+        play.boot()
+        del play.runtime.keeper.answers["checkpoint"]
+        play.begin().to("held")
+        play.runtime.loop.advance(member.STORE_WAIT_S)
+        assert play.info()["state"] == "SWAPPING"
+        for step in (play.held, play.packed, play.prepared, play.served):
+            step()
+        assert play.answer()["members"][0]["number"] == 2
+
+    def test_the_old_one_leaves_when_the_new_one_serves(self, play: Play) -> None:
+        play.boot().begin().to("served")
+        assert play.old["a"].left == []
+        play.served()
+        assert play.old["a"].left == [("shutdown", "swapped")]
+
+    def test_the_old_one_leaves_also_when_the_new_one_says_nothing(self, play: Play) -> None:
+        play.boot().begin().to("served")
+        play.runtime.loop.advance(leaving.LATEST_S)
+        assert play.old["a"].left == [("shutdown", "swapped")]
+        play.served()
+        assert play.old["a"].left == [("shutdown", "swapped")]
 
     def test_info_shows_how_far_it_is(self, play: Play) -> None:
         play.boot().begin(member={"version": "2"})
@@ -137,6 +183,19 @@ class TestFailure:
         play.nothing_has_happened()
         (failed,) = play.events("swap_failed")
         assert (failed["id"], failed["code"]) == ("a", code)
+
+    @pytest.mark.parametrize(
+        ("answer", "why"), [({"said": False}, "returned False"), ({"error": ValueError("no index")}, "no index")]
+    )
+    def test_a_new_one_that_says_it_is_not_ready(self, play: Play, answer: dict[str, Any], why: str) -> None:
+        play.boot(PROGRAM).begin(member={"spec": {"readiness": {"call": "well"}}}).to("rehearsed")
+        play.rehearsed()
+        play.ready(**answer)
+        error = play.error()
+        assert isinstance(error, SwapError)
+        assert error.code == "verify"
+        assert f"the new version of 'a': readiness call 'well': {why}; 'a' serves on" in error.message
+        play.nothing_has_happened()
 
     @pytest.mark.parametrize("step", STEPS)
     def test_the_end_of_the_new_one(self, play: Play, step: str) -> None:
@@ -293,14 +352,19 @@ class TestFailure:
         assert not play.runtime.keeper.of("checkpoint")
         play.nothing_has_happened()
 
-    def test_what_the_runtime_itself_cannot_do_holds_nobody(self, play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(
+        ("error", "said"), [(OSError(24, "Too many open files"), "Too many"), (AssertionError(), "AssertionError")]
+    )
+    def test_what_the_runtime_itself_cannot_do_holds_nobody_and_is_told(
+        self, play: Play, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+    ) -> None:
         def none_left() -> Any:
-            raise OSError(24, "Too many open files")
+            raise error
 
         play.boot().begin().to("held")
         monkeypatch.setattr(member, "pair", none_left)
         play.held()
-        assert "Too many open files" in play.error().message
+        assert said in play.error().message
         play.nothing_has_happened()
 
     def test_the_kill_of_its_supervisor_goes_first(self, play: Play) -> None:

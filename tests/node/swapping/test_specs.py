@@ -71,7 +71,7 @@ def test_what_was_given_for_a_rollback_is_not_what_is_on_the_disk(booted: FakeNo
     assert spec(booted)[1].sources == {}
 
 
-@pytest.mark.parametrize("key", ["supervisor", "register"])
+@pytest.mark.parametrize("key", ["supervisor", "register", "depends_on", "replicas"])
 def test_what_is_another_child_is_no_swap(booted: FakeNode, key: str) -> None:
     with pytest.raises(ConfigError, match=f"cannot change '{key}'"):
         spec(booted, {key: {}})

@@ -1,0 +1,35 @@
+"""Replicas as people read them: under their group, as the runtime's tree has them side by side. Never asks anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["grouped"]
+
+
+def grouped(children: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the children of a supervisor with those of a group below one that stands for it, where the first of them was."""
+    found: dict[str, list[dict[str, Any]]] = {}  # what belongs together, in the order in which the first of each came
+    for child in children:
+        group = child.get("group")
+        found.setdefault(child["id"] if group is None else f"{group}#", []).append(child)
+    return [each[0] if each[0].get("group") is None else _as_one(each[0]["group"], each) for each in found.values()]
+
+
+def _as_one(group: str, members: list[dict[str, Any]]) -> dict[str, Any]:
+    states = [member["state"] for member in members]
+    up = [state for state in states if state in ("READY", "DEGRADED")]
+    state = "READY" if set(states) == {"READY"} else "DEGRADED" if up else states[0]
+    ids = [member["id"] for member in members]
+    return {
+        "id": group,
+        "kind": members[0]["kind"],
+        "state": state,
+        "replicas": ids,
+        "children": [_alone(each) for each in members],
+    }
+
+
+def _alone(member: dict[str, Any]) -> dict[str, Any]:
+    return {**member, "group": None}

@@ -1,0 +1,210 @@
+"""What a group has of its own: figures, keys, checkpoints, what it was compiled to. Each replica is asked what one child would be.
+
+metrics, executions   of all: added up, and the latest of any
+checkpoint            of each; the answer is that of the lowest, whose checkpoints are the group's
+restore               all of them are what the lowest was; refused where each has parameters of its own
+compile               of the lowest; what came of it all of them take
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from dspex_runtime.errors import CheckpointError, CompileError, DspexError
+from dspex_runtime.node.broker import no_replica
+from dspex_runtime.node.checkpointing import IMAGE_TIMEOUT_S
+from dspex_runtime.node.groups import Group, several, summed
+from dspex_runtime.node.operations import checkpoints, compile, inspection
+from dspex_runtime.node.operations.answers import Args
+from dspex_runtime.node.registry import Record
+from dspex_runtime.node.session import Responder
+
+if TYPE_CHECKING:
+    from dspex_runtime.node.module_process import ModuleProcess
+    from dspex_runtime.node.node import Node
+
+__all__ = ["checkpoint", "compile_", "keys", "module_op", "restore"]
+
+Facts = dict[str, Any]
+Operation = Callable[["Node", Args, Responder], None]
+
+
+class Part(Responder):
+    """The answer of one replica, on its way to be part of the group's."""
+
+    __slots__ = ("_answered",)
+
+    def __init__(self, whole: Responder, answered: Callable[[Any, DspexError | Facts | None], None]) -> None:
+        super().__init__(whole.session, whole.request)
+        self._answered = answered
+
+    def reply(self, value: Any) -> None:
+        """It has answered."""
+        if self._finish():
+            self._answered(value, None)
+
+    def fail(self, error: BaseException) -> None:
+        """It has not."""
+        if self._finish():
+            self._answered(None, error if isinstance(error, DspexError) else DspexError(str(error)))
+
+    def fault(self, fault: Facts) -> None:
+        """It has not, and says so as data."""
+        if self._finish():
+            self._answered(None, fault)
+
+
+def _asked_of(
+    node: Node, records: Sequence[Record], operation: Operation, args: Args, responder: Responder, done: Callable[[list[Any]], None]
+) -> None:
+    """Ask each of some replicas; `done` gets what they answered, in order. The first error there is is the group's answer."""
+    answers: list[Any] = [None] * len(records)
+    left = len(records)
+
+    def answered(place: int, value: Any, error: DspexError | Facts | None) -> None:
+        nonlocal left
+        left -= 1
+        answers[place] = value
+        if isinstance(error, DspexError):
+            responder.fail(error)
+        elif error is not None:
+            responder.fault(error)
+        elif not left:
+            done(answers)
+
+    parts = [Part(responder, partial(answered, place)) for place in range(len(records))]
+
+    def nobody_waits() -> None:
+        for part in parts:
+            part.cancel()
+
+    responder.on_done = nobody_waits
+    for record, part in zip(records, parts, strict=True):
+        try:
+            operation(node, {**args, "id": record.id}, part)
+        except DspexError as exc:
+            part.fail(exc)
+
+
+def keys(node: Node, group: Group, _args: Args, responder: Responder) -> None:
+    """Those under which any of them is registered."""
+    from dspex_runtime.node.operations import naming
+
+    _asked_of(
+        node, group.records, naming.keys, {}, responder, lambda found: responder.reply([key for each in found for key in each])
+    )
+
+
+def module_op(node: Node, group: Group, args: Args, responder: Responder) -> None:
+    """Figures and records of all; anything else is asked of one of them."""
+    op = args.get("op")
+    there = group.serving or group.records[:1]
+    if op not in WHOLE:
+        raise several(group, f"{op!r} is asked of one of them")
+    if not there:
+        raise no_replica(group)
+    n = (args.get("args") or {}).get("n", 20)
+    _asked_of(node, there, inspection.module_op, args, responder, lambda found: responder.reply(WHOLE[op](found, n)))
+
+
+def _latest(found: list[list[Facts]], n: int) -> list[Facts]:
+    records = [record for each in found for record in each]
+    return sorted(records, key=lambda record: record.get("started_at") or 0.0, reverse=True)[:n]
+
+
+WHOLE: Final[dict[Any, Callable[[list[Any], int], Any]]] = {"metrics": lambda found, _: summed(found), "executions": _latest}
+
+
+def checkpoint(node: Node, group: Group, args: Args, responder: Responder) -> None:
+    """Take one of each that serves; answers with that of the lowest when all are on the disk."""
+    records = group.serving
+    if not records:
+        raise CheckpointError(f"{group.id!r} is {group.state}: only running modules can be saved", id=group.id)
+    _asked_of(node, records, checkpoints.checkpoint, args, responder, lambda infos: responder.reply(infos[0]))
+
+
+def restore(node: Node, group: Group, args: Args, responder: Responder) -> None:
+    """Put all of them back to a checkpoint of the lowest."""
+    if not group.shares:
+        raise several(group, "each has parameters of its own, and is put back by itself")
+    lowest = group.lowest()
+    if lowest is None:
+        raise no_replica(group)
+    others = [record for record in group.serving if record is not lowest]
+
+    def restored(info: Any, error: DspexError | Facts | None) -> None:
+        if isinstance(error, DspexError):
+            responder.fail(error)
+        elif error is not None:
+            responder.fault(error)
+        else:
+            _give(
+                node,
+                [r.process for r in others if r.process is not None],
+                image[0],
+                f"restore of checkpoint {info['number']}",
+                had(info),
+            )
+
+    def had(info: Any) -> Callable[[Facts | None], None]:
+        return lambda fault: responder.reply(info) if fault is None else responder.fault(fault)
+
+    image: list[int] = []  # in hand before the lowest is put back: what is saved first may push it out
+
+    def found(_value: Any, fault: Facts | None, fds: list[int]) -> None:
+        if fault is not None:
+            responder.fault(fault)
+            return
+        image.append(fds[0])
+        try:
+            checkpoints.restore(node, {**args, "id": lowest.id}, Part(responder, restored))
+        except DspexError as exc:
+            os.close(image.pop())
+            responder.fail(exc)
+
+    node.keeping.ask("image", {"id": lowest.id, "number": args.get("number")}, found)
+
+
+def compile_(node: Node, group: Group, args: Args, responder: Responder) -> None:
+    """Compile the lowest, and have all take what came of it."""
+    lowest = group.lowest()
+    if lowest is None:
+        raise no_replica(group)
+    if not group.shares:
+        raise several(group, "each has parameters of its own, and is compiled by itself")
+
+    def others(who: str, fd: int, done: Callable[[Facts | None], None]) -> None:
+        records = [record for record in group.serving if record is not lowest]
+        _give(node, [record.process for record in records if record.process is not None], fd, who, done)
+
+    try:
+        compile.compile_(node, {**args, "id": lowest.id}, responder, others)
+    except CompileError as exc:
+        exc.id = group.id
+        raise
+
+
+def _give(node: Node, processes: Sequence[ModuleProcess], fd: int, who: str, done: Callable[[Facts | None], None]) -> None:
+    """Have processes take an image, side by side, and save what they are then; takes the descriptor over."""
+    left = len(processes)
+    first: Facts | None = None
+
+    def taken(process: ModuleProcess, _value: Any, fault: Facts | None) -> None:
+        nonlocal left, first
+        if fault is not None and process.serving:  # one that ended takes what has a version when it serves again
+            first = first or {**fault, "message": f"{process.id!r} did not take it: {fault.get('message')}"}
+        elif fault is None:
+            node.checkpointing.take(process, "restored", lambda _info, _fault: None)
+        left -= 1
+        if not left:
+            done(first)
+
+    copies = [os.dup(fd) for _ in processes]
+    os.close(fd)
+    for process, copy in zip(processes, copies, strict=True):
+        process.request("restore", {"who": who}, IMAGE_TIMEOUT_S, partial(taken, process), (copy,))
+    if not processes:
+        done(None)
