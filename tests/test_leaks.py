@@ -38,6 +38,17 @@ def test_a_process_that_ends_in_time_is_no_leak() -> None:
     assert leaks == []
 
 
+def test_what_a_process_of_before_starts_is_its_own() -> None:
+    with subprocess.Popen(["sh", "-c", "read go; sleep 1000 & echo $!; wait"], stdin=-1, stdout=-1, text=True) as shell:
+        assert shell.stdin is not None
+        assert shell.stdout is not None
+        before = Footprint.take()
+        print("go", file=shell.stdin, flush=True)
+        child = int(shell.stdout.readline())
+        assert before.leaks_since(timeout_s=0) == []
+        os.kill(child, 9)
+
+
 def test_a_descriptor_is_named_by_its_target() -> None:
     before = Footprint.take()
     fds = [os.memfd_create("leaked") for _ in range(2)]

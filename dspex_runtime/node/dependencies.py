@@ -47,6 +47,9 @@ class Dependencies(DependencyView):
         self._coming: dict[str, bool] = {}  #: of what is down: what the machine was told last
         self._up: dict[str, set[str]] = {}  #: those that are up, by group
         self._rounds: dict[str, int] = {}  #: how often a group has come up
+        self._tellings = 0
+        self._untold: set[int] = set()  #: tellings of which no process has said yet that it goes by them
+        self._when_told: list[tuple[set[int], Callable[[], None]]] = []
         registry.on_specified.append(self._specified)
         registry.on_removed.append(self._removed)
         registry.on_change.append(self._shown)
@@ -239,18 +242,35 @@ class Dependencies(DependencyView):
         """Tell a process how things are now, and show it."""
         process, down = record.process, self.machine.down(record.id)
         show = self._supervision.states.depending
-
-        def shown() -> None:
-            if record.process is process and record.state is State.READY:
-                show(record, down)
-
         if process is None:
             return
-        if record.state is State.READY:  # whoever sees it as DEGRADED, or as READY again, finds it so
-            process.depend(self.table(record.id), shown)
-        else:
-            process.depend(self.table(record.id), lambda: None)
+        self._tellings += 1
+        telling, waits = self._tellings, record.state is State.READY  # whoever sees it as DEGRADED, or as READY again, finds it so
+
+        def told() -> None:
+            if waits and record.process is process and record.state is State.READY:
+                show(record, down)
+            self._told(telling)
+
+        self._untold.add(telling)
+        process.depend(self.table(record.id), told)
+        if not waits:
             show(record, down)
+
+    def when_told(self, then: Callable[[], None]) -> None:
+        """Call `then` when every process goes by what it was told before, or cannot be waited for."""
+        if self._untold:
+            self._when_told.append((set(self._untold), then))
+        else:
+            then()
+
+    def _told(self, telling: int) -> None:
+        self._untold.discard(telling)
+        for entry in list(self._when_told):
+            entry[0].discard(telling)
+            if not entry[0]:
+                self._when_told.remove(entry)
+                entry[1]()
 
     def holds(self, id: str) -> bool:
         """Return whether a restart of a child has to wait."""

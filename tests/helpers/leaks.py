@@ -134,7 +134,15 @@ class Footprint:
         return leaks + self._files()
 
     def _processes(self) -> list[psutil.Process]:
-        return [child for child in psutil.Process().children(recursive=True) if child not in self.processes]
+        """Return the new ones, but for those of a process that was there before: a standing runtime refills its spares."""
+        new = [child for child in psutil.Process().children(recursive=True) if child not in self.processes]
+        return [child for child in new if not self._is_anothers(child)]
+
+    def _is_anothers(self, child: psutil.Process) -> bool:
+        try:
+            return not self.processes.isdisjoint(child.parents())
+        except psutil.NoSuchProcess:
+            return False  # it ends just now
 
     def _files(self) -> list[str]:
         """Return the new descriptors and names."""

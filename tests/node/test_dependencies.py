@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +41,27 @@ def test_a_process_is_told_how_things_are_whenever_that_changes(tree: FakeTree) 
     assert told(tree, "degraded", "restored") == [("degraded", "x", "y"), ("restored", "x", "y")]
     states = [event["state"] for event in tree.reports.events if event["type"] == "state" and event["id"] == "x"]
     assert states == ["STARTING", "READY", "DEGRADED", "READY"]
+
+
+def test_who_waits_until_they_are_told_waits_for_those_told_before_and_no_others(
+    tree: FakeTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.boot(worker("y"), worker("z"), needing(worker("x"), y="fail"), needing(worker("w"), z="fail"))
+    heard: dict[str, Callable[[], None]] = {}
+    for id in ("x", "w"):
+        monkeypatch.setattr(tree.process(id), "depend", lambda _table, done, who=id: heard.setdefault(who, done))
+    done: list[str] = []
+    wait = tree.supervision.dependencies.when_told
+    wait(lambda: done.append("nobody"))
+    tree.ask(tree.supervision.terminate, tree.record("y"))
+    wait(lambda: done.append("x"))
+    tree.ask(tree.supervision.terminate, tree.record("z"))
+    wait(lambda: done.append("both"))
+    assert done == ["nobody"]
+    heard["x"]()
+    assert done == ["nobody", "x"]
+    heard["w"]()
+    assert done == ["nobody", "x", "both"]
 
 
 def test_one_that_starts_without_it_is_shown_as_degraded_from_its_beginning(tree: FakeTree) -> None:

@@ -202,6 +202,16 @@ class TestDegrade:
             ("__call__", False), ("__call__", True), ("__call__", True), ("count", False), ("__call__", False),
         ]  # fmt: skip
 
+    def test_whoever_has_stopped_or_started_what_it_depends_on_finds_it_so_at_once(self, runtime: Start, gate: Path) -> None:
+        gate.touch()
+        rt = runtime(server("y", args=behind(gate)), module("x", {"y": "degrade"}, "Degrading"))
+        x = rt.module("x")
+        for turn in range(20):
+            rt.stop("y")
+            assert x(question=str(turn)).answer == f"degraded: {turn}"
+            rt.start("y")
+            assert x(question=str(turn)).answer == f"x: {turn}"
+
     def test_it_leaves_trace_and_history_as_forward_does(self, runtime: Start, gate: Path) -> None:
         rt = runtime(server("y", args=behind(gate)), module("x", {"y": "degrade"}, "DegradingPredicts", lm=LM))
         x = rt.module("x")

@@ -45,6 +45,19 @@ def identity(record: Record) -> dict[str, Any]:
     return {"id": record.id, "incarnation": record.incarnation, "kind": (record.kind or record.spec.kind).value}
 
 
+def settled(node: Node, answer: Answer) -> Answer:
+    """Answer when those that depend on what has changed go by it: after a stop they do without it, after a start with it."""
+
+    def later(value: Any, error: DspexError | None) -> None:
+        dependencies = tree_of(node).dependencies
+        if dependencies.used:  # they are told when its supervisor has heard of it: behind what is being handled now
+            node.loop.call_soon(lambda: dependencies.when_told(lambda: answer(value, error)))
+        else:
+            answer(value, error)
+
+    return later
+
+
 def started(node: Node, responder: Responder) -> Answer:
     """Answer with the identity of the child that was started, or "undefined" where it ignored."""
 
@@ -55,21 +68,21 @@ def started(node: Node, responder: Responder) -> Answer:
             record = node.registry.get(full_id) if full_id is not None else None
             responder.reply(identity(record) if record is not None else "undefined")
 
-    return answer
+    return settled(node, answer)
 
 
-def done(responder: Responder) -> Answer:
+def done(node: Node, responder: Responder) -> Answer:
     """Answer with nothing."""
 
     def answer(_value: Any, error: DspexError | None) -> None:
         responder.reply(None) if error is None else responder.fail(error)
 
-    return answer
+    return settled(node, answer)
 
 
 def erased(node: Node, full_id: str, responder: Responder) -> Answer:
     """Answer with nothing when a child is forgotten, and with it what it had written."""
-    return erasing(node, full_id, done(responder))
+    return erasing(node, full_id, done(node, responder))
 
 
 def erasing(node: Node, full_id: str, then: Answer) -> Answer:

@@ -55,7 +55,7 @@ def terminate_child(node: Node, args: Args, responder: Responder) -> None:
     forgotten with this.
     """
     child, path = ChildId(args["id"]), _path(node, args)
-    answer = node.parts.after(f"{path}/{child}" if path else child, done(responder))
+    answer = node.parts.after(f"{path}/{child}" if path else child, done(node, responder))
     tree_of(node).ask(path, lambda request: events.TerminateChildAsked(request, child), answer)
 
 

@@ -36,10 +36,11 @@ def responder() -> tuple[list[Any], Responder]:
     return fake.answers, cast(Responder, fake)
 
 
-def test_done_says_nothing_more() -> None:
+def test_done_says_nothing_more(runtime: FakeNode) -> None:
+    runtime.boot(server("a"))
     answers, to = responder()
-    done(to)("whatever", None)
-    done(to)(None, REFUSAL)
+    done(runtime.node, to)("whatever", None)
+    done(runtime.node, to)(None, REFUSAL)
     assert answers == [("reply", None), ("fail", REFUSAL)]
 
 
