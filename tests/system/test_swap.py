@@ -43,6 +43,11 @@ def rt(shared_runtime: dx.Runtime) -> Iterator[dx.Runtime]:
         shared_runtime.delete(child["id"])
 
 
+def settled(a: dx.ModuleInfo, before: int) -> bool:
+    """Whether a killed child stands again or waits to be started: between the two it has no process to be killed."""
+    return a.state == "BACKOFF" or (a.state == "READY" and a.incarnation > before)
+
+
 def draining(rt: dx.Runtime, gate: Gate, suffix: str = "0", drain: float = 20.0) -> tuple[Running, Running]:
     """A swap that has rehearsed, and waits for a call: the swap and the call."""
     swap = Running(lambda: rt.swap("a", GATED, drain=drain))
@@ -411,7 +416,7 @@ class TestGroups:
         for _ in range(2):  # the first restart is at once
             incarnation = rt.info("a").incarnation
             rt.kill("a")
-            wait_until(lambda now=incarnation: rt.info("a").state == "BACKOFF" or rt.info("a").incarnation > now, what="its end")
+            wait_until(lambda now=incarnation: settled(rt.info("a"), now), what="its end, and the next start or the back-off")
         assert rt.info("a").state == "BACKOFF"
         with pytest.raises(dx.SwapError, match="BACKOFF") as caught:
             rt.swap("a", NEW)
