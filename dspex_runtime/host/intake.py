@@ -183,10 +183,11 @@ class Intake:
             if request.id and peer is not None:
                 peer.give_back(request.id)
             return
+        if request.key is not None and loop.answers.covers(request) and self._answered_before(request):
+            return
+        # Only now: what leaves unbegun from here on (`lost`) is the first of its key, which nobody else queued or runs.
         if loop.dependencies.error is not None and request.method not in METHODS:
             loop.dependencies.refuse(request)
-            return
-        if request.key is not None and loop.answers.covers(request) and self._answered_before(request):
             return
         if not loop.mailbox.put(request, time.monotonic(), loop.in_flight_async):
             if request.key is not None:
@@ -205,10 +206,12 @@ class Intake:
 
     def accept_again(self) -> None:
         """The first request of a key left unbegun: let one of those who wait for the same key be the first."""
-        lost, self._loop.mailbox.lost = self._loop.mailbox.lost, []
-        for request in lost:
-            for waiting in self._loop.answers.settle(request, None):
-                self.accept(waiting)
+        mailbox = self._loop.mailbox
+        while mailbox.lost:  # one that is refused in its turn leaves those that came to wait for it
+            lost, mailbox.lost = mailbox.lost, []
+            for request in lost:
+                for waiting in self._loop.answers.settle(request, None):
+                    self.accept(waiting)
 
     def _answered_before(self, request: Request) -> bool:
         found = self._loop.answers.meet(request)

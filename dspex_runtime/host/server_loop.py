@@ -65,6 +65,8 @@ class ServerLoop(ControlledLoop):
                     elif (request := mailbox.take(time.monotonic())) is not None:
                         self._begin(request)
                         return request
+                elif mailbox.lost:
+                    self._settle_queue(None)  # or the next of the same key would wait for one that is not there
                 elif self.calls.held is not None:
                     self.calls.flush()
                 elif self._reading:

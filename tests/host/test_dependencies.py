@@ -36,6 +36,14 @@ class Noting(dx.GenServer):
         return dx.NoReply([*state, message])
 
 
+class Once(Noting):
+    """Each key is run once."""
+
+    @dx.idempotent
+    def handle_call(self, request: Any, from_: Any, state: list[Any]) -> Any:
+        return super().handle_call(request, from_, state)
+
+
 def edge(on_down: str, down: Any = None, fallback: str | None = None) -> dict[str, Any]:
     return {"on_down": on_down, "fallback": fallback, "down": down}
 
@@ -112,6 +120,51 @@ def test_calls_fail_at_once_queued_ones_too_and_what_runs_goes_on(fork: Any, gat
     assert client.call("$call", 3) == 3
     assert process.ask("get_state") == [["wait", gate.path], 3]
     assert "dropped a cast: 'sup/it' takes no calls while 'y'" in process.text()
+
+
+def test_a_key_that_runs_or_was_answered_is_not_refused(fork: Any, gate: Gate) -> None:
+    process = fork()
+    process.start(Once)
+    first, again, other = process.client(), process.client(), process.client()
+    assert first.call("$call", "before", key="done") == "before"
+    first.begin("$call", ["wait", gate.path], key="runs")
+    wait_until(lambda: process.slot()[RUNNING] == 1, what="the call runs")
+    again.begin("$call", ["wait", gate.path], key="runs")  # waits for the answer of the first
+    other.begin("$call", 0)
+    assert other.recv() == [m.BEGUN, 1, False]  # all of it was read
+    tell(process, y=edge("fail", "killed"))
+    assert other.recv()[0] == m.FAULT
+    assert other.call("$call", "before", key="done") == "before"
+    number = other.begin("$call", ["wait", gate.path], key="runs")
+    other.begin("$call", 0)
+    assert other.recv()[:2] == [m.FAULT, number + 1]  # and not a word of the one before
+    gate.open()
+    for client in (first, again, other):
+        assert client.result() == ["wait", gate.path]
+    assert process.ask("get_state") == ["before", ["wait", gate.path]]
+
+
+def test_all_that_wait_for_one_key_are_refused_and_it_is_run_when_it_is_sent_again(fork: Any, gate: Gate) -> None:
+    process = fork()
+    process.start(Once)
+    running, clients, last = process.client(), [process.client() for _ in range(3)], process.client()
+    running.begin("$call", ["wait", gate.path])
+    wait_until(lambda: process.slot()[RUNNING] == 1, what="the call runs")
+    for client in clients:
+        client.begin("$call", 1, key="k")
+    last.begin("$call", 0)
+    assert last.recv() == [m.BEGUN, 1, False]  # all of it was read
+    tell(process, y=edge("fail", "killed"))
+    for client in (*clients, last):
+        assert client.answer()[0] == m.FAULT
+    gate.open()
+    assert running.result() == ["wait", gate.path]
+    for client in clients[:2]:  # the process has nothing else to do by now
+        with pytest.raises(DependencyDownError):
+            client.call("$call", 1, key="k")
+    tell(process, y=edge("fail"))
+    assert clients[2].call("$call", 1, key="k") == 1
+    assert process.ask("get_state") == [["wait", gate.path], 1]
 
 
 def test_fail_goes_before_wait_and_wait_before_degrade(fork: Any) -> None:

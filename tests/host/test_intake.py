@@ -11,8 +11,10 @@ from typing import Any
 import msgpack
 import pytest
 
+from dspex_runtime.errors import DependencyDownError
 from dspex_runtime.host.channels import DataChannels
 from dspex_runtime.host.deferred import Deferred
+from dspex_runtime.host.dependencies import Dependencies
 from dspex_runtime.host.idempotency import Answers
 from dspex_runtime.host.intake import Intake
 from dspex_runtime.host.mailbox import Mailbox, Request
@@ -59,7 +61,7 @@ class Desk:
         self.channels = DataChannels(epoll)
         self.deferred = Deferred()
         self.calls = SimpleNamespace(fault=lambda exc: {"type": type(exc).__name__}, parameters=lambda: self.service)
-        self.dependencies = SimpleNamespace(error=None)
+        self.dependencies: Any = SimpleNamespace(error=None)
         self.service: Any = None
         self.refusing = False
         self.in_flight_async = 0
@@ -297,6 +299,22 @@ def test_when_the_first_of_a_key_goes_unbegun_the_next_one_is_run(desk: Desk, co
     desk.intake.accept_again()
     assert desk.queued() == [5]  # and the third waits for it
     assert [request.id for request in desk.answers.settle(desk.begin(), [42])] == [6]
+
+
+def test_one_that_is_refused_while_its_key_runs_takes_nothing_from_that(desk: Desk, connect: Callable[..., Client]) -> None:
+    first, again, third = connect(), connect(), connect()
+    first.call(1, method="once", key="k")
+    running = desk.begin()
+    again.call(5, method="once", key="k")
+    desk.dependencies = Dependencies(desk, None, "a")  # type: ignore[arg-type]
+    desk.dependencies.error = DependencyDownError(id="a", dependency="y", reason="killed")
+    third.call(6, method="once", key="k")
+    third.call(7, method="once", key="other")
+    assert third.heard() == [[m.FAULT, 7, {"type": "DependencyDownError", "retryable": True}]]
+    desk.intake.accept_again()
+    assert [request.id for request in desk.answers.settle(running, [42])] == [5, 6]
+    third.call(8, method="once", key="k")
+    assert third.heard() == [[m.REPLY, 8, 42]]
 
 
 def test_a_refused_key_does_not_keep_the_next_one_waiting(desk: Desk, connect: Callable[..., Client]) -> None:
