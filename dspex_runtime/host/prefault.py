@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from dspex_runtime.core.child_spec import LaunchSpec, Limits
 from dspex_runtime.core.launch_map import to_map
+from dspex_runtime.errors import ProtocolError
 from dspex_runtime.host import sources, targets
 from dspex_runtime.host.assignment import from_message
 from dspex_runtime.host.channels import DataChannels
@@ -136,7 +137,7 @@ def _server(codec: Codec) -> None:
     server.build((), {})
     server.parameters()
     server.start((), {})
-    serve(server, codec, [m.CALL, 1, "$call", ["x"], {}, None, None, 0, None])
+    serve(server, codec, m.plain_call("$call", ["x"], {}))
     sys.path[:] = path
     del sys.modules[found.__module__]
     sources.forget(found.__module__)
@@ -152,7 +153,11 @@ def adopt(hosted: Hosted, codec: Codec) -> None:
 
 
 def serve(hosted: Hosted, codec: Codec, call: list[Any]) -> None:
-    """Serve one call on this thread, through a loop and a channel like any."""
+    """Serve one call on this thread, through a loop and a channel like any.
+
+    Raises:
+        ProtocolError: It was not taken.
+    """
     ours, theirs = socket.socketpair()
     control = select.epoll()
     channels = DataChannels(control)
@@ -171,9 +176,15 @@ def serve(hosted: Hosted, codec: Codec, call: list[Any]) -> None:
     loop.add_channel(Peer(Channel(theirs, codec)))
     client = Channel(ours, codec)
     client.send_many([[m.HELLO, 0, {"protocol": list(m.PROTOCOL), "mux": False, "client": ""}], call])
-    loop.run()
-    current_request.set(None)
-    client.recv()
-    client.close()
-    channels.close()
-    control.close()
+    try:
+        with loop.lock:
+            loop.read()
+            if not loop.mailbox:  # there would be nothing to do, for ever
+                raise ProtocolError("the call of the rehearsal was refused: it is no CALL of this protocol")
+        loop.run()
+        current_request.set(None)
+        client.recv()
+    finally:
+        client.close()
+        channels.close()
+        control.close()

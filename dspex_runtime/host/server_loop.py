@@ -72,7 +72,7 @@ class ServerLoop(ControlledLoop):
                 elif self._reading:
                     self._follow()
                 else:
-                    self._read()
+                    self.read()
             return None
 
     def _park(self) -> None:
@@ -136,8 +136,8 @@ class ServerLoop(ControlledLoop):
             self._idle_due = None
             self.mailbox.put_own(Request(None, 0, "$info", ["timeout"], {}))
 
-    def _read(self) -> None:
-        """Be the reader: wait for channels, then take in what they hold."""
+    def read(self) -> None:
+        """Be the reader: wait for channels, then take in what they hold. With the lock, which is let go meanwhile."""
         self._reading = True
         self.channels.disarm()
         timeout_s = self._wait_s() if self._special else None

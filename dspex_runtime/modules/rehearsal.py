@@ -61,7 +61,7 @@ def build_and_call() -> None:
         prefault.adopt(hosted, _codec)
         hosted.start((), {})
         hosted.idempotent_methods()
-        prefault.serve(hosted, _codec, [m.CALL, 1, "__call__", [], {"x": 1}, None, None, 0, None])
+        prefault.serve(hosted, _codec, m.plain_call("__call__", [], {"x": 1}))
 
 
 def ask() -> None:

@@ -111,6 +111,11 @@ CHANNEL: Final = int(K.CHANNEL)
 BYE: Final = int(K.BYE)
 
 
+def plain_call(method: str, args: list[Any], kwargs: dict[str, Any]) -> Message:
+    """Return a client's first CALL, without anything that need not be said. Clients spell theirs out, for the time it takes."""
+    return [CALL, 1, method, args, kwargs, None, None, 0, None]
+
+
 def accepts(protocol: Any) -> bool:
     """Return whether a peer's [lo, hi] overlaps ours."""
     match protocol:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from dspex_runtime.errors import ProtocolError
 from dspex_runtime.host import context, prefault
 from dspex_runtime.host.prefault import serve, warm_up
 from dspex_runtime.host.understudy import Understudy
@@ -95,8 +96,17 @@ def test_the_understudy_is_called_through_a_loop_like_any_server() -> None:
 
     server = ServerHost(Understudy())
     assert server.start((), {})
-    serve(server, Codec(), [m.CALL, 1, "$call", ["x"], {}, None, None, 0, None])
+    serve(server, Codec(), m.plain_call("$call", ["x"], {}))
     assert server.get_state() == 1
+
+
+def test_a_call_that_is_not_taken_fails_the_rehearsal() -> None:
+    from dspex_runtime.host.genserver import ServerHost
+
+    server = ServerHost(Understudy())
+    server.start((), {})
+    with pytest.raises(ProtocolError, match="the call of the rehearsal was refused"):
+        serve(server, Codec(), m.plain_call("$call", ["x"], {})[:-1])
 
 
 @pytest.mark.process
