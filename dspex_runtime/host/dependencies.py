@@ -8,13 +8,13 @@ Of several that are down the first of these goes before the others. What runs go
 messages and writes of parameters are not concerned. Casts wait as calls do, and are dropped where calls are refused: nobody could
 be told.
 
-Owns the table that the parent tells, whole each time. Never decides what is down. Under the loop's lock, but for `check`.
+Owns the table that the parent tells, whole each time. Never decides what is down. Under the loop's lock, but for `check` and for
+what call threads look up (`_instead`): a table is replaced and never changed, so they see one or the other.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dspex_runtime.host.loop_state import LoopState
     from dspex_runtime.host.mailbox import Request
 
-__all__ = ["Dependencies", "check", "reference"]
+__all__ = ["Dependencies", "check"]
 
 log = logging.getLogger("dspex_runtime.host")
 
@@ -79,18 +79,6 @@ def check(hosted: Hosted, table: Mapping[str, Mapping[str, Any]], id: str) -> No
                 id=id,
                 hint="on_down: wait lets its calls wait; a server degrades with a `fallback` only",
             )
-
-
-def reference(id: str) -> Any:
-    """Return what calls another module or server of this runtime, as user code would get it."""
-    package: Any = sys.modules["dspex_runtime"]  # clients are above us
-    return package.module(id)
-
-
-def server_reference(id: str) -> Any:
-    """Return what calls another server of this runtime."""
-    package: Any = sys.modules["dspex_runtime"]
-    return package.server(id)
 
 
 class Dependencies:
@@ -145,6 +133,9 @@ class Dependencies:
         return DependencyDownError(id=self._id, dependency=dependency, reason=edge.down or "noproc")
 
     def _instead(self, method: str) -> Entry | None:
-        """Return how a method is answered while something is down; None: as ever."""
+        """Return how a method is answered while something is down; None: as ever. On call threads, without the lock.
+
+        What was found by the table before is forgotten after a new one is there (`Calls.answer_instead`).
+        """
         edge = next((edge for edge in self._edges.values() if edge.down is not None and edge.on_down is OnDown.DEGRADE), None)
         return None if edge is None else self._hosted.find_degraded(method, edge.fallback)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from dspex_runtime.errors import StartError
 from dspex_runtime.exit_reason import ExitReason, own_reason
+from dspex_runtime.host import sub_modules
 from dspex_runtime.host.behaviours import NOTHING, Fail, GenServer, Ignore, NoReply, Reply, Stop
 from dspex_runtime.host.debug import Debug
-from dspex_runtime.host.dependencies import server_reference
 from dspex_runtime.host.hosted import NO_REPLY, NO_STATE, Declared, Entry, ProcessEndedError, QuietStartError, UnknownMethodError
 from dspex_runtime.host.mailbox import Request
 from dspex_runtime.host.status import formatted
@@ -198,7 +198,7 @@ class ServerHost:
         def ask(request: Request) -> Any:
             request.degraded = True
             timeout_s = None if request.deadline is None else max(0.0, request.deadline - time.monotonic())
-            return server_reference(fallback).call(payload(request), timeout=timeout_s)
+            return sub_modules.fallback(fallback, self.kind).call(payload(request), timeout=timeout_s)
 
         return Entry(method, ask, takes_request=True, idempotent=self._entries[method].idempotent)
 

@@ -14,10 +14,11 @@ from typing import Any, Final
 
 import dspy
 
+from dspex_runtime.host import sub_modules
 from dspex_runtime.host.context import current_request
-from dspex_runtime.host.dependencies import reference
 from dspex_runtime.modules import forwards
 from dspex_runtime.modules.module import Module
+from dspex_runtime.types import Kind
 
 FORWARD_DEGRADED: Final = "forward_degraded"
 
@@ -73,6 +74,11 @@ def view(module: Any, fallback: str | None) -> Any:
     Args:
         module: The program.
         fallback: Full id of the module that answers where the class has no `forward_degraded`.
+
+    Raises:
+        NoProcessError: There is no such module.
+
+    Cost: The first one of a class asks the parent which module that is, so on no event loop's thread.
     """
     cls: Any = type(module)
     shown: Any = object.__new__(_class_for(cls, fallback))
@@ -88,7 +94,8 @@ def _class_for(cls: Hashable, fallback: str | None) -> type:
         forward, aforward = (None, own) if inspect.iscoroutinefunction(own) else (own, None)
     else:
         assert fallback is not None
-        forward, aforward = _asking(fallback), _awaiting(fallback)
+        other = sub_modules.fallback(fallback, Kind.MODULE)
+        forward, aforward = _asking(other), _awaiting(other)
     body: dict[str, Any] = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
     for name, function, called_by in (("forward", forward, "__call__"), ("aforward", aforward, "acall")):
         if function is not None:
@@ -98,15 +105,15 @@ def _class_for(cls: Hashable, fallback: str | None) -> type:
     return type(cls)(cls.__name__, (cls,), body)
 
 
-def _asking(fallback: str) -> Callable[..., Any]:
+def _asking(other: Any) -> Callable[..., Any]:
     def forward(_self: Any, *args: Any, **kwargs: Any) -> Any:
-        return reference(fallback)(*args, **kwargs)
+        return other(*args, **kwargs)
 
     return forward
 
 
-def _awaiting(fallback: str) -> Callable[..., Any]:
+def _awaiting(other: Any) -> Callable[..., Any]:
     async def aforward(_self: Any, *args: Any, **kwargs: Any) -> Any:
-        return await reference(fallback).acall(*args, **kwargs)
+        return await other.acall(*args, **kwargs)
 
     return aforward

@@ -211,10 +211,13 @@ class ModuleHost:
 
     def find_degraded(self, method: str, fallback: str | None) -> Entry | None:
         """Return how the module itself is called; its other methods, and its predictors one by one, are run as ever."""
-        if not self.degrades and fallback is None:
+        is_relayed = method in relay_protocol.METHODS
+        if (not self.degrades and fallback is None) or not (is_relayed or method == "__call__"):
             return None
+        degraded.note()  # also of one that finds no such module
+        shown = degraded.view(self._module, fallback)  # of a copy, too: it is of the same class
         marked, awaited = _is_idempotent(forwards.forward_of(self._module)), degraded.is_async(self._module, fallback)
-        if method in relay_protocol.METHODS:
+        if is_relayed:
             # A fallback is asked as the caller asks; a `forward_degraded` is of one kind.
             has_forward = not awaited
             has_aforward = awaited or (not self.degrades and forwards.has(self._module, "aforward"))
@@ -222,9 +225,6 @@ class ModuleHost:
                 method, self._module, has_forward=has_forward, has_aforward=has_aforward, idempotent=marked,
                 seen=lambda module: degraded.view(module, fallback),
             )  # fmt: skip
-        if method != "__call__":
-            return None
-        shown = degraded.view(self._module, fallback)
         function = degraded.noted(shown.acall if awaited else shown)
         return Entry(method, function, on_loop=awaited, idempotent=marked)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import dspex_runtime.host.behaviours as dx
-from dspex_runtime.errors import StartError
+from dspex_runtime.errors import NoProcessError, StartError
+from dspex_runtime.host import sub_modules
 from dspex_runtime.host.genserver import ServerHost
 from dspex_runtime.host.hosted import NO_REPLY, ProcessEndedError, QuietStartError, UnknownMethodError
 from dspex_runtime.host.mailbox import Request
@@ -274,3 +276,29 @@ def test_only_a_marked_handle_call_is_idempotent() -> None:
 
     assert ServerHost(Marked()).idempotent_methods() == ["$call"]
     assert ServerHost(Deaf()).idempotent_methods() == []
+
+
+def test_another_server_that_answers_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_for: list[str] = []
+
+    def server(id: str) -> Any:
+        looked_for.append(id)
+        if id == "none":
+            raise NoProcessError("none")
+        return SimpleNamespace(call=lambda request, timeout: (id, request, timeout))
+
+    monkeypatch.setattr("dspex_runtime.server", server, raising=False)
+    sub_modules.fallback.cache_clear()
+    hosted, requests = host(), [Request(None, 1, "$call", [n], {}) for n in range(4)]
+    for request in requests[:2]:  # one that cannot be asked ends nobody, and is looked for again
+        missing = hosted.find_degraded("$call", "none")
+        assert missing is not None
+        with pytest.raises(NoProcessError):
+            missing.function(request)
+    for request in requests[2:]:
+        found = hosted.find_degraded("$call", "spare")
+        assert found is not None
+        assert found.function(request) == ("spare", request.args[0], None)
+    assert looked_for == ["none", "none", "spare"]
+    assert all(request.degraded for request in requests)
+    sub_modules.fallback.cache_clear()

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import dspy
 import pytest
 
 import dspex_runtime as dx
+from dspex_runtime.host import sub_modules
+from dspex_runtime.host.context import current_request
+from dspex_runtime.host.mailbox import Request
 from dspex_runtime.modules import degraded
 from dspex_runtime.modules.degraded import degrades, is_async, view
+from dspex_runtime.modules.hosting import ModuleHost
+from dspex_runtime.modules.relay.protocol import METHODS
 
 
 class Both(dspy.Module):
@@ -97,22 +103,69 @@ class FakeModule:
 
 
 @pytest.fixture
-def spare(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(degraded, "reference", {"spare": FakeModule()}.__getitem__)
+def looked_for(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The names of modules that were looked for, which blocks; "spare" is one."""
+    names: list[str] = []
+
+    def reference(id: str) -> Any:
+        with pytest.raises(RuntimeError):
+            asyncio.get_running_loop()
+        names.append(id)
+        return {"spare": FakeModule()}[id]
+
+    monkeypatch.setattr(sub_modules, "reference", reference)
+    caches = sub_modules.fallback, degraded._class_for
+    for cache in caches:
+        cache.cache_clear()
+    yield names
+    for cache in caches:
+        cache.cache_clear()
 
 
-@pytest.mark.usefixtures("spare")
+@pytest.mark.usefixtures("looked_for")
 @pytest.mark.parametrize("program", [Plain, OwnCall])
 def test_another_module_answers_where_the_class_has_nothing(program: type[Any]) -> None:
     assert not degrades(program)
     assert view(program(), "spare")(question="q") == ("spare", (), {"question": "q"})
 
 
-@pytest.mark.usefixtures("spare")
+@pytest.mark.usefixtures("looked_for")
 def test_it_is_awaited_where_the_caller_awaits() -> None:
     assert asyncio.run(view(Plain(), "spare").acall(question="q")) == ("awaited", (), {"question": "q"})
 
 
-@pytest.mark.usefixtures("spare")
+def test_the_other_module_is_looked_for_once_and_not_while_anybody_awaits(looked_for: list[str]) -> None:
+    for program in (Plain(), OwnCall(), Plain()):
+        seen = view(program, "spare")
+        for _ in range(2):
+            assert seen(question="q")[0] == "spare"
+            assert asyncio.run(seen.acall(question="q"))[0] == "awaited"
+    assert looked_for == ["spare"]
+
+
+@pytest.mark.parametrize("method", ["__call__", *METHODS])
+def test_what_answers_a_call_is_known_before_it_may_be_awaited(looked_for: list[str], method: str) -> None:
+    hosted = ModuleHost(Plain)
+    hosted.build((), {})
+    request = Request(None, 1, method, [], {})
+    token = current_request.set(request)
+    try:
+        with pytest.raises(KeyError):
+            hosted.find_degraded(method, "none")
+        assert request.degraded
+        assert hosted.find_degraded(method, "spare") is not None
+    finally:
+        current_request.reset(token)
+    assert looked_for == ["none", "spare"]
+
+
+def test_methods_are_run_as_ever(looked_for: list[str]) -> None:
+    hosted = ModuleHost(Plain)
+    hosted.build((), {})
+    assert hosted.find_degraded("$predict", "spare") is None
+    assert looked_for == []
+
+
+@pytest.mark.usefixtures("looked_for")
 def test_the_class_goes_before_the_other_module() -> None:
     assert view(Both(), "spare")(question="q") == "degraded q"

@@ -248,7 +248,7 @@ class TestDegrade:
 
     def test_another_module_answers_where_the_class_cannot(self, runtime: Start, gate: Path) -> None:
         rt = runtime(
-            server("y", args=behind(gate)),
+            apart(server("y", args=behind(gate))),
             module("spare"),
             module("x", {"y": {"on_down": "degrade", "fallback": "spare"}}),
         )
@@ -259,6 +259,10 @@ class TestDegrade:
         assert x(question="b").answer == "spare: b"
         assert x.dx.call(question="c").answer == "spare: c"
         assert [call["degraded"] for call in x.dx.executions(2)] == [True, True]
+        rt.kill("spare")
+        wait_until(lambda: rt.info("spare").incarnation == 2, what="it starts again")
+        rt.wait(["spare"], "ready")
+        assert x(question="d").answer == "spare: d"  # the same address leads to it
         gate.touch()
 
     def test_another_server_answers_and_its_failure_is_not_the_end_of_the_first(self, runtime: Start, gate: Path) -> None:
