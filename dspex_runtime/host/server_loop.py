@@ -202,7 +202,8 @@ class ServerLoop(ControlledLoop):
             self._special = True
             self._give_back()
             self._on_max_calls(tally.begun)
-        if request.fresh and not self.mailbox:
+        # Its length, not its truth: what is set aside is not to be taken, but its clients are to be told that it waits.
+        if request.fresh and len(self.mailbox) == 0 and not self.mailbox.lost:
             self.intake.fresh.clear()  # the common case: it was read by this thread, and nothing else came with it
         else:
             self._settle_queue(request)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import select
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import dspex_runtime.host.behaviours as dx
-from dspex_runtime.core.child_spec import Limits
+from dspex_runtime.core.child_spec import LaunchSpec, Limits
 from dspex_runtime.errors import DependencyDownError, StartError
-from dspex_runtime.osproc.board import ENDED, QUEUED, RUNNING
+from dspex_runtime.host.channels import DataChannels
+from dspex_runtime.host.genserver import ServerHost
+from dspex_runtime.host.peer import Peer
+from dspex_runtime.host.server_loop import ServerLoop
+from dspex_runtime.osproc.board import ENDED, QUEUED, RUNNING, SLOT_BYTES, Slot
+from dspex_runtime.osproc.channel import Channel, pair
+from dspex_runtime.types import Kind
 from dspex_runtime.wire import messages as m
+from dspex_runtime.wire.codec import Codec
 from helpers.hosted_process import Gate, HostedProcess, pass_through
 from helpers.waiting import wait_until
 
@@ -209,3 +218,39 @@ def test_a_table_that_cannot_be_gone_by_is_refused_when_it_is_checked(fork: Any)
     with pytest.raises(StartError, match="expected forward_degraded"):
         process.ask("dependencies", table={"y": edge("degrade", "killed")}, check=True)
     assert process.client().call("$call", 1) == 1  # neither of them holds
+
+
+@pytest.fixture
+def loop() -> Iterator[ServerLoop]:
+    """A loop on this thread that runs nothing by itself."""
+    with select.epoll() as control:
+        channels = DataChannels(control)
+        yield ServerLoop(
+            ServerHost(Noting()),
+            LaunchSpec(Kind.SERVER),
+            channels,
+            Slot(memoryview(bytearray(SLOT_BYTES)).cast("Q")),
+            Codec(),
+            id="sup/it",
+            incarnation=1,
+            on_max_calls=lambda _: None,
+            on_idle=lambda: None,
+            on_end=lambda _reason, _owed: None,
+        )
+        channels.close()
+
+
+def test_who_waits_is_told_so_though_something_that_came_with_it_begins(loop: ServerLoop) -> None:
+    loop.depend({"y": edge("wait", "killed")})
+    ours, theirs = pair()
+    loop.add_channel(Peer(Channel(theirs, Codec())))
+    client = Channel(ours, Codec())
+    hello = [m.HELLO, 0, {"protocol": list(m.PROTOCOL), "mux": False, "client": "test"}]
+    calls = [[m.CALL, n, method, [], {}, None, None, 0, None] for n, method in ((1, "$call"), (2, "$set"))]
+    client.send_many([hello, *calls])
+    loop.idle_after(0.0)  # is looked at first, and reads
+    begun = loop._next()
+    assert begun is not None
+    assert (begun.id, begun.method) == (2, "$set")  # a write of a parameter waits for nothing
+    assert client.recv_ready() == [[m.BEGUN, 1, False]]
+    client.close()
