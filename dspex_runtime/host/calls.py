@@ -16,8 +16,7 @@ from dspex_runtime.host.causes import error_text, fault_reason, system_exit_reas
 from dspex_runtime.host.context import CallCancelledError, current_request
 from dspex_runtime.host.deferred import From
 from dspex_runtime.host.hosted import NO_REPLY, Entry, Hosted, ProcessEndedError, UnknownMethodError
-from dspex_runtime.host.mailbox import Request
-from dspex_runtime.host.param_service import METHODS
+from dspex_runtime.host.mailbox import OF_PARAMETERS, Request
 from dspex_runtime.host.peer import Peer, unserialisable
 from dspex_runtime.host.streams import ThreadWindow, is_special, needs_stream, send_items
 from dspex_runtime.wire import messages as m
@@ -139,7 +138,7 @@ class Calls:
 
     def _find(self, method: str) -> Entry:
         entries, instead = self._entries, self._instead
-        service = self.parameters() if method in METHODS else None
+        service = self.parameters() if method in OF_PARAMETERS else None
         degraded = instead(method) if instead is not None and service is None else None
         entry = degraded or (service.entry(method) if service is not None else self._hosted.find(method))
         entries[method] = entry  # only names that exist: a client cannot make this grow

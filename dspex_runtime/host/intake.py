@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dspex_runtime.errors import ProtocolError
 from dspex_runtime.host.deadlock import comes_back
 from dspex_runtime.host.deadlock_refusal import refuse_deadlocked
-from dspex_runtime.host.mailbox import Request
-from dspex_runtime.host.param_service import METHODS
+from dspex_runtime.host.mailbox import OF_PARAMETERS, Request
 from dspex_runtime.host.peer import Peer
 from dspex_runtime.host.send_order import SendOrder
 from dspex_runtime.wire import messages as m
@@ -127,7 +126,7 @@ class Intake:
             if chain is not None and type(chain) is not list:
                 raise ProtocolError(f"the chain of a call is a list, or nil; not {chain!r:.50}")
             request = Request(peer, id, method, args, kwargs, deadline, key, credit, chain)
-            if method in METHODS and self._serve_now(request):
+            if method in OF_PARAMETERS and self._serve_now(request):
                 if self._ordered:
                     self.order.pass_by(peer, id)
                 return
@@ -186,7 +185,7 @@ class Intake:
         if request.key is not None and loop.answers.covers(request) and self._answered_before(request):
             return
         # Only now: what leaves unbegun from here on (`lost`) is the first of its key, which nobody else queued or runs.
-        if loop.dependencies.error is not None and request.method not in METHODS:
+        if loop.dependencies.error is not None and request.method not in OF_PARAMETERS:
             loop.dependencies.refuse(request)
             return
         if not loop.mailbox.put(request, time.monotonic(), loop.in_flight_async):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OF_PARAMETERS", "Mailbox", "Request"]
 
-# What clients do with parameters (`param_service`, which few processes load): it waits for nothing that is down.
+# What clients do with parameters (`param_service`): it waits for nothing that is down.
 OF_PARAMETERS: Final = frozenset({"$set", "$set_many", "$gradient", "$rollback", "$reset", "$mirror", "$edit"})
 ERRAND: Final = "$errand"
 SIGNAL: Final = "$signal"  # the key of an exit signal: no errand overtakes it

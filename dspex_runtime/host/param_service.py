@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dspex_runtime.errors import ParameterError, ParameterNotFoundError
 from dspex_runtime.host.hosted import NO_REPLY, Entry, UnknownMethodError
-from dspex_runtime.host.mailbox import OF_PARAMETERS
 from dspex_runtime.params.spec import ParameterType
 from dspex_runtime.types import Change, Durability
 from dspex_runtime.wire import messages as m
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 MIRROR: Final = "$mirror"
 EDIT: Final = "$edit"
-METHODS: Final = OF_PARAMETERS
 # A request; an event to be set when all before it is done; None: that was all.
 Work: TypeAlias = "Request | threading.Event | None"
 
@@ -48,7 +46,7 @@ class _Way(IntEnum):
 
 
 class ParamService:
-    """Serves METHODS for one module.
+    """Serves `mailbox.OF_PARAMETERS` for one module.
 
     Args:
         id: Full id of the module.

@@ -29,6 +29,9 @@ class _Instead:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
 
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._function(*args, **kwargs)
 
@@ -36,7 +39,7 @@ class _Instead:
         return self._function if instance is None else MethodType(self._function, instance)
 
     def __set__(self, instance: Any, value: Any) -> None:
-        vars(instance)["forward"] = value  # the program's own, as it is when it is up again
+        vars(instance)[self._name] = value  # the program's own, as it is when it is up again
 
 
 def degrades(cls: type) -> bool:

@@ -12,8 +12,8 @@ import pytest
 from dspex_runtime.errors import ConstraintViolationError, ParameterNotFoundError
 from dspex_runtime.host import param_service
 from dspex_runtime.host.hosted import NO_REPLY
-from dspex_runtime.host.mailbox import Request
-from dspex_runtime.host.param_service import EDIT, METHODS, MIRROR, ParamService
+from dspex_runtime.host.mailbox import OF_PARAMETERS, Request
+from dspex_runtime.host.param_service import EDIT, MIRROR, ParamService
 from dspex_runtime.params.spec import ParameterSpec, ParameterType
 from dspex_runtime.types import Change, Durability
 from dspex_runtime.wire import messages as m
@@ -254,7 +254,7 @@ def test_a_server_has_no_mirror(calls: Any, client: Client, method: str) -> None
     assert (kind, answer["type"]) == (m.FAULT, "UnknownMethodError")
 
 
-@pytest.mark.parametrize("method", sorted(METHODS - {MIRROR, EDIT}))
+@pytest.mark.parametrize("method", sorted(OF_PARAMETERS - {MIRROR, EDIT}))
 def test_a_module_without_parameters_says_so(calls: Any, client: Client, method: str) -> None:
     service = ParamService("sup/qa", None, Durability.JOURNAL, calls)
     assert service.serve(request(client, method, "plain", 1))

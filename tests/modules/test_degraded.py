@@ -94,6 +94,13 @@ def test_a_forward_on_the_instance_is_the_programs_own() -> None:
     assert program(question="q") == "mine"
 
 
+@pytest.mark.parametrize(("program", "name"), [(Both, "forward"), (Ours, "aforward")])
+def test_what_is_set_while_it_is_degraded_is_the_programs_own_afterwards(program: type[Any], name: str) -> None:
+    made, function = program(), lambda question: "mine"
+    setattr(view(made, None), name, function)
+    assert {key: value for key, value in vars(made).items() if key in ("forward", "aforward")} == {name: function}
+
+
 class FakeModule:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return "spare", args, kwargs
