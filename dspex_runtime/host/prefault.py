@@ -16,6 +16,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ from dspex_runtime.osproc import user_code
 from dspex_runtime.osproc.board import SLOT_BYTES, Slot
 from dspex_runtime.osproc.channel import Channel, FdChannel
 from dspex_runtime.osproc.warmth import Warmth
+from dspex_runtime.state.protocol import KEPT
 from dspex_runtime.types import Kind
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
@@ -135,7 +137,7 @@ def _server(codec: Codec) -> None:
     found = targets.find(_LAUNCH)
     server = ServerHost(found())
     server.build((), {})
-    server.parameters()
+    adopt(server, codec)
     server.start((), {})
     serve(server, codec, m.plain_call("$call", ["x"], {}))
     sys.path[:] = path
@@ -144,12 +146,19 @@ def _server(codec: Codec) -> None:
 
 
 def adopt(hosted: Hosted, codec: Codec) -> None:
-    """Give what was built its parameters, as those of a first start; its table goes to nobody."""
-    ours, theirs = socket.socketpair()
-    with FdChannel(ours, codec) as control, theirs:
-        parameters = Parameters(from_message(codec.unpack(_ASSIGNMENT)), control, codec)
-        parameters.adopt(hosted, Uplink(control, codec))
-        parameters.close()
+    """Give what was built its parameters twice: those of a first start, and then what such a one has kept for the next."""
+    theirs, ours = socket.socketpair()
+    assignment = from_message(codec.unpack(_ASSIGNMENT))
+    with FdChannel(ours, codec) as control, FdChannel(theirs, codec) as parent:
+        first, second = Parameters(assignment, control, codec), Parameters(replace(assignment, kept=True), control, codec)
+        first.adopt(hosted, Uplink(control, codec))
+        parent.recv()  # it offers its table
+        table_fd = parent.take_fd()
+        first.close()
+        parent.send([m.CONTROL, 0, KEPT, {"table": True}], fds=[table_fd])
+        os.close(table_fd)
+        second.adopt(hosted, Uplink(control, codec))
+        second.close()
 
 
 def serve(hosted: Hosted, codec: Codec, call: list[Any]) -> None:

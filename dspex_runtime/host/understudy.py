@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from dspex_runtime.host.behaviours import GenServer, Reply
+from dspex_runtime.params.parameter import Parameter
 
 
 class Understudy(GenServer):
     """Answers with what it is asked."""
+
+    word = Parameter(str, default="")
 
     def init(self) -> int:
         """Start with nothing."""
