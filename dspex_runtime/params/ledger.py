@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgpack
 
-from dspex_runtime.errors import ParameterError, ParameterNotFoundError
+from dspex_runtime.errors import DspexError, ParameterError, ParameterNotFoundError
 from dspex_runtime.params.blob import Blob
 from dspex_runtime.params.holders import Holder, Hooks
 from dspex_runtime.params.publisher import Publisher
@@ -214,14 +214,16 @@ class Ledger:
                     self._in_memory().append(payload)
                 owned.assigned = write.version
                 change = self._publish_one(write, now, who)
-            except BaseException:
-                _drop_blobs((write,))
+            except BaseException as exc:
+                _failed((write,), exc)
                 raise
             self._mark(position, now)
             return change
 
     def _new_volatile(self, fd: int | None) -> VolatileJournal:
-        return VolatileJournal(fd, on_replaced=lambda fd: self._hooks.offer("volatile", {}, fd))
+        return VolatileJournal(
+            fd, on_replaced=lambda fd: self._hooks.offer("volatile", {}, fd), is_settled=lambda: not self._on_their_way
+        )
 
     def _in_memory(self) -> VolatileJournal:
         if self.volatile is None:
@@ -315,12 +317,12 @@ class Ledger:
                 if self.journal is not None:
                     on_disk.append([FACTS, now, dict(facts)])
             position = self._append(on_disk, in_memory, durable=durable)
-        except BaseException:
-            _drop_blobs(writes)
+            for write in writes:
+                write.owned.first = None
+                write.owned.assigned = write.version
+        except BaseException as exc:
+            _failed(writes, exc)
             raise
-        for write in writes:
-            write.owned.first = None
-            write.owned.assigned = write.version
         return now, position
 
     def _number(self, write: Write, now: float, who: str) -> None:
@@ -350,14 +352,25 @@ class Ledger:
         return owned.level is not Durability.MEMORY and self.journal is not None
 
     def _append(self, on_disk: list[list[Any]], in_memory: list[list[Any]], *, durable: bool = False) -> int:
-        """The disk first: it is the one that may be full."""
-        position = 0
-        if on_disk:
-            assert self.journal is not None
-            # As one record: of several a kill in the middle of the write(2) may leave the first.
-            position = self.journal.append(*on_disk if len(on_disk) == 1 else ([GROUP, on_disk],), durable=durable)
+        """Append to both journals, all or none; return the position behind it on the disk.
+
+        What decides is the one record on the disk. Memory is written before it: that may fail, and what is reserved is read by
+        nobody, so it may stay. Were it readable, a kill before the disk has its record would leave the half in memory to the next
+        incarnation; were it written behind the disk, a kill or an error would leave the half on the disk. Killed between that
+        record and `complete`: the record says where in memory its rest is, and who adopts both completes it (`sources.gather`).
+        """
+        if not on_disk:
+            if in_memory:
+                self._in_memory().append(*in_memory)
+            return 0
+        assert self.journal is not None
         if in_memory:
-            self._in_memory().append(*in_memory)
+            volatile = self._in_memory()
+            on_disk = [volatile.reserve(*in_memory), *on_disk]
+        # As one record: of several a kill in the middle of the write(2) may leave the first.
+        position = self.journal.append(*on_disk if len(on_disk) == 1 else ([GROUP, on_disk],), durable=durable)
+        if in_memory:
+            volatile.complete()
         return position
 
     def _publish(
@@ -414,6 +427,15 @@ class Ledger:
 
 def _payload(write: Write, now: float, who: str) -> list[Any]:
     return [SET, write.owned.name, write.version, now, who, write.data, write.annex, False]
+
+
+def _failed(writes: Sequence[Write], exc: BaseException) -> None:
+    """Let go of what was made for writes that came to nothing; their numbers stay used where a journal may have them."""
+    _drop_blobs(writes)
+    if isinstance(exc, DspexError):
+        return  # refused before it was written, or by a journal: what that raises such an error for is not there
+    for write in writes:
+        write.owned.assigned = max(write.owned.assigned, write.version)
 
 
 def _drop_blobs(writes: Sequence[Write]) -> None:

@@ -12,6 +12,7 @@ whose position is a word of the table. A record is a list whose first item is it
     [2, when, [execution, ...], totals]                     totals: calls, failures ... of all incarnations
     [3, when, facts]                                        the whole map, not a difference
     [4, [record, ...]]                                      several that hold together: read as themselves, all or none of them
+    [5, inode, offset, word]                                in such a group: its rest is in a memfd, see VolatileJournal.reserve
 
 A writer that was killed leaves a tail that is cut short, a loss of power one of zeros: reading ends there, silently. A record
 that is damaged in the middle is left out and told; the ones behind it are read.
@@ -33,14 +34,15 @@ from dspex_runtime.errors import ParameterError, ProtocolError
 from dspex_runtime.wire.codec import Codec
 
 __all__ = [
-    "EXECUTIONS", "FACTS", "FORMAT", "GROUP", "HEAD", "MAGIC", "OFFSET_BITS", "OFFSET_MASK", "PUBLISHED_AT", "SET", "SetRecord",
-    "frame", "payload_of", "position_of", "read_from", "records", "segment_path", "segments", "spans", "tail",
+    "ELSEWHERE", "EXECUTIONS", "FACTS", "FORMAT", "GROUP", "HEAD", "MAGIC", "OFFSET_BITS", "OFFSET_MASK", "PUBLISHED_AT", "SET",
+    "SetRecord", "frame", "payload_of", "position_of", "read_from", "records", "segment_path", "segments", "spans", "tail",
 ]  # fmt: skip
 
 SET: Final = 1
 EXECUTIONS: Final = 2
 FACTS: Final = 3
 GROUP: Final = 4
+ELSEWHERE: Final = 5
 
 MAGIC: Final = b"dspexjnl"
 FORMAT: Final = 1

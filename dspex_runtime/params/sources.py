@@ -1,7 +1,8 @@
 """What is kept of each parameter, wherever it is: the newest of table, journals and store. Reads only; never fatal.
 
 A writer that was killed between journal and table leaves its last record ahead of the table: the record wins. The table wins over
-what is equally old, the journals over the store.
+what is equally old, the journals over the store. Of a commit to both journals the disk's record decides: with it, what the writer
+was killed before completing in memory is completed here.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dspex_runtime.errors import ParameterError, ProtocolError
 from dspex_runtime.params import layout
 from dspex_runtime.params.holders import Kept
 from dspex_runtime.params.publisher import Publisher
-from dspex_runtime.params.records import FACTS, SET, SetRecord, records, tail
+from dspex_runtime.params.records import ELSEWHERE, FACTS, SET, SetRecord, records, tail
 from dspex_runtime.params.segments import SegmentJournal
 from dspex_runtime.params.values import Annex, decode
 from dspex_runtime.params.volatile import VolatileJournal
@@ -22,7 +23,7 @@ from dspex_runtime.wire.codec import Codec
 
 __all__ = ["Found", "Sources", "gather", "newest"]
 
-_KINDS: Final = frozenset({SET, FACTS})
+_KINDS: Final = frozenset({SET, FACTS, ELSEWHERE})
 # What the journal's facts hold for others: the store's sums, and the configuration that was taken over.
 _NOT_OURS: Final = frozenset({"metrics", "configured"})
 
@@ -95,6 +96,9 @@ def gather(
             payloads.append(payload)
             position = end
     if volatile is not None and volatile.fd >= 0:
+        for payload in payloads:
+            if payload[0] == ELSEWHERE:
+                volatile.complete_kept(*payload[1:4])
         payloads += [payload for _, payload in _readable(records(volatile.fd, volatile.published, kinds=_KINDS), report)]
     for name, record in newest(payloads).items():
         if name not in found or record.version > found[name].version:

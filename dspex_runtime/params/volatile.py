@@ -1,6 +1,9 @@
 """A journal in a memfd, for parameters of durability `memory`: it lives as long as somebody holds the memfd, and so does history.
 
 When it has grown to its limit it is written anew, into another memfd, with the last hundred of each name.
+
+Records that hold together with others on the disk are reserved first: they are there but for their first word, without which
+nobody reads them or what is behind. That is written when the disk has the others; by whoever adopts the memfd, after a kill.
 """
 
 from __future__ import annotations
@@ -14,7 +17,19 @@ from typing import Any, Final
 
 from dspex_runtime.params.cell import HISTORY_LENGTH
 from dspex_runtime.params.journal import Journal, write_all, write_error
-from dspex_runtime.params.records import FORMAT, HEAD, MAGIC, PUBLISHED_AT, SET, frame, payload_of, read_from, records, spans
+from dspex_runtime.params.records import (
+    ELSEWHERE,
+    FORMAT,
+    HEAD,
+    MAGIC,
+    PUBLISHED_AT,
+    SET,
+    frame,
+    payload_of,
+    read_from,
+    records,
+    spans,
+)
 
 __all__ = ["LIMIT_BYTES", "VolatileJournal"]
 
@@ -33,18 +48,27 @@ class VolatileJournal(Journal):
     Args:
         fd: Of an earlier incarnation's journal, taken over; None: one is made at the first append.
         on_replaced: Called with the descriptor when it is another one from now on, also the first time; it stays the journal's.
+        is_settled: Asked at some appends whether everything that was appended before is published.
     """
 
     def __init__(
-        self, fd: int | None = None, *, on_replaced: Callable[[int], None] | None = None, limit: int = LIMIT_BYTES
+        self,
+        fd: int | None = None,
+        *,
+        on_replaced: Callable[[int], None] | None = None,
+        is_settled: Callable[[], bool] = lambda: True,
+        limit: int = LIMIT_BYTES,
     ) -> None:
         self.on_replaced = on_replaced
+        self._is_settled = is_settled
         self._limit = self._compact_at = limit
         self._fd = -1
         self._end = self._published = HEAD.size
         self._appends = 0
+        self._reserved: tuple[tuple[list[Any], ...], list[bytes]] | None = None  # payloads and their frames
+        self._is_torn = False  # something may be behind the end
         self._spans: dict[str, Spans] | None = {}  # None: to be read from the memfd
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         if fd is not None:
             self.adopt(fd)
 
@@ -64,7 +88,10 @@ class VolatileJournal(Journal):
         return self._published
 
     def adopt(self, fd: int) -> None:
-        """Go on in an earlier incarnation's memfd, which is taken over. A torn tail is cut off; what is no journal is dropped."""
+        """Go on in an earlier incarnation's memfd, which is taken over. What is no journal is dropped.
+
+        A torn tail is cut off by the first append: it may be what `complete_kept` is going to make readable.
+        """
         with self._lock:
             self._close()
             head = os.pread(fd, HEAD.size, 0)
@@ -75,38 +102,72 @@ class VolatileJournal(Journal):
             self._end = self._published
             for end, _ in records(fd, self._published):
                 self._end = end
-            os.ftruncate(fd, self._end)
-            self._fd, self._spans = fd, None
+            self._fd, self._spans, self._is_torn = fd, None, True
 
     def append(self, *payloads: list[Any], durable: bool = False) -> int:  # noqa: ARG002 (memory has no disk to wait for)
         """Append records with one write(2), see Journal.
 
         Cost: 2 us for a number; a compaction, every 50 000 numbers or so, 1 ms and 20 us for each name.
         """
+        if len(payloads) != 1:  # the first word of the first one last: before that none of them is there, whenever we are killed
+            with self._lock:
+                self.reserve(*payloads)
+                self.complete()
+                return self._end
+        data = frame(payloads[0])
+        with self._lock:
+            try:
+                self._make_ready()
+                write_all(self._fd, data, self._end)
+            except BaseException as exc:
+                self._is_torn = True
+                if isinstance(exc, OSError):
+                    raise write_error("the journal in memory", exc) from exc
+                raise
+            self._take_in(payloads[0], len(data))
+            return self._end
+
+    def reserve(self, *payloads: list[Any]) -> list[Any]:
+        """Write records that nobody reads before `complete`; whatever is appended instead of calling that takes their place.
+
+        Returns:
+            The record that says where they are, for the journal that has what they hold together with.
+
+        Raises:
+            ParameterError: They cannot be written (`code` is "journal").
+        """
         frames = [frame(payload) for payload in payloads]
         with self._lock:
             try:
-                if self._fd < 0:
-                    self._replace(_NEW)
-                elif self._end >= self._compact_at:
-                    self._compact()
-                elif self._appends % _MARK_EVERY == 0:
-                    self._mark()
-                # What a failed write left is written over by the next one, or cut off by an adopter.
-                if len(frames) == 1:
-                    write_all(self._fd, frames[0], self._end)
-                else:  # the length of the first one last: before that none of them is there, whenever we are killed
-                    data = b"".join(frames)
-                    write_all(self._fd, data[_WORD.size :], self._end + _WORD.size)
-                    write_all(self._fd, data[: _WORD.size], self._end)
+                self._make_ready()
+                self._is_torn = True
+                # The file ends where the word begins: that is zero, and has its memory.
+                write_all(self._fd, b"".join(frames)[_WORD.size :], self._end + _WORD.size)
+                inode = os.fstat(self._fd).st_ino
             except OSError as exc:
                 raise write_error("the journal in memory", exc) from exc
-            self._appends += 1
+            self._reserved = payloads, frames
+            return [ELSEWHERE, inode, self._end, frames[0][: _WORD.size]]
+
+    def complete(self) -> None:
+        """Make what was reserved readable: eight bytes where there is memory already, which cannot fail."""
+        with self._lock:
+            assert self._reserved is not None, "nothing is reserved"
+            payloads, frames = self._reserved
+            os.pwrite(self._fd, frames[0][: _WORD.size], self._end)
+            self._reserved, self._is_torn = None, False
             for payload, each in zip(payloads, frames, strict=True):
-                begin, self._end = self._end, self._end + len(each)
-                if self._spans is not None and payload[0] == SET:
-                    _note(self._spans, payload[1], begin, self._end)
-            return self._end
+                self._take_in(payload, len(each))
+
+    def complete_kept(self, inode: int, offset: int, word: bytes) -> None:
+        """Make readable what a killed writer had reserved, if it is still to be done; from its record, see `reserve`."""
+        with self._lock:
+            if self._fd < 0 or offset != self._end or os.fstat(self._fd).st_ino != inode:
+                return
+            found = [(end, body) for _, end, body in spans(memoryview(word + read_from(self._fd, offset + _WORD.size)))]
+            if found and found[0][1] is not None:  # else it is another's that came later, and the disk did not take
+                os.pwrite(self._fd, word, offset)
+                self._end = offset + found[-1][0]
 
     def sync(self, position: int) -> None:
         """Memory has nothing to sync."""
@@ -123,8 +184,28 @@ class VolatileJournal(Journal):
         self._end = self._published = HEAD.size
         self._spans = {}
 
+    def _make_ready(self) -> None:
+        if self._fd < 0:
+            self._replace(_NEW)
+            return
+        if self._is_torn:  # what is written over a part of it would have the rest read behind it
+            os.ftruncate(self._fd, self._end)
+            self._reserved, self._is_torn = None, False
+        if self._end >= self._compact_at:
+            self._compact()
+        elif self._appends % _MARK_EVERY == 0:
+            self._mark()
+
+    def _take_in(self, payload: list[Any], size: int) -> None:
+        self._appends += 1
+        begin, self._end = self._end, self._end + size
+        if self._spans is not None and payload[0] == SET:
+            _note(self._spans, payload[1], begin, self._end)
+
     def _mark(self) -> None:
-        """Note how far everything is published: whoever appends has published what was appended before."""
+        """Note how far everything is published: whoever appends has published what was appended before, or else says so."""
+        if not self._is_settled():
+            return
         os.pwrite(self._fd, _WORD.pack(self._end), PUBLISHED_AT)
         self._published = self._end
 
@@ -162,7 +243,7 @@ class VolatileJournal(Journal):
             os.close(fd)
             raise
         self._close()
-        self._fd, self._end, self._published = fd, len(data), len(data)
+        self._fd, self._end, self._published, self._is_torn = fd, len(data), len(data), False
 
 
 def _note(found: dict[str, Spans], name: str, begin: int, end: int) -> None:

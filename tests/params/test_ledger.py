@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dspex_runtime.errors import ParameterError
-from dspex_runtime.params.owner import Owner
+from dspex_runtime.params.owner import Box, Owner
 from dspex_runtime.params.view import View
 from dspex_runtime.types import Durability
 from helpers.killing import dies_at
@@ -258,6 +258,134 @@ def test_facts_that_are_set_wait_for_the_disk_as_the_module_does(
     keeper.kill_runtime()
     assert keeper.start(specs(memory=int)).facts() == {"rest": {"compiled": [""]}}
     keeper.kill_runtime()
+
+
+@pytest.mark.parametrize("on_disk", ["disk", "safe"])
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "later"])
+def test_a_kill_in_a_set_of_both_journals_leaves_all_of_it_or_nothing(tmp_path: Path, on_disk: str, is_first: bool) -> None:
+    def begin(owner: Owner) -> Operation:
+        if is_first:  # in memory: there is no memfd before
+            return lambda: owner.set_many({"more": 2, on_disk: 2, "memory": 2}, who="x", facts=LEARNT)
+        owner.set_many({"more": 1, "memory": 1}, who="x")
+        return lambda: owner.set_many({"more": 2, on_disk: 2, "memory": 2}, who="x", facts=LEARNT)
+
+    declared = {**SPECS, **specs(more=(int, {"durability": "memory"}))}
+    instruction, died, outcomes = 0, True, []
+    while died:
+        keeper = Keeper(tmp_path / str(instruction))
+        keeper.directory.parent.mkdir()
+        died = dies_at(instruction, begin(keeper.start(declared)), inside=PARAMS)
+        keeper.kill()
+        heir = keeper.start(declared)
+        found = [heir.get(name) == 2 for name in (on_disk, "memory", "more")] + [heir.facts() == LEARNT]
+        assert found in ([True] * 4, [False] * 4)
+        outcomes.append(found[0])
+        for name in (on_disk, "memory", "more"):
+            after = heir.set(name, 3, who="heir").version
+            written = [record.version for record in keeper.records(name)]
+            assert written == sorted(set(written)), "a version was used twice"
+            assert written[-1] == after
+        assert keeper.reports == []
+        keeper.kill_runtime()
+        instruction += 3
+    assert_the_old_then_the_new(outcomes, behind_the_journal=10)
+
+
+def test_what_a_kill_left_to_be_completed_is_completed_once(tmp_path: Path) -> None:
+    """The record on the disk is read again by who comes later; what took the place of what it speaks of stays."""
+    keeper = Keeper(tmp_path)
+    owner = prepared(keeper)
+
+    def killed() -> None:
+        raise SystemExit
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner._ledger.volatile, "complete", killed)
+        with pytest.raises(SystemExit):
+            owner.set_many({"disk": 2, "memory": 2}, who="x")
+    for value in (3, 4):
+        keeper.kill()
+        heir = keeper.start(SPECS)
+        assert (heir.get("disk"), heir.get("memory")) == (2, value - 1)
+        heir.set("memory", value, who="x")
+    keeper.kill_runtime()
+
+
+@pytest.mark.parametrize("on_disk", ["disk", "safe"])
+def test_where_memory_takes_nothing_the_disk_gets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: str) -> None:
+    keeper = Keeper(tmp_path)
+    owner = keeper.start(SPECS)
+
+    def fails(*_: Any) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dspex_runtime.params.volatile.os.memfd_create", fails)
+        with pytest.raises(ParameterError, match=r"the journal in memory cannot be written \(Too many open files\)") as caught:
+            owner.set_many({on_disk: 7, "memory": 7}, who="x")
+    assert caught.value.code == "journal"
+    assert keeper.records(on_disk) == keeper.records("memory") == []
+    assert (owner.get(on_disk), owner.get("memory")) == (0, 0)
+    (on_the_disk, in_memory) = owner.set_many({on_disk: 8, "memory": 8}, who="x")
+    assert (on_the_disk.version, in_memory.version) == (2, 2)
+    keeper.kill()
+    heir = keeper.start(SPECS)
+    assert (heir.get(on_disk), heir.get("memory")) == (8, 8)
+    keeper.kill_runtime()
+
+
+def test_where_the_disk_takes_nothing_memory_has_nothing(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = prepared(keeper)
+    with monkeypatch.context() as patch:
+        patch.setattr("dspex_runtime.params.segments.write_all", _full)
+        with pytest.raises(ParameterError, match="cannot be written"):
+            owner.set_many({"memory": 7, "disk": 7}, who="x")
+    keeper.kill()
+    heir = keeper.start(SPECS)
+    assert (heir.get("memory"), heir.get("disk")) == (1, 1)
+    assert heir.set_many({"memory": 8, "disk": 8}, who="x")[0].version == 3
+    assert [record.version for record in keeper.records("memory")] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["disk", "memory", "safe"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_number_that_a_journal_may_have_is_not_used_again(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch, name: str, at_once: bool
+) -> None:
+    owner = prepared(keeper)
+    journal = owner._ledger.volatile if name == "memory" else owner._ledger.journal
+    append = journal.append
+
+    def interrupted(*payloads: Any, **options: Any) -> int:
+        append(*payloads, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "append", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            _ = owner.set_many({name: 7}, who="x") if at_once else owner.set(name, 7, who="x")
+    assert owner.set(name, 8, who="x").version == 4
+    assert [record.version for record in keeper.records(name)] == [1, 2, 3, 4]
+
+
+def test_a_write_that_waits_for_the_disk_is_not_passed_by_the_mark_in_memory(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = prepared(keeper)
+
+    def meanwhile(fd: int) -> None:
+        for number in range(200):
+            owner.set("more", number, who="x")
+        raise SystemExit  # killed before the disk answered
+
+    owner.declare("more", specs(more=(int, {"durability": "memory"}))["more"], Box(0))
+    monkeypatch.setattr(SYNC, meanwhile)
+    with pytest.raises(SystemExit):
+        owner.set_many({"safe": 2, "memory": 2}, who="x")
+    monkeypatch.undo()
+    keeper.kill()
+    heir = keeper.start(SPECS)
+    assert (heir.get("safe"), heir.get("memory")) == (2, 2)
 
 
 def test_facts_that_no_disk_takes_are_not_there(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:

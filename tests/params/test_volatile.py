@@ -80,6 +80,84 @@ def test_several_at_once_are_there_together(make: Callable[..., VolatileJournal]
     assert versions(journal.fd) == [1, 2, 3]
 
 
+class TestReserved:
+    def test_nobody_reads_it_before_it_is_completed(self, make: Callable[..., VolatileJournal]) -> None:
+        journal = make()
+        journal.append(written(1))
+        where = journal.reserve(written(2), written(3))
+        assert where[1:3] == [os.fstat(journal.fd).st_ino, journal.position]
+        assert versions(journal.fd) == [1]
+        journal.complete()
+        journal.append(written(4))
+        assert versions(journal.fd) == [1, 2, 3, 4]
+
+    def test_what_is_appended_instead_leaves_nothing_of_it(self, make: Callable[..., VolatileJournal]) -> None:
+        journal = make()
+        journal.append(written(1))
+        journal.reserve(written(7), written(8), written(9))
+        journal.append(written(2))
+        assert versions(journal.fd) == [1, 2], "the second of those that were reserved is behind a record of that size"
+        with pytest.raises(AssertionError):
+            journal.complete()
+
+    def test_who_adopts_it_completes_it(self, make: Callable[..., VolatileJournal]) -> None:
+        first = make()
+        first.append(written(1))
+        _, *where = first.reserve(written(2), written(3))
+        heir = make(os.dup(first.fd))
+        heir.complete_kept(*where)
+        heir.complete_kept(*where)
+        heir.append(written(4))
+        assert versions(heir.fd) == [1, 2, 3, 4]
+
+    def test_what_is_not_there_is_not_completed(self, make: Callable[..., VolatileJournal]) -> None:
+        first, other = make(), make()
+        for journal in (first, other):
+            journal.append(written(1))
+        _, *where = first.reserve(written(2), written(3))
+        _, *others = other.reserve(written(2), written(3))
+        heir = make(os.dup(first.fd))
+        heir.complete_kept(*others)
+        assert versions(heir.fd) == [1], "of another memfd"
+        first.reserve(written(7, size=9), written(8))
+        heir.complete_kept(*where)
+        heir.append(written(4))
+        heir.complete_kept(*where)
+        assert versions(heir.fd) == [1, 4], "something else is in its place"
+
+
+def test_what_a_failed_append_left_is_not_read_behind_the_next_one(
+    make: Callable[..., VolatileJournal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = make()
+    journal.append(written(1))
+    pwrite = os.pwrite
+
+    def short(fd: int, data: bytes, offset: int) -> int:
+        return pwrite(fd, data[:-1], offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dspex_runtime.params.journal.os.pwrite", short)
+        with pytest.raises(ParameterError, match="cannot be written"):
+            journal.append(written(7), written(8), written(9))
+    journal.append(written(2))
+    assert versions(journal.fd) == [1, 2]
+
+
+def test_nothing_is_marked_while_something_is_not_published(make: Callable[..., VolatileJournal]) -> None:
+    settled = True
+    journal = make(is_settled=lambda: settled)
+    journal.append(written(1))
+    settled, begin = False, journal.position
+    for version in range(2, 200):
+        journal.append(written(version))
+    assert make(os.dup(journal.fd)).published <= begin
+    settled = True
+    for version in range(200, 300):
+        journal.append(written(version))
+    assert make(os.dup(journal.fd)).published > begin
+
+
 def test_what_is_no_journal_is_dropped(make: Callable[..., VolatileJournal]) -> None:
     fd = os.memfd_create("other")
     os.write(fd, b"something else altogether, long enough")
