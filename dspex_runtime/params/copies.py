@@ -1,7 +1,8 @@
 """Values that another owner of the same parameters has, taken over with their versions: replicas that share what is written to one.
 
-A copy is taken only where its version is newer. It gets that version here as well, is checked and written down like any write, and
-is told to whoever watches; what it leaves out, in between, never was a version here.
+A copy is taken only where its version is newer. It is checked and written down like any write, and told to whoever watches. It is
+the same bytes here, under the same version; under a later one where a write that failed has used that number here, and then the
+other owner takes that one. What it leaves out, in between, never was a version here.
 """
 
 from __future__ import annotations
@@ -81,9 +82,10 @@ class Copies:
                 at = number(current)
                 if at is None:
                     return None if published == data else current
-            value, encoded = self._coder.accept(owned.name, owned.spec, self._coder.decode(data), was_checked=True)
+            # Not its bytes: those of an equal set, or of what is pickled, may be others, and compared as another value for ever.
+            value, _ = self._coder.accept(owned.name, owned.spec, self._coder.decode(data), was_checked=True)
             try:
-                self._ledger.commit_one(Write(owned, value, encoded, annex.grad, current, at), annex.who)
+                self._ledger.commit_one(Write(owned, value, data, annex.grad, current, at), annex.who)
             except ParameterError as exc:
                 if exc.code != CONFLICT:  # else somebody has written meanwhile: compare again
                     raise
