@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dspex_runtime.errors import CheckpointError
 from dspex_runtime.state.access import Access
@@ -20,7 +20,10 @@ from dspex_runtime.state.store import Store, packed
 from dspex_runtime.state.vault import Vault, memfd
 from dspex_runtime.types import CheckpointInfo
 
-__all__ = ["Answer", "Args", "CheckpointService", "contents", "operations_of", "packed_rest"]
+if TYPE_CHECKING:
+    from dspex_runtime.params.image import Image
+
+__all__ = ["Answer", "Args", "CheckpointService", "contents", "operations_of", "rest_fd", "user_fd"]
 
 Args: TypeAlias = dict[str, Any]
 Answer: TypeAlias = tuple[Any, list[int]]  # (value, descriptors, which are whoever's that sends it)
@@ -55,8 +58,15 @@ class CheckpointService:
             raise CheckpointError(f"the image of {lost[0]!r} was lost: it was given to a keeper that is gone", id=id)
         return self._add([(id, contents(fds[0])), *((part, staged[part]) for part in parts)], args["kind"], args["keep"])[0], []
 
-    def _add(self, members: Members, kind: str, keep: int) -> list[dict[str, Any]]:
-        """Store them, all or none; return what they are."""
+    def _add(self, members: Members, kind: str, keep: int, *, were_stopped: bool = False) -> list[dict[str, Any]]:
+        """Store them, all or none; return what they are.
+
+        Args:
+            members: Ids and images.
+            kind: Of checkpoint.
+            keep: How many of the owner's.
+            were_stopped: They are put back to this: their next incarnations do with it what running ones do at once.
+        """
         from dspex_runtime.params import image
 
         read = {id: image.decode(data) for id, data in members}
@@ -68,15 +78,29 @@ class CheckpointService:
                     its, note = read[id], read[id].facts.get("note")
                     said = None if note is None else str(note)
                     numbers[id] = rows.add(id, data, kind=kind, when=its.when, version=its.version, note=said)
+                    if were_stopped:
+                        store.set_unapplied(id, numbers[id])
                 rows.join(numbers)
                 rows.prune_by_itself(members[0][0], keep=keep)
                 found = {(id, info.number): info for id in numbers for info in rows.infos(id)}
+                self._access.check_in_place()
             return [found[each] for each in numbers.items()]
 
-        infos = self._access.run(add)
-        self._access.check_in_place()
-        for id, its in read.items():
-            self._vault.take_user(id, its.user, its.version)
+        fds: list[int | None] = []  # made first: once the rows are there, nothing may fail any more
+        try:
+            for id, data in members:
+                fds.append(user_fd(read[id]))
+                fds.append(rest_fd(data) if were_stopped else None)
+            infos = self._access.run(add)
+        except BaseException:
+            for fd in fds:
+                if fd is not None:
+                    os.close(fd)
+            raise
+        for (id, its), user, rest in zip(read.items(), fds[::2], fds[1::2], strict=True):
+            self._vault.take_user(id, user, its.version)
+            if were_stopped:
+                self._vault.take_rest(id, rest)
         self._health.well()
         return [asdict(info) for info in infos]
 
@@ -114,15 +138,7 @@ class CheckpointService:
     def op_restored(self, args: Args, _fds: list[int]) -> Answer:
         """Modules are what some say again: what their next incarnations get must be that, so those are the newest from now on."""
         images = self._access.run(lambda _, rows: [(id, rows.get(id, number)[1]) for id, number in args["members"]])
-        infos = self._add(images, "restored", args["keep"])
-        if args.get("was_stopped"):  # their next incarnations do with it what running ones do at once
-            for info, (id, data) in zip(infos, images, strict=True):
-                self._unapplied(id, info["number"], data)
-        return infos, []
-
-    def _unapplied(self, id: str, number: int, data: bytes) -> None:
-        self._access.run(lambda store, _: store.set_unapplied(id, number))
-        self._vault.take_rest(id, packed_rest(data))
+        return self._add(images, "restored", args["keep"], were_stopped=bool(args.get("was_stopped"))), []
 
     def op_prune(self, args: Args, _fds: list[int]) -> Answer:
         """Forget some."""
@@ -135,12 +151,17 @@ class CheckpointService:
         return self._access.run(prune), []
 
 
-def packed_rest(data: bytes) -> bytes:
-    """Return what an image has beside parameters and the user's state, as it is kept for the next incarnation."""
+def user_fd(image: Image) -> int | None:
+    """Return a memfd with the user's state in an image; None: it has none."""
+    return None if image.user is None else memfd("dspex-user", image.user)
+
+
+def rest_fd(data: bytes) -> int:
+    """Return a memfd with what an image has beside parameters and the user's state, as it is kept for the next incarnation."""
     from dspex_runtime.params import image
 
     read = image.decode(data)
-    return packed({"rest": dict(read.rest), "mode": read.facts.get("mode")})
+    return memfd("dspex-rest", packed({"rest": dict(read.rest), "mode": read.facts.get("mode")}))
 
 
 def contents(fd: int) -> bytes:

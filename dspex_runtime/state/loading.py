@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.errors import CheckpointError, DspexError, ParameterError
 from dspex_runtime.state.access import Access
-from dspex_runtime.state.checkpoint_service import packed_rest
+from dspex_runtime.state.checkpoint_service import rest_fd, user_fd
 from dspex_runtime.state.health import Health
 from dspex_runtime.state.store import Store, StoredValue, Version, packed
 from dspex_runtime.state.vault import Vault
@@ -50,9 +50,9 @@ class Loader:
             if held.configured is None:
                 held.configured = configured
             if held.user is None and saved is not None:
-                self._vault.take_user(id, saved.user, saved.version)
+                self._vault.take_user(id, user_fd(saved), saved.version)
             if held.rest is None and unapplied is not None and unapplied == number:
-                self._vault.take_rest(id, packed_rest(data))
+                self._vault.take_rest(id, rest_fd(data))
             self._vault.unread.discard(id)
             if held.table is None:
                 for name, value in _newest(parameters, saved).items():

@@ -209,10 +209,9 @@ class Store:
 
     def set_unapplied(self, id: str, number: int) -> None:
         """Note which checkpoint a stopped module was put back to; gone when its next incarnation has taken its values over."""
-        with self.writing():
-            self.know(id)
-            row = (id, _UNAPPLIED, packed(number))
-            self._db.execute("INSERT OR REPLACE INTO configured (id, name, data) VALUES (?, ?, ?)", row)
+        self.know(id)
+        row = (id, _UNAPPLIED, packed(number))
+        self._db.execute("INSERT OR REPLACE INTO configured (id, name, data) VALUES (?, ?, ?)", row)
 
     def unapplied(self, id: str) -> int | None:
         """Return which one that is."""

@@ -96,20 +96,19 @@ class Vault:
             _close(held.volatile)
             held.volatile = fd
 
-    def take_user(self, id: str, state: bytes | None, version: str | None = None) -> None:
+    def take_user(self, id: str, fd: int | None, version: str | None = None) -> None:
         """Hold the user state of a checkpoint, and of which version of the module it is; None: it has none."""
-        fd = None if state is None else memfd("dspex-user", state)
         with self.lock:
             held = self.of(id)
             _close(held.user)
             held.user, held.user_version = fd, version
 
-    def take_rest(self, id: str, rest: bytes | None) -> None:
+    def take_rest(self, id: str, fd: int | None) -> None:
         """Hold what else a stopped module was put back to; None: it has that now."""
         with self.lock:
             held = self.of(id)
             _close(held.rest)
-            held.rest = None if rest is None else memfd("dspex-rest", rest)
+            held.rest = fd
 
     def drop(self, id: str) -> None:
         """Let go of all of an id."""

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from dspex_runtime.errors import ConstraintViolationError, ParameterError, ParameterNotFoundError
 from dspex_runtime.params import image, values
@@ -123,20 +123,20 @@ class Writing:
     def _restore(self, args: Args) -> dict[str, Any]:
         """Put stopped modules back, all or none: their parameters now, what only their processes have at their next starts."""
         saved = self._from_disk("saved", {"members": args["members"]})
-        undoing: list[Callable[[], object]] = []
+        changed: list[_PutBack] = []
         try:
             for info, data in saved:
-                undoing += self._put_back(info["id"], image.decode(data).parameters, args["who"])
+                changed += self._put_back(info["id"], image.decode(data).parameters, args["who"])
             members = [[info["id"], info["number"]] for info, _ in saved]
             newest = self._from_disk("restored", {"members": members, "keep": args["keep"], "was_stopped": True})
         except BaseException:
-            for undo in reversed(undoing):
-                undo()
+            for each in reversed(changed):
+                self._take_back(each, args["who"])
             raise
         return {"restored": [info for info, _ in saved], "newest": newest}
 
-    def _put_back(self, id: str, parameters: Mapping[str, Any], who: str) -> list[Callable[[], object]]:
-        """Restore the parameters of one; return how that is undone."""
+    def _put_back(self, id: str, parameters: Mapping[str, Any], who: str) -> list[_PutBack]:
+        """Restore the parameters of one; return what they were."""
         if not parameters:
             if self._vault.incarnation(id):
                 raise _lives(id)
@@ -147,7 +147,19 @@ class Writing:
                 raise _lives(id)
             before = writer.owner.image()
             writer.owner.restore(parameters, who=who)
-        return [lambda: writer.owner.restore(before, who=who)]
+        return [_PutBack(id, writer, before)]
+
+    def _take_back(self, put_back: _PutBack, who: str) -> None:
+        """Make the parameters of one what they were; where that cannot be, it is told, and others are not kept from it."""
+        id, writer, before = put_back
+        try:
+            with writer.lock:
+                if writer.closed:
+                    raise _lives(id)
+                writer.owner.restore(before, who=who)
+        except Exception as exc:
+            text = f"{id!r} was not put back to its checkpoint, but its parameters have the values of that: {exc}"
+            self._tell({"type": "report", "text": text, "id": id})
 
     # -- owners -----------------------------------------------------------------------------------------------------
 
@@ -246,6 +258,14 @@ class _Open:
             self.closed = True
             self.owner.close()
             self._journal.close()
+
+
+class _PutBack(NamedTuple):
+    """The parameters of one id as they were before they were put back."""
+
+    id: str
+    writer: _Open
+    before: Mapping[str, Any]
 
 
 class _Hooks:

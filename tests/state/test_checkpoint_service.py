@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from dspex_runtime.state.access import Access
 from dspex_runtime.state.checkpoint_service import CheckpointService, contents, operations_of
 from dspex_runtime.state.health import Health
 from dspex_runtime.state.layout import NAME
+from dspex_runtime.state.store import Store
 from dspex_runtime.state.vault import Vault, memfd
 
 
@@ -175,3 +178,48 @@ class TestOfAnOwnerWithItsParts:
         assert [(info["id"], info["kind"]) for info in infos] == [("qa", "restored"), ("qa/r", "restored")]
         assert infos[0]["parts"] == {"qa/r": 3}
         assert contents(served.vault.give("qa/r")[1][0]) == b"qa/r"
+
+    @pytest.mark.parametrize("what", ["row", "descriptor", "directory"])
+    def test_they_were_put_back_together_or_not_at_all(
+        self, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+    ) -> None:
+        served.add_all("qa", "qa/r")
+        for id in ("qa", "qa/r"):
+            served.add(id, b"later")
+        before = {id: served.ask("checkpoints", id=id) for id in ("qa", "qa/r")}
+        n_fds = len(os.listdir("/proc/self/fd"))
+        with monkeypatch.context() as patch:
+            _fail_at(what, patch, tmp_path)
+            with pytest.raises((CheckpointError, OSError)):
+                served.ask("restored", members=[["qa", 1], ["qa/r", 1]], keep=10, was_stopped=True)
+        assert {id: served.ask("checkpoints", id=id) for id in before} == before
+        assert [served.user(id) for id in before] == [b"later"] * 2
+        assert [served.vault.give(id)[0]["rest"] for id in before] == [False] * 2
+        assert served.access.run(lambda store, _: [store.unapplied(each) for each in before]) == [None] * 2
+        assert len(os.listdir("/proc/self/fd")) == n_fds
+
+
+def _fail_at(what: str, patch: pytest.MonkeyPatch, state_dir: Path) -> None:
+    """Have the second of two not be taken: by the database, for want of a descriptor, or as the directory is gone."""
+    match what:
+        case "row":
+            note = Store.set_unapplied
+
+            def refused(store: Store, id: str, number: int) -> None:
+                note(store, id, number)
+                if id == "qa/r":
+                    raise sqlite3.OperationalError("disk I/O error")
+
+            patch.setattr(Store, "set_unapplied", refused)
+        case "descriptor":
+            left = iter(range(3))
+
+            def made(label: str, data: bytes) -> int:
+                if next(left, None) is None:
+                    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+                return memfd(label, data)
+
+            for module in ("checkpoint_service", "vault"):
+                patch.setattr(f"dspex_runtime.state.{module}.memfd", made)
+        case _:
+            patch.setattr("dspex_runtime.state.access._place", lambda _: None)

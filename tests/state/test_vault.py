@@ -48,7 +48,7 @@ def test_of_nothing_nothing_is_given(vault: Vault) -> None:
 
 
 def test_descriptors_are_given_in_the_order_that_is_promised(vault: Vault) -> None:
-    vault.take_user("a", b"user", "2.1")
+    vault.take_user("a", memfd("u", b"user"), "2.1")
     vault.take_volatile("a", memfd("j", b"journal"))
     vault.take_blob("a", "y", 1, memfd("b", b"y1"))
     vault.take_blob("a", "x", 3, memfd("b", b"x3"))
@@ -103,9 +103,9 @@ def test_what_is_asked_for_is_a_duplicate_of_its_own(vault: Vault) -> None:
 
 
 def test_what_is_lent_is_whole_whatever_is_taken_meanwhile(vault: Vault) -> None:
-    vault.take_user("a", b"old", "1")
+    vault.take_user("a", memfd("u", b"old"), "1")
     info, (fd,) = vault.lend("a")
-    vault.take_user("a", b"new", "2")
+    vault.take_user("a", memfd("u", b"new"), "2")
     assert (contents(fd), info["user_version"]) == (b"old", "1")
     os.close(fd)
 
@@ -122,7 +122,7 @@ def test_of_a_dropped_id_nothing_is_left_open(vault: Vault) -> None:
     vault.take_table("a", fds[0])
     vault.take_blob("a", "x", 1, fds[1])
     vault.take_volatile("a", fds[2])
-    vault.take_user("a", b"user")
+    vault.take_user("a", memfd("u", b"user"))
     vault.unread.add("a")
     vault.drop("a")
     vault.drop("a")

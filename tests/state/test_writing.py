@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from dspex_runtime.params.view import View
 from dspex_runtime.state.health import Health
 from dspex_runtime.state.protocol import SHARED
 from dspex_runtime.state.service import Service
+from dspex_runtime.state.store import Store
 from dspex_runtime.state.vault import Vault, memfd
 from dspex_runtime.state.writing import Writing
 from dspex_runtime.wire.codec import Codec
@@ -221,6 +223,67 @@ def test_several_are_put_back_all_or_none(runtime: Runtime) -> None:
     assert [info["id"] for info in infos["restored"]] == ["a", "a/b"]
     assert infos["newest"][0]["parts"] == {"a/b": 2}
     assert [runtime.read("temperature", id) for id in ("a", "a/b")] == [0.5, 0.5]
+
+
+def two_put_back(runtime: Runtime) -> list[list[Any]]:
+    """Have two stopped modules, and return a checkpoint of each, of other values than they have."""
+    for id in ("a", "a/b"):
+        module = runtime.start(id)
+        module.owner.set("temperature", 0.5, who="test")
+        runtime.checkpoint(module)
+        module.owner.set("temperature", 1.5, who="test")
+        runtime.stop(module)
+    return [["a", 1], ["a/b", 1]]
+
+
+def test_where_the_last_of_several_cannot_be_noted_all_of_them_are_what_they_were(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = two_put_back(runtime)
+    note = Store.set_unapplied
+
+    def refused(store: Store, id: str, number: int) -> None:
+        note(store, id, number)
+        if id == "a/b":
+            raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "set_unapplied", refused)
+        with pytest.raises(CheckpointError, match="disk I/O error"):
+            runtime.write("restore_stopped", members=both, keep=10)
+    for id in ("a", "a/b"):
+        assert runtime.read("temperature", id) == 1.5
+        assert [info["number"] for info in runtime.ask("checkpoints", id=id)] == [1]
+        assert not runtime.vault.give(id)[0]["rest"]
+
+
+@pytest.mark.parametrize("is_released", [True, False], ids=["it runs again", "its disk is full"])
+def test_what_cannot_be_undone_of_one_is_told_and_the_others_are_undone(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, is_released: bool
+) -> None:
+    both = two_put_back(runtime)
+    ask = runtime.writing._from_disk
+
+    def fails(op: str, args: dict[str, Any]) -> Any:
+        if op != "restored":
+            return ask(op, args)
+        if is_released:
+            runtime.writing.release("a/b")  # an incarnation is about to write
+        else:
+            patch.setattr(runtime.writing._open["a/b"].owner, "restore", full)
+        raise CheckpointError("the disk is full")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise ParameterError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime.writing, "_from_disk", fails)
+        with pytest.raises(CheckpointError, match="the disk is full"):
+            runtime.write("restore_stopped", members=both, keep=10)
+    assert [runtime.read("temperature", id) for id in ("a", "a/b")] == [1.5, 0.5]
+    (report,) = [each for each in runtime.told if each["type"] == "report"]
+    assert report["id"] == "a/b"
+    assert report["text"].startswith("'a/b' was not put back to its checkpoint, but its parameters have the values of that: ")
 
 
 def test_a_writer_that_was_given_up_writes_no_more(runtime: Runtime) -> None:
