@@ -21,11 +21,12 @@ from dspex_runtime.errors import ConstraintViolationError, DspexError, Parameter
 from dspex_runtime.params import layout
 from dspex_runtime.params.coder import Coder, Encoded
 from dspex_runtime.params.constraints import without_promise
-from dspex_runtime.params.ledger import Ledger, Owned, Write
+from dspex_runtime.params.ledger import Ledger
 from dspex_runtime.params.missing import no_parameter
 from dspex_runtime.params.publisher import Publisher
 from dspex_runtime.params.records import SET
 from dspex_runtime.params.sources import Found
+from dspex_runtime.params.writes import Owned, Write
 
 __all__ = ["CONFIGURED", "DEFAULT", "Adoption", "Setting"]
 

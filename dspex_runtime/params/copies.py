@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 from dspex_runtime.errors import ParameterError
 from dspex_runtime.params.coder import Coder
-from dspex_runtime.params.ledger import CONFLICT, Ledger, Owned, Write
+from dspex_runtime.params.ledger import Ledger
 from dspex_runtime.params.publisher import Publisher
 from dspex_runtime.params.values import Annex
+from dspex_runtime.params.writes import CONFLICT, Owned, Write
 
 __all__ = ["Copies", "Copy"]
 

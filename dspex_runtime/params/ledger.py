@@ -1,4 +1,4 @@
-"""Writing a parameter down and publishing it, in the one order that loses nothing. Owns the lock, and the way to both journals.
+"""Writing a parameter down and publishing it, in the one order that loses nothing. Owns the lock.
 
     number -> journal -> (disk) -> blob offered -> table -> holder -> told
 
@@ -12,77 +12,24 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgpack
 
-from dspex_runtime.errors import DspexError, ParameterError, ParameterNotFoundError
-from dspex_runtime.params.blob import Blob
-from dspex_runtime.params.holders import Holder, Hooks
+from dspex_runtime.errors import ParameterError, ParameterNotFoundError
+from dspex_runtime.params.holders import Hooks
+from dspex_runtime.params.journals import Journals
 from dspex_runtime.params.publisher import Publisher
-from dspex_runtime.params.records import FACTS, GROUP, SET
+from dspex_runtime.params.records import FACTS, SET
 from dspex_runtime.params.seal import Seal
 from dspex_runtime.params.segments import SegmentJournal
-from dspex_runtime.params.spec import ParameterSpec
-from dspex_runtime.params.volatile import VolatileJournal
+from dspex_runtime.params.writes import CONFLICT, KEEP, Owned, Write, drop_blobs, failed, record_of
 from dspex_runtime.types import Change, Durability
 
-__all__ = ["CONFLICT", "KEEP", "Ledger", "Owned", "Write"]
+__all__ = ["Ledger"]
 
-CONFLICT: Final = "conflict"  # code of the ParameterError of a write that expected another version
 _MARK_EVERY: Final = 32  # writes: reading them again costs an adopter 0.1 ms
 _MARK_AFTER_S: Final = 1.0  # seconds: the records of calls come in between
-KEEP: Final = object()  # the accumulated gradient stays what it is
-
-
-@dataclass(slots=True)
-class Owned:
-    """One parameter that is written here.
-
-    Attributes:
-        version: That readers see.
-        assigned: Highest version that any journal may have, also of a write that failed; never used again.
-        grad: The accumulated gradient, encoded.
-        first: Payload of a version that is published and in no journal, as nobody set it: written with the first set at the latest.
-        turn: Of a durable one: its own writes wait for the disk one after the other, those of other names together.
-        is_gone: It was taken away.
-        setter: Who set this version, if that was since the start.
-    """
-
-    name: str
-    spec: ParameterSpec
-    holder: Holder
-    level: Durability
-    version: int = 0
-    assigned: int = 0
-    created_at: float = 0.0
-    grad: bytes | None = None
-    first: list[Any] | None = None
-    turn: threading.Lock | None = None
-    is_gone: bool = False
-    setter: str = ""
-
-
-@dataclass(slots=True)
-class Write:
-    """A write that is to be made: checked, and encoded.
-
-    Attributes:
-        grad: The accumulated gradient from now on, encoded; None for none.
-        expect: The version that it builds on; None: whatever there is.
-        at: The version that it is to have, where that is later than the next one.
-    """
-
-    owned: Owned
-    value: Any
-    data: bytes | memoryview
-    grad: Any = KEEP
-    expect: int | None = None
-    at: int = 0
-    version: int = field(default=0, init=False)
-    annex: bytes = field(default=b"", init=False)
-    blob: Blob | None = field(default=None, init=False)
 
 
 class Ledger:
@@ -108,8 +55,7 @@ class Ledger:
         syncs_facts: bool,
     ) -> None:
         self.lock = threading.RLock()
-        self.journal = journal
-        self.volatile: VolatileJournal | None = None
+        self.journals = Journals(journal, lambda fd: hooks.offer("volatile", {}, fd), lambda: not self._on_their_way)
         self._id = id
         self._publisher = publisher
         self._hooks = hooks
@@ -119,21 +65,6 @@ class Ledger:
         self._seal: Seal | None = None
         self._unmarked, self._marked_at = 0, 0.0
         self._pack = msgpack.Packer().pack  # of annexes, see values.Annex
-
-    def adopt_volatile(self, fd: int | None) -> None:
-        """Go on in the journal in memory that was kept, if there is one."""
-        if fd is not None:
-            self.volatile = self._new_volatile(fd)
-
-    def offer_volatile(self) -> None:
-        """Offer the journal in memory, if there is one."""
-        if self.volatile is not None and self.volatile.fd >= 0:
-            self._hooks.offer("volatile", {}, self.volatile.fd)
-
-    def close(self) -> None:
-        """Close the journal in memory. Idempotent."""
-        if self.volatile is not None:
-            self.volatile.close()
 
     # -- on the way to another process
 
@@ -208,27 +139,17 @@ class Ledger:
             try:
                 self._number(write, now, who)
                 payload = [SET, owned.name, write.version, now, who, write.data, write.annex, False]
-                if self.journal is not None and owned.level is not Durability.MEMORY:
-                    position = self.journal.append(payload)
+                if owned.level is not Durability.MEMORY and (disk := self.journals.disk) is not None:
+                    position = disk.append(payload)
                 else:
-                    self._in_memory().append(payload)
+                    self.journals.in_memory().append(payload)
                 owned.assigned = write.version
                 change = self._publish_one(write, now, who)
             except BaseException as exc:
-                _failed((write,), exc)
+                failed((write,), exc)
                 raise
             self._mark(position, now)
             return change
-
-    def _new_volatile(self, fd: int | None) -> VolatileJournal:
-        return VolatileJournal(
-            fd, on_replaced=lambda fd: self._hooks.offer("volatile", {}, fd), is_settled=lambda: not self._on_their_way
-        )
-
-    def _in_memory(self) -> VolatileJournal:
-        if self.volatile is None:
-            self.volatile = self._new_volatile(None)
-        return self.volatile
 
     def _commit_durable(
         self, writes: Sequence[Write], durable: list[Owned], who: str, facts: Mapping[str, Any] | None = None
@@ -241,10 +162,10 @@ class Ledger:
                 now, position = self._write_down(writes, who, facts, durable=True)
                 self._on_their_way += 1
             try:
-                assert self.journal is not None
-                self.journal.sync(position)
+                assert self.journals.disk is not None
+                self.journals.disk.sync(position)
             except BaseException:
-                _drop_blobs(writes)
+                drop_blobs(writes)
                 with self.lock:
                     self._arrived()
                 raise
@@ -267,7 +188,7 @@ class Ledger:
             self._number(write, now, who)
             self._publisher.publish(owned.name, write.version, data, write.annex, write.blob)
             owned.version = owned.assigned = write.version
-            owned.first = _payload(write, now, who)
+            owned.first = record_of(write, now, who)
             if write.version > 1:
                 self.write_down_first(owned)
 
@@ -276,7 +197,7 @@ class Ledger:
         if owned.first is None or not self._is_on_disk(owned):
             return
         try:
-            self._append([owned.first], [])
+            self.journals.append([owned.first], [])
         except ParameterError as exc:
             self._hooks.report(f"{owned.name} has version {owned.version} as long as the runtime lasts: {exc}")
         else:
@@ -292,7 +213,7 @@ class Ledger:
             self.enter()
             if owned.first is None:
                 removal = [SET, owned.name, owned.assigned + 1, time.time(), who, b"", b"", True]
-                self._append([removal] if self._is_on_disk(owned) else [], [] if self._is_on_disk(owned) else [removal])
+                self.journals.append([removal] if self._is_on_disk(owned) else [], [] if self._is_on_disk(owned) else [removal])
                 owned.assigned += 1
             owned.is_gone = True
             self._publisher.remove(owned.name)
@@ -311,17 +232,17 @@ class Ledger:
                 payloads = on_disk if self._is_on_disk(owned) else in_memory
                 if owned.first is not None:
                     payloads.append(owned.first)
-                payloads.append(_payload(write, now, who))
+                payloads.append(record_of(write, now, who))
             if facts is not None:
                 self.enter()
-                if self.journal is not None:
+                if self.journals.disk is not None:
                     on_disk.append([FACTS, now, dict(facts)])
-            position = self._append(on_disk, in_memory, durable=durable)
+            position = self.journals.append(on_disk, in_memory, durable=durable)
             for write in writes:
                 write.owned.first = None
                 write.owned.assigned = write.version
         except BaseException as exc:
-            _failed(writes, exc)
+            failed(writes, exc)
             raise
         return now, position
 
@@ -349,29 +270,7 @@ class Ledger:
             ) from exc
 
     def _is_on_disk(self, owned: Owned) -> bool:
-        return owned.level is not Durability.MEMORY and self.journal is not None
-
-    def _append(self, on_disk: list[list[Any]], in_memory: list[list[Any]], *, durable: bool = False) -> int:
-        """Append to both journals, all or none; return the position behind it on the disk.
-
-        What decides is the one record on the disk. Memory is written before it: that may fail, and what is reserved is read by
-        nobody, so it may stay. Were it readable, a kill before the disk has its record would leave the half in memory to the next
-        incarnation; were it written behind the disk, a kill or an error would leave the half on the disk. Killed between that
-        record and `complete`: the record says where in memory its rest is, and who adopts both completes it (`sources.gather`).
-        """
-        if not on_disk:
-            if in_memory:
-                self._in_memory().append(*in_memory)
-            return 0
-        assert self.journal is not None
-        if in_memory:
-            volatile = self._in_memory()
-            on_disk = [volatile.reserve(*in_memory), *on_disk]
-        # As one record: of several a kill in the middle of the write(2) may leave the first.
-        position = self.journal.append(*on_disk if len(on_disk) == 1 else ([GROUP, on_disk],), durable=durable)
-        if in_memory:
-            volatile.complete()
-        return position
+        return owned.level is not Durability.MEMORY and self.journals.disk is not None
 
     def _publish(
         self, writes: Sequence[Write], now: float, who: str, position: int, facts: Mapping[str, Any] | None = None
@@ -381,7 +280,7 @@ class Ledger:
             for write in writes:
                 changes.append(self._publish_one(write, now, who))  # noqa: PERF401 (what was done is counted)
         except BaseException:
-            _drop_blobs(writes[len(changes) :])
+            drop_blobs(writes[len(changes) :])
             raise
         if facts is not None:
             self._publish_facts(facts)
@@ -423,22 +322,3 @@ class Ledger:
         )
         error.code = CONFLICT
         return error
-
-
-def _payload(write: Write, now: float, who: str) -> list[Any]:
-    return [SET, write.owned.name, write.version, now, who, write.data, write.annex, False]
-
-
-def _failed(writes: Sequence[Write], exc: BaseException) -> None:
-    """Let go of what was made for writes that came to nothing; their numbers stay used where a journal may have them."""
-    _drop_blobs(writes)
-    if isinstance(exc, DspexError):
-        return  # refused before it was written, or by a journal: what that raises such an error for is not there
-    for write in writes:
-        write.owned.assigned = max(write.owned.assigned, write.version)
-
-
-def _drop_blobs(writes: Sequence[Write]) -> None:
-    for write in writes:
-        if write.blob is not None:
-            write.blob.close()

@@ -18,11 +18,12 @@ from typing import Any, Final, NamedTuple
 from dspex_runtime.params.adopting import CONFIGURED, DEFAULT, Adoption
 from dspex_runtime.params.coder import Coder
 from dspex_runtime.params.holders import Hooks, Kept
-from dspex_runtime.params.ledger import Ledger, Owned, Write
+from dspex_runtime.params.ledger import Ledger
 from dspex_runtime.params.publisher import Publisher
 from dspex_runtime.params.records import SET
 from dspex_runtime.params.sources import Found, gather
 from dspex_runtime.params.values import Annex
+from dspex_runtime.params.writes import Owned, Write
 from dspex_runtime.types import Change
 from dspex_runtime.wire.codec import Codec
 
@@ -67,9 +68,9 @@ class MovingIn:
         """
         publisher, ledger = self._publisher, self._ledger
         publisher.start(kept.table, kept.blobs)
-        if ledger.journal is not None:
-            ledger.journal.start_after(position)
-        ledger.adopt_volatile(kept.volatile_fd)
+        if ledger.journals.disk is not None:
+            ledger.journals.disk.start_after(position)
+        ledger.journals.adopt(kept.volatile_fd)
         # The journals have nothing that the table lacks: its writer was sealed.
         sources = gather(kept, publisher, None, None, self._codec, self._report)
         publisher.table.set_journal_position(max(position, publisher.table.journal_position))

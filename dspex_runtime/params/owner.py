@@ -25,7 +25,7 @@ from dspex_runtime.params.holders import Descriptors as Descriptors
 from dspex_runtime.params.holders import Holder as Holder
 from dspex_runtime.params.holders import Hooks as Hooks
 from dspex_runtime.params.holders import Kept as Kept
-from dspex_runtime.params.ledger import CONFLICT, Ledger, Owned, Write
+from dspex_runtime.params.ledger import Ledger
 from dspex_runtime.params.missing import no_parameter
 from dspex_runtime.params.moving_in import MovingIn, Plan
 from dspex_runtime.params.publisher import Publisher
@@ -36,6 +36,7 @@ from dspex_runtime.params.sources import gather
 from dspex_runtime.params.spec import ParameterSpec, ParameterType
 from dspex_runtime.params.values import Annex
 from dspex_runtime.params.view import Entry
+from dspex_runtime.params.writes import CONFLICT, Owned, Write
 from dspex_runtime.types import Change, Durability
 from dspex_runtime.wire.codec import Codec
 
@@ -103,7 +104,7 @@ class Owner:
                 self._bind(owned)
                 return
             level = spec.durability or self._durability
-            turn = threading.Lock() if level is Durability.FSYNC and self._ledger.journal is not None else None
+            turn = threading.Lock() if level is Durability.FSYNC and self._ledger.journals.disk is not None else None
             owned, write = Owned(name, spec, holder, level, turn=turn), None
             if self._adoption is not None:
                 write = self._adoption.adopt(owned)
@@ -141,10 +142,10 @@ class Owner:
         publisher, ledger, report = self._publisher, self._ledger, self._hooks.report
         with ledger.lock:
             publisher.start(kept.table, kept.blobs)
-            if ledger.journal is not None:
-                ledger.journal.start_after(publisher.table.journal_position)
-            ledger.adopt_volatile(kept.volatile_fd)
-            sources = gather(kept, publisher, ledger.journal, ledger.volatile, self._codec, report)
+            if ledger.journals.disk is not None:
+                ledger.journals.disk.start_after(publisher.table.journal_position)
+            ledger.journals.adopt(kept.volatile_fd)
+            sources = gather(kept, publisher, ledger.journals.disk, ledger.journals.volatile, self._codec, report)
             self._adoption = adoption = Adoption(
                 self._id, sources.found, configured, kept.configured, self._coder, publisher, ledger, report
             )
@@ -371,7 +372,7 @@ class Owner:
         """
         self._ledger.seal()
         with self._ledger.lock:
-            journal = self._ledger.journal
+            journal = self._ledger.journals.disk
             if journal is not None and any(owned.level is not Durability.MEMORY for owned in self._owned.values()):
                 journal.append([FACTS, time.time(), dict(self._facts)])
 
@@ -382,7 +383,7 @@ class Owner:
     def descriptors(self) -> Descriptors:
         """Return copies of what a process needs that takes this one's place; for one that is sealed."""
         with self._ledger.lock:
-            volatile, journal = self._ledger.volatile, self._ledger.journal
+            volatile, journal = self._ledger.journals.volatile, self._ledger.journals.disk
             table, blobs = self._publisher.copies()
             return Descriptors(
                 table,
@@ -432,8 +433,8 @@ class Owner:
                 return
             self._ledger.enter()
             try:
-                if self._ledger.journal is not None:
-                    self._ledger.journal.append([FACTS, time.time(), dict(facts)])
+                if self._ledger.journals.disk is not None:
+                    self._ledger.journals.disk.append([FACTS, time.time(), dict(facts)])
             except ParameterError as exc:
                 self._hooks.report(f"the facts of {self._id!r} last as long as the runtime: {exc}")
             self._publish_facts(facts)
@@ -443,7 +444,7 @@ class Owner:
         with self._ledger.lock:
             if not self._ledger.has_left:
                 self._publisher.hand_over()
-                self._ledger.offer_volatile()
+                self._ledger.journals.offer()
 
     def forked(self) -> None:
         """In a child that user code forked: nothing here is its to write, each holder writes for itself. Takes no lock."""
@@ -456,7 +457,7 @@ class Owner:
         """Let go of table, blobs and the journal in memory; others that hold them go on. Idempotent."""
         with self._ledger.lock:
             self._publisher.close()
-            self._ledger.close()
+            self._ledger.journals.close()
 
     # -- within
 

@@ -12,10 +12,11 @@ from typing import Any, Final
 from dspex_runtime.errors import CheckpointError, ConstraintViolationError, DspexError, ParameterError
 from dspex_runtime.params.coder import Coder, Encoded
 from dspex_runtime.params.holders import Hooks
-from dspex_runtime.params.ledger import CONFLICT, Ledger, Owned, Write
+from dspex_runtime.params.ledger import Ledger
 from dspex_runtime.params.publisher import Publisher
 from dspex_runtime.params.spec import ParameterType
 from dspex_runtime.params.values import Annex
+from dspex_runtime.params.writes import CONFLICT, Owned, Write
 from dspex_runtime.types import Change
 
 __all__ = ["ITSELF", "Snapshots"]

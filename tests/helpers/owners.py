@@ -119,8 +119,8 @@ class Keeper:
         """End the module: its descriptors are closed and nothing else happens. Whatever lock it had, nobody waits for it."""
         if self.owner is not None:
             self.owner._publisher.close()
-            if self.owner._ledger.volatile is not None:
-                self.owner._ledger.volatile._close()
+            if self.owner._ledger.journals.volatile is not None:
+                self.owner._ledger.journals.volatile._close()
             self.owner = None
         if self._journal is not None:
             self._journal._close_segment()

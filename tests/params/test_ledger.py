@@ -300,7 +300,7 @@ def test_what_a_kill_left_to_be_completed_is_completed_once(tmp_path: Path) -> N
         raise SystemExit
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(owner._ledger.volatile, "complete", killed)
+        patch.setattr(owner._ledger.journals.volatile, "complete", killed)
         with pytest.raises(SystemExit):
             owner.set_many({"disk": 2, "memory": 2}, who="x")
     for value in (3, 4):
@@ -353,7 +353,7 @@ def test_a_number_that_a_journal_may_have_is_not_used_again(
     keeper: Keeper, monkeypatch: pytest.MonkeyPatch, name: str, at_once: bool
 ) -> None:
     owner = prepared(keeper)
-    journal = owner._ledger.volatile if name == "memory" else owner._ledger.journal
+    journal = owner._ledger.journals.volatile if name == "memory" else owner._ledger.journals.disk
     append = journal.append
 
     def interrupted(*payloads: Any, **options: Any) -> int:
