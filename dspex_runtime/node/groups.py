@@ -63,7 +63,13 @@ class Group:
     @property
     def serving(self) -> list[Record]:
         """Those whose process takes calls and writes, the lowest number first."""
-        return [r for r in self.records if _serves(r) and r.id not in self.leaving]
+        return [record for record in self.records if self.serves(record)]
+
+    def serves(self, record: Record) -> bool:
+        """Whether a replica is one of those; not while it is swapped, or taken away."""
+        process = record.process
+        there = record.state is State.READY and process is not None and process.serving
+        return there and record.id not in self.leaving
 
     @property
     def routable(self) -> list[Record]:
@@ -141,10 +147,6 @@ def summed(metrics: Iterator[Mapping[str, Any]] | Any) -> dict[str, Any]:
                 longest = name.endswith(("_ms", "_s")) and name != "busy_s"
                 found[name] = max(found.get(name, value), value) if longest else found.get(name, 0) + value
     return found
-
-
-def _serves(record: Record) -> bool:
-    return record.state is State.READY and record.process is not None and record.process.serving
 
 
 class Groups:

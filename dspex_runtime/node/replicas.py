@@ -68,8 +68,12 @@ class Replicas:
 
     def changed(self, group: Group) -> None:
         """Something of a group is another: let in who has what the others have, and tell who follows it."""
-        for record in group.serving:
-            if group.joined.get(record.id) != record.incarnation:
+        for record in group.records:
+            if not group.serves(record):
+                # It misses what is written meanwhile, and may be the same incarnation when it serves again: after a swap.
+                group.joined.pop(record.id, None)
+                self.sharing.leave(record.id)
+            elif group.joined.get(record.id) != record.incarnation:
                 self._let_in(group, record)
         if group.open:
             self._node.broker.group_changed(group, self.facts)

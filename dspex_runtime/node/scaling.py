@@ -116,7 +116,6 @@ class Scaling:
             tree.ask(key, lambda request: events.StartChildAsked(request, spec), started)
 
     def _take_away(self, group: Group, record: Record, done: Callable[[DspexError | None], None]) -> None:
-        group.joined.pop(record.id, None)
         group.leaving.add(record.id)
         self._node.replicas.changed(group)
 

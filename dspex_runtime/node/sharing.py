@@ -15,6 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dspex_runtime.errors import DspexError, ParameterError, ProcessDownError
+from dspex_runtime.node.control_pipe import FdAnswer
+from dspex_runtime.node.control_requests import Answer
 from dspex_runtime.node.groups import Group
 from dspex_runtime.node.registry import Record
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Sharing", "give_to"]
 
 Facts: TypeAlias = dict[str, Any]
+Over: TypeAlias = Callable[..., None]  # (is_in=whether it may be called)
 Spread: TypeAlias = Callable[[dict[str, int] | None, DspexError | Facts | None], None]  # (versions, why not)
 
 TIMEOUT_S: Final = 60.0  # what a running call uses is put in when it has ended
@@ -36,20 +39,34 @@ class Sharing:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._joining: dict[str, int] = {}  #: incarnation by full id
+        self._joining: dict[str, _Join] = {}  #: by full id
 
     # -- a replica that begins to serve -----------------------------------------------------------------------------
 
     def join(self, group: Group, record: Record, joined: Callable[[], None]) -> None:
-        """Have a replica know what the others know, and they what it knows; then call `joined`. Not where it ends before."""
-        if self._joining.get(record.id) == record.incarnation:
-            return
-        self._joining[record.id] = record.incarnation
-        _Join(self._node, group, record, lambda: self._joined(record, joined)).begin()
+        """Have a replica know what the others know, and they what it knows; then call `joined`.
 
-    def _joined(self, record: Record, joined: Callable[[], None]) -> None:
-        self._joining.pop(record.id, None)
-        joined()
+        Not where its process ends before, or is told to `leave`. Idempotent while the process is the same.
+        """
+        process, before = record.process, self._joining.get(record.id)
+        if process is None or (before is not None and before.process is process):
+            return
+        self.leave(record.id)
+
+        def over(*, is_in: bool) -> None:
+            if self._joining.get(record.id) is join:
+                del self._joining[record.id]
+            if is_in:
+                joined()
+
+        join = self._joining[record.id] = _Join(self._node, group, record.id, process, over)
+        join.begin()
+
+    def leave(self, id: str) -> None:
+        """A replica serves no more, or not now: what it was about to take it takes when it joins again. Idempotent."""
+        join = self._joining.pop(id, None)
+        if join is not None:
+            join.give_up()
 
     # -- a write under the group's id -------------------------------------------------------------------------------
 
@@ -67,38 +84,70 @@ class Sharing:
 
 
 class _Join:
-    """One replica that begins to serve."""
+    """One replica that begins to serve.
 
-    def __init__(self, node: Node, group: Group, record: Record, done: Callable[[], None]) -> None:
+    Args:
+        node: The runtime.
+        group: Of the replica.
+        id: Its full id.
+        process: Its process, which serves.
+        over: Called once, unless it is given up: whether it may be called.
+    """
+
+    def __init__(self, node: Node, group: Group, id: str, process: ModuleProcess, over: Over) -> None:
+        self.process = process
         self._node = node
         self._group = group
-        self._record = record
-        self._process = record.process
-        self._done = done
-        self._tried: set[int] = set()  #: ids of processes
+        self._id = id
+        self._over = over
+        self._tried: list[ModuleProcess] = []
+        self._is_over = False
 
     def begin(self) -> None:
         """Compare with the first of the others that answers."""
-        process = self._process
-        if process is None or process.ended:
+        if not self.process.serving:
+            self._end(is_in=False)
             return
-        others = [r.process for r in self._group.routable if r is not self._record and r.process is not None]
-        sibling = next((other for other in others if id(other) not in self._tried), None)
+        sibling = next((other for other in self._others() if other not in self._tried), None)
         if sibling is None:
-            self._done()
+            self._end(is_in=True)
             return
-        self._tried.add(id(sibling))
-        process.request("shared_versions", {}, TIMEOUT_S, lambda versions, fault: self._compare(sibling, versions, fault))
+        self._tried.append(sibling)
+        self._ask("shared_versions", {}, lambda versions, fault: self._compare(sibling, versions, fault))
+
+    def _others(self) -> list[ModuleProcess]:
+        return [r.process for r in self._group.routable if r.id != self._id and r.process is not None]
+
+    def give_up(self) -> None:
+        """Nothing more is asked, and nobody is told."""
+        self._is_over = True
+
+    def _end(self, *, is_in: bool) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._over(is_in=is_in)
+
+    def _ask(self, op: str, args: Facts, then: Answer, fds: Sequence[int] = ()) -> None:
+        self.process.request(op, args, TIMEOUT_S, lambda value, fault: None if self._is_over else then(value, fault), fds)
+
+    def _ask_values(self, process: ModuleProcess, newer: Any, then: FdAnswer) -> None:
+        def answered(value: Any, fault: Facts | None, fd: int | None) -> None:
+            if not self._is_over:
+                then(value, fault, fd)
+            elif fd is not None:
+                os.close(fd)
+
+        process.request_fd("shared_values", {"newer": newer}, TIMEOUT_S, answered)
 
     def _compare(self, sibling: ModuleProcess, versions: Any, fault: Facts | None) -> None:
         if fault is not None:
             self._failed(fault)
-            return
-        asked = {"newer": versions}
-        sibling.request_fd("shared_values", asked, TIMEOUT_S, lambda value, fault, fd: self._take(sibling, value, fault, fd))
+        elif sibling not in self._others():  # it ended, or is swapped: what it has, if it answers, is of before that
+            self.begin()
+        else:
+            self._ask_values(sibling, versions, lambda value, fault, fd: self._take(sibling, value, fault, fd))
 
     def _take(self, sibling: ModuleProcess, theirs: Any, fault: Facts | None, fd: int | None) -> None:
-        assert self._process is not None
         if fault is not None or fd is None:
             self.begin()  # of another one
             return
@@ -106,33 +155,31 @@ class _Join:
         def taken(_refused: Any, fault: Facts | None) -> None:
             if fault is not None:
                 self._failed(fault)
-                return
-            asked = {"newer": theirs["versions"]}
-            assert self._process is not None
-            self._process.request_fd("shared_values", asked, TIMEOUT_S, lambda value, fault, fd: self._give(value, fault, fd))
+            else:
+                self._ask_values(self.process, theirs["versions"], self._give)
 
         if theirs["n"]:
-            self._process.request("shared_take", {"who": sibling.id}, TIMEOUT_S, taken, (fd,))
+            self._ask("shared_take", {"who": sibling.id}, taken, (fd,))
         else:
             os.close(fd)
             if theirs["behind"]:
                 taken(None, None)
             else:
-                self._done()
+                self._end(is_in=True)
 
     def _give(self, value: Any, fault: Facts | None, fd: int | None) -> None:
         if fault is not None or fd is None:
             self._failed(fault or {})
             return
-        others = [r.process for r in self._group.serving if r is not self._record and r.process is not None] if value["n"] else []
-        give_to(others, fd, self._record.id, lambda _: self._done())
+        others = [r.process for r in self._group.serving if r.id != self._id and r.process is not None] if value["n"] else []
+        give_to(others, fd, self._id, lambda _: self._end(is_in=True))
 
     def _failed(self, fault: Facts) -> None:
         """It ended, or does not answer: it is let in all the same when it lives, and said so."""
-        if self._process is not None and self._process.serving:
+        if self.process.serving:
             text = f"it has not taken over what the other replicas have: {fault.get('message')}"
-            self._node.reports.emit("state_report", self._record.id, message=text)
-            self._done()
+            self._node.reports.emit("state_report", self._id, message=text)
+        self._end(is_in=self.process.serving)
 
 
 class _Spread:
@@ -145,10 +192,14 @@ class _Spread:
         self._group = group
         self._names = None if names is None else list(names)
         self._leader = leader
-        self._process = leader.process if leader.incarnation == incarnation else None
         self._incarnation = incarnation
         self._done = done
         self._left = TRIES
+
+    @property
+    def _process(self) -> ModuleProcess | None:
+        """That of the leader, while it is the same incarnation: another one, when it was swapped meanwhile."""
+        return self._leader.process if self._leader.incarnation == self._incarnation else None
 
     def begin(self) -> None:
         """Ask the leader for the value."""
@@ -167,9 +218,9 @@ class _Spread:
 
     def _taken(self, versions: dict[str, int], answers: list[tuple[ModuleProcess, Any, Facts | None]]) -> None:
         above: dict[str, int] = {}
-        for process, refused, fault in answers:
-            if fault is not None and process.serving:  # one that ended takes it when it serves again
-                text = f"{process.id!r} did not take what {self._leader.id!r} has: {fault.get('message')}"
+        for taker, refused, fault in answers:
+            if fault is not None and taker.serving:  # one that ended takes it when it serves again
+                text = f"{taker.id!r} did not take what {self._leader.id!r} has: {fault.get('message')}"
                 self._done(None, ParameterError(text, id=self._group.id))
                 return
             for name, version in (refused or {}).items():
@@ -180,11 +231,15 @@ class _Spread:
             )
             return
         self._left -= 1
-        if not self._left or self._process is None:
+        process = self._process
+        if process is None:
+            self._leader_is_down()
+            return
+        if not self._left:
             text = f"the replicas of {self._group.id!r} are written to one by one meanwhile: {', '.join(above)} differs in them"
             self._done(None, ParameterError(text, id=self._group.id))
             return
-        self._process.request("shared_raise", {"above": above}, TIMEOUT_S, self._raised)
+        process.request("shared_raise", {"above": above}, TIMEOUT_S, self._raised)
 
     def _raised(self, _value: Any, fault: Facts | None) -> None:
         if fault is not None:

@@ -10,6 +10,7 @@ import pytest
 from dspex_runtime.node.sharing import TRIES
 from helpers.fake_node import FakeNode, server
 from helpers.fake_tree import FakeProcess
+from helpers.swap_play import Play
 
 
 class Shared:
@@ -17,7 +18,7 @@ class Shared:
 
     def __init__(self, runtime: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
         self.runtime = runtime
-        runtime.boot(server("qa", replicas=3), max_restarts=100)
+        self.play = Play(runtime).boot(server("qa", replicas=3), max_restarts=100)
         monkeypatch.setattr(runtime.node.keeping, "holds_table", lambda _id: True)
         group = runtime.node.registry.group("qa")
         assert group is not None
@@ -29,9 +30,10 @@ class Shared:
 
     def gives(self, number: int, value: Any, fault: Any = None) -> dict[str, Any]:
         """Have a replica answer for its values; return what it was asked."""
-        ((op, args, answer),) = self.process(number).fd_requests
-        assert op == "shared_values"
-        self.process(number).fd_requests.clear()
+        asked = self.process(number).fd_requests
+        (question,) = [each for each in asked if each[0] == "shared_values"]
+        asked.remove(question)
+        _, args, answer = question
         answer(value, fault, None if fault else os.memfd_create("values", os.MFD_CLOEXEC))
         self.runtime.turn()
         return args
@@ -44,8 +46,8 @@ class Shared:
     def routable(self) -> list[str]:
         return [record.id for record in self.group.routable]
 
-    def spread(self, *names: str) -> None:
-        leader = self.group.records[0]
+    def spread(self, *names: str, with_: int = 0) -> None:
+        leader = self.group.records[with_]
         self.runtime.node.replicas.sharing.spread(
             self.group, names, leader, leader.incarnation, lambda *told: self.done.append(told)
         )
@@ -186,3 +188,76 @@ class TestSpreading:
         leader = shared.group.records[0]
         shared.runtime.node.replicas.sharing.spread(shared.group, ["k"], leader, 7, lambda *told: shared.done.append(told))
         assert shared.done[0][0] is None
+
+
+class TestSwapped:
+    """A replica that is swapped goes on as the same incarnation: it has missed what was written to the others."""
+
+    @pytest.mark.parametrize("number", [0, 1])
+    def test_it_takes_what_was_written_meanwhile_before_it_is_called(self, shared: Shared, number: int) -> None:
+        shared.play.begin(f"qa#{number}").to("held", f"qa#{number}")
+        leader, third = (1, 2) if number == 0 else (0, 2)
+        shared.spread("k", with_=leader)
+        shared.gives(leader, values(1, k=7))
+        shared.answers(third, "shared_take", {})
+        assert shared.done == [({"k": 7}, None)]
+        for step in (shared.play.held, shared.play.packed, shared.play.prepared, shared.play.served):
+            step(f"qa#{number}")
+        assert shared.play.answer()["members"][0]["id"] == f"qa#{number}"
+        assert f"qa#{number}" not in shared.routable()
+        shared.answers(number, "shared_versions", {"k": 1})
+        assert shared.gives(leader, values(1, k=7)) == {"newer": {"k": 1}}
+        assert shared.answers(number, "shared_take", {}) == {"who": f"qa#{leader}"}
+        shared.gives(number, values(k=7))
+        assert shared.routable() == ["qa#0", "qa#1", "qa#2"]
+
+    def test_so_does_one_whose_swap_was_aborted(self, shared: Shared) -> None:
+        shared.play.begin("qa#1").to("held", "qa#1")
+        assert shared.routable() == ["qa#0", "qa#2"]
+        assert shared.runtime.connect().ask("abort_swap", id="qa#1") is True
+        assert shared.routable() == ["qa#0", "qa#2"]
+        shared.answers(1, "shared_versions", {"k": 1})
+        shared.gives(0, values(1, k=7))
+        shared.answers(1, "shared_take", {})
+        shared.gives(1, values(k=7))
+        assert shared.routable() == ["qa#0", "qa#1", "qa#2"]
+
+    def test_one_that_is_swapped_while_it_joins_joins_again(self, shared: Shared) -> None:
+        shared.runtime.crash("qa#2")
+        shared.play.begin("qa#2").to("held", "qa#2")
+        shared.answers(2, "shared_versions", {"k": 1})  # of the old one
+        for step in (shared.play.held, shared.play.packed, shared.play.prepared, shared.play.served):
+            step("qa#2")
+        shared.answers(2, "shared_versions", {"k": 1})
+        shared.gives(0, values(k=1))
+        assert shared.routable() == ["qa#0", "qa#1", "qa#2"]
+
+    def test_what_it_was_given_before_its_swap_does_not_count(self, shared: Shared) -> None:
+        shared.runtime.crash("qa#2")
+        shared.answers(2, "shared_versions", {"k": 1})
+        shared.play.begin("qa#2").to("held", "qa#2")
+        shared.gives(0, values(1, k=3))
+        shared.play.runtime.connect().ask("abort_swap", id="qa#2")
+        assert shared.routable() == ["qa#0", "qa#1"]
+        shared.answers(2, "shared_versions", {"k": 1})
+        assert shared.gives(0, values(1, k=7)) == {"newer": {"k": 1}}
+
+    def test_one_that_was_swapped_meanwhile_is_not_asked_for_what_it_had(self, shared: Shared) -> None:
+        shared.runtime.crash("qa#2")  # the first of the others is qa#0
+        shared.play.begin("qa#0").to("", "qa#0")
+        shared.answers(2, "shared_versions", {"k": 1})
+        shared.answers(2, "shared_versions", {"k": 1})
+        assert shared.gives(1, values(k=1)) == {"newer": {"k": 1}}
+        assert shared.routable() == ["qa#1", "qa#2"]
+
+    def test_where_the_lowest_was_swapped_meanwhile_its_successor_sets_it_above(self, shared: Shared) -> None:
+        shared.spread("k")
+        shared.gives(0, values(1, k=7))
+        shared.play.begin("qa#0").to("", "qa#0")
+        shared.answers(1, "shared_take", {"k": 9})
+        shared.answers(2, "shared_take", {})
+        assert shared.answers(0, "shared_raise") == {"above": {"k": 9}}
+        shared.gives(0, values(1, k=10))
+        for number in (1, 2):
+            shared.answers(number, "shared_take", {})
+        assert shared.done == [({"k": 10}, None)]
