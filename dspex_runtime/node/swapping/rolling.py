@@ -64,6 +64,8 @@ class Rolling:
         self._swapped: list[tuple[Record, Version | None]] = []  #: with what they were
         self._results: list[Facts] = []
         self._swap: Swap | None = None
+        self._settling: Record | None = None  #: is swapped, and callers are not sent to it yet
+        self._goes_back = False
         self._given_up: str | None = None
 
     def begin(self) -> None:
@@ -83,11 +85,14 @@ class Rolling:
         self._next()
 
     def give_up(self, why: str) -> None:
-        """Bring back what was swapped, and swap no more."""
-        if self._given_up is None:
-            self._given_up = why
-            if self._swap is not None:
-                self._swap.give_up(why)
+        """Bring back what was swapped, and swap no more; nothing where that is under way, or all are swapped."""
+        if self._given_up is not None or self._goes_back:
+            return
+        self._given_up = why
+        if self._swap is not None:
+            self._swap.give_up(why)
+        elif self._settling is not None:
+            self._settled(self._settling)
 
     def _next(self) -> None:
         if not self._left:
@@ -120,13 +125,19 @@ class Rolling:
         self._results += results or []
         self._swapped.append((record, before))
         del self._left[0]
-        self._node.replicas.when_settled(self._group, record, self._next)
+        self._settling = record
+        self._node.replicas.when_settled(self._group, record, lambda: self._settled(record))
+
+    def _settled(self, record: Record) -> None:
+        if self._settling is record:  # else it was given up before
+            self._settling = None
+            self._next()
 
     # -- back -------------------------------------------------------------------------------------------------------
 
     def _back(self, error: DspexError, failed: Sequence[str] = ()) -> None:
         """Swap the last one back that was swapped, then those before it; then answer with what it was for."""
-        which = self._left[0].id
+        which, self._goes_back = self._left[0].id, True
         if not self._swapped:
             self._end(_explained(error, which, failed))
             return
