@@ -14,7 +14,8 @@ from helpers.system import FOLDER
 from helpers.waiting import wait_until
 
 PROGRAMS = FOLDER / "programs_replicas.py"
-CLERK, NEW, PICKY, ANSWERER = (f"{PROGRAMS}:{name}" for name in ("Clerk", "NewClerk", "PickyClerk", "Answerer"))
+NAMES = ("Clerk", "NewClerk", "PickyClerk", "PatientClerk", "Answerer")
+CLERK, NEW, PICKY, PATIENT, ANSWERER = (f"{PROGRAMS}:{name}" for name in NAMES)
 
 
 def is_there(rt: dx.Runtime, id: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,10 @@ import dspex_runtime as dx
 from helpers.replicas import (
     ANSWERER,
     CLERK,
+    PATIENT,
     PROGRAMS,
     answerers,
+    at_gate,
     clerks,
     delete_all,
     is_there,
@@ -155,6 +157,22 @@ class TestSharedParameters:
             rt.wait("qa")
         ref.params["k"] = 100
         assert {ref.call().k for _ in range(30)} == {100}
+
+    @pytest.mark.parametrize("swapped", [True, False])
+    def test_one_that_is_swapped_meanwhile_has_it_too(self, rt: dx.Runtime, tmp_path: Path, swapped: bool) -> None:
+        ref, rehearsed = clerks(rt, n=3), tmp_path / "rehearsed"
+        swap = Running(lambda: rt.swap("clerk#1", PATIENT, extra=str(rehearsed), drain=20))
+        wait_until(Path(f"{rehearsed}.begun").exists, what="the rehearsal")
+        with at_gate(rt.server("clerk#1").call, tmp_path / "gate", 1):
+            rehearsed.touch()
+            wait_until(lambda: rt.info("clerk#1").state == "SWAPPING", what="the swap's drain")
+            ref.params["level"] = 5
+            if not swapped:
+                assert rt.abort_swap("clerk#1")
+        with nullcontext() if swapped else pytest.raises(dx.SwapError):
+            swap.done()
+        wait_until(lambda: rt.server("clerk#1").params["level"] == 5, what="what was written meanwhile")
+        assert [rt.server(f"clerk#{n}").call("version") for n in range(3)] == ["1", "2" if swapped else "1", "1"]
 
     def test_servers_share_theirs_too(self, rt: dx.Runtime) -> None:
         ref = clerks(rt, n=2)
