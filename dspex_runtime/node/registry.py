@@ -60,9 +60,15 @@ class Record:
         return State.DEGRADED if state is State.READY and self.down else state
 
     def in_state(self, states: frozenset[State]) -> bool:
-        """Whether it is in one of `states`; READY does not count for a process that is on its way out."""
-        dying = self.state is State.READY and self.process is not None and not self.process.serving
-        return self.shown in states and not dying
+        """Whether it is in one of `states`; READY does not count for a process that is on its way out, or is gone already."""
+        return self.shown in states and not self._dying
+
+    @property
+    def _dying(self) -> bool:
+        """Whether its process has ended, or is about to, and its supervisor has not decided yet what follows."""
+        if self.state is not State.READY or self.spec.kind is Kind.SUPERVISOR:
+            return False
+        return self.process is None or not self.process.serving
 
     def exited(self, incarnation: int, reason: ExitReason) -> None:
         """Note why an incarnation ended."""

@@ -10,6 +10,7 @@ from dspex_runtime.types import State
 from dspex_runtime.wire.faults import from_fault
 from dspex_runtime.wire.messages import FAULT, REPLY
 from helpers.fake_node import Client, FakeNode, server
+from helpers.fake_tree import FakeProcess
 
 
 def answer(client: Client) -> object:
@@ -53,6 +54,27 @@ def test_ready_after_a_restart_is_the_next_incarnations(runtime: FakeNode, word:
     runtime.crash("a")
     assert answer(client) == {"a": "READY"}
     assert runtime.process("a").incarnation == 2
+
+
+@pytest.mark.parametrize("word", ["ready", "serving"])
+def test_ready_is_the_next_incarnations_also_while_an_end_is_not_told_yet(runtime: FakeNode, word: str) -> None:
+    client = runtime.boot(server("y"), server("x", depends_on={"y": "restart"})).connect()
+    y = runtime.process("y").pid
+    assert y is not None
+    FakeProcess.zombies.add(y)  # what it depends on dies, too: its supervisor is told of both together
+    runtime.crash("x")
+    assert "start x" not in runtime.launcher.log[2:]
+    client.begin("wait", ids=["x"], state=word)
+    assert answer(client) is None
+    FakeProcess.zombies.discard(y)
+    runtime.crash("y")
+    assert answer(client) == {"x": "READY"}
+    assert runtime.process("x").incarnation == 2
+
+
+def test_a_supervisor_is_ready_without_a_process(runtime: FakeNode) -> None:
+    runtime.boot({"id": "sup", "supervisor": {"children": [server("a")]}})
+    assert runtime.owner.ask("wait", ids=["sup", "sup/a"], timeout=0.0) == {"sup": "READY", "sup/a": "READY"}
 
 
 @pytest.mark.parametrize("word", ["ready", "Ready"])
