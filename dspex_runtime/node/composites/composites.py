@@ -56,15 +56,10 @@ class Composites:
 
     def held(self, records: Sequence[Record], done: Callable[[DspexError | None], None]) -> Stillness:
         """Return what holds an owner, which is the first of the records, and its parts; it only has to `begin`."""
-
-        def decided(error: DspexError | None) -> None:
-            self._coming.remove(still)
-            done(error)
-
         owner, *below = records
         shutdown = owner.spec.shutdown
         drain_s = DRAIN_S if shutdown.brutal else shutdown.drain_s
-        still = Stillness(self._node, callers_first(owner, below), drain_s=drain_s, done=decided)
+        still = Stillness(self._node, callers_first(owner, below), drain_s=drain_s, done=done, over=self._coming.remove)
         self._coming.append(still)
         return still
 

@@ -52,16 +52,20 @@ class Stillness:
         node: The runtime.
         records: Of the members, in the order in which they are to be held.
         drain_s: How long what runs in them has to finish, all together.
-        done: Called once.
+        done: Called once, unless it is released before that.
+        over: Called once, before `done`, or when it is released: changes of records are of no use to it any more.
     """
 
-    def __init__(self, node: Node, records: Sequence[Record], *, drain_s: float, done: Done) -> None:
+    def __init__(
+        self, node: Node, records: Sequence[Record], *, drain_s: float, done: Done, over: Callable[[Stillness], None]
+    ) -> None:
         self.processes: dict[str, ModuleProcess] = {}
         self._node = node
         self._records = list(records)
         self._drain_s = drain_s
         self._until = node.loop.now() + drain_s
         self._done = done
+        self._over = over
         self._held: dict[str, HoldingBack] = {}
         self._is_over = False  #: decided, or released
         self._waits_for: Record | None = None  #: to serve
@@ -181,7 +185,10 @@ class Stillness:
         self._done(error)
 
     def _decided(self) -> None:
+        if self._is_over:
+            return
         self._is_over = True
         self._waits_for = None
         if self._timer is not None:
             self._timer.cancel()
+        self._over(self)

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from helpers.fake_family import IDS, Family
+from helpers.fake_family import HELD, IDS, Family
 
 
 def test_members_are_an_owner_and_what_is_below_it(family: Family) -> None:
@@ -52,6 +52,22 @@ def test_one_that_is_killed_when_it_is_stopped_has_a_drain_for_this(family: Fami
     family.boot(**({"shutdown": "brutal_kill"} if drain == "brutal" else {}))
     family.node.composites.held(family.records(), lambda _: None).begin()
     assert family.process("qa").requests[0][1] == {"drain_s": 5.0 if drain == "brutal" else 2.0}
+
+
+@pytest.mark.parametrize("at", ["hold", "seal", "rest"])
+def test_nothing_is_left_of_one_that_is_released(family: Family, at: str) -> None:
+    composites = family.boot().node.composites
+    still = composites.held(family.records(), lambda _: None)
+    still.begin()
+    if at == "seal":
+        for id in HELD:
+            family.answer(id, "hold", {"running": 0, "open": 0})
+    elif at == "rest":
+        family.hold()
+    still.release()
+    still.release()
+    assert composites._coming == []
+    assert family.released()
 
 
 def test_one_that_serves_or_is_gone_is_not_waited_for(family: Family) -> None:
