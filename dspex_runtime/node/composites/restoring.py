@@ -4,7 +4,8 @@
     several         the same while all of them are held; those of them that are stopped are put back for their next start
     none runs       put back for their next start
 
-What is not there any more of what the checkpoint names is left out, and said to be.
+What is not there any more of what the checkpoint names is left out, and said to be. Where only the last of it fails, what they are
+then is not on the disk: they are put back all the same, and the error says so.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class Restoring:
         self._keep = keep
         self._done = done
         self._info: Facts = {}
+        self._numbers: dict[str, int] = {}  #: of the checkpoints that they are put back to
         self._images: Images = {}  #: of those that run
         self._records: list[Record] = []  #: theirs
         self._stopped: list[list[Any]] = []  #: ids and numbers of those that do not
@@ -77,6 +79,7 @@ class Restoring:
             self._done(None, fault)
             return
         self._info = infos[0]
+        self._numbers = {info["id"]: info["number"] for info in infos}
         self._images = {info["id"]: fd for info, fd in zip(infos, fds, strict=True)}
         try:
             for info in infos:
@@ -87,7 +90,7 @@ class Restoring:
         if self._record.id in self._without:
             self._fail(fault_of(CheckpointError(f"{self._record.id!r} was deleted meanwhile", id=self._record.id)))
         elif not self._records:
-            self._put_back_stopped(self._restored)
+            self._put_back_stopped(lambda fault: self._restored() if fault is None else self._fail(fault))
         elif len(infos) == 1:
             self._alone(self._images.pop(self._record.id))
         else:
@@ -134,7 +137,7 @@ class Restoring:
             if fault is not None:
                 self._fail(fault)
             else:
-                self._node.checkpointing.take(current(), "restored", lambda _info, fault: self._restored(fault))
+                self._node.checkpointing.take(current(), "restored", lambda _info, fault: self._restored(unsaved=fault))
 
         # The image is in hand: the one that is saved first may push it out.
         self._node.checkpointing.take(current(), "before_restore", saved)
@@ -209,13 +212,12 @@ class Restoring:
             ended = [id for id, process in self._still.processes.items() if not process.serving]
             self._release()
             if fault is not None or info is None:
-                close_images(restored)
-                self._restored(fault or {})
-                return
-            numbers = {self._record.id: info["number"], **info["parts"]}
+                numbers, unsaved = self._numbers, fault or {}
+            else:
+                numbers, unsaved = {self._record.id: info["number"], **info["parts"]}, None
             late = copied_images(restored, ended)
             close_images(restored)
-            give_late(self._node, late, numbers, who=self._who, keep=self._keep, done=lambda: self._restored(None))
+            give_late(self._node, late, numbers, who=self._who, keep=self._keep, done=lambda: self._restored(unsaved=unsaved))
 
         self._store("restored", copied_images(restored, restored), saved)
 
@@ -246,13 +248,17 @@ class Restoring:
     def _who(self) -> str:
         return f"restore of checkpoint {self._info['number']}"
 
-    def _restored(self, fault: Facts | None) -> None:
-        if fault is not None:
-            self._fail(fault)
-            return
+    def _restored(self, unsaved: Facts | None = None) -> None:
+        """They are put back; `unsaved`: why what they are now is not on the disk."""
         without = {"without": self._without} if self._without else {}
         self._node.reports.emit("restored", self._record.id, number=self._info["number"], **without)
-        self._done(self._info, None)
+        if unsaved is None:
+            self._done(self._info, None)
+            return
+        id, number = self._record.id, self._info["number"]
+        them, are = (f"{id!r} and its parts", "are") if len(self._numbers) > 1 else (f"{id!r}", "is")
+        text = f"{them} {are} put back to checkpoint {number}, but there is no checkpoint of that: {unsaved.get('message')}"
+        self._fail(fault_of(CheckpointError(text, id=id, hint=f"`rt.checkpoint({id!r})` makes one")))
 
     def _release(self) -> None:
         if self._still is not None:

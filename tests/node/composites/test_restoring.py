@@ -14,6 +14,8 @@ from helpers.fake_family import HELD, IDS, Family
 
 INFO = {"number": 3, "created_at": 5.0, "kind": "manual", "size": 9, "version": None, "note": None, "parts": {}, "of": None}
 
+UNSAVED = "'qa' and its parts are put back to checkpoint 3, but there is no checkpoint of that: disk full"
+
 
 class Play:
     """One restore of the family."""
@@ -108,7 +110,31 @@ def test_they_go_on_only_when_it_is_on_the_disk(family: Family) -> None:
     play.runtime.keeper.refuse(play.runtime.keeper.question("checkpoint"), CheckpointError("disk full"))
     play.runtime.turn()
     assert family.released()
-    assert str(play.error()) == "disk full"
+    assert str(play.error()) == UNSAVED
+    assert [event["number"] for event in family.events("restored") if "number" in event] == [3]
+
+
+def test_one_that_ended_is_given_it_again_also_when_it_is_not_on_the_disk(family: Family) -> None:
+    play = Play(family.boot()).to_the_images()
+    del play.runtime.keeper.answers["checkpoint"]
+    family.images()
+    family.process("qa/far").serving = False
+    play.runtime.keeper.refuse(play.runtime.keeper.question("checkpoint"), CheckpointError("disk full"))
+    play.runtime.turn()
+    assert play.done == []
+    family.runtime.crash("qa/far")
+    assert family.restored("qa/far") == {"who": "restore of checkpoint 3"}
+    assert str(play.error()) == UNSAVED
+
+
+def test_what_is_put_back_alone_and_not_saved_is_said_to_be(family: Family) -> None:
+    play = Play(family.boot(), ids=("qa",))
+    family.images("qa")
+    family.answer("qa", "restore", {})
+    family.images("qa", fault="get_state raised")
+    text = "'qa' is put back to checkpoint 3, but there is no checkpoint of that: get_state raised"
+    assert str(play.error()) == text
+    assert play.error().hint == "`rt.checkpoint('qa')` makes one"
 
 
 def test_one_that_ended_in_the_meantime_is_given_it_again(family: Family) -> None:
