@@ -32,8 +32,6 @@ COVERED_BY = {
     "client/descriptors.py": "client/test_params.py",
     "client/group_calls.py": "system/test_replicas.py",
     "node/splitting.py": "system/test_replicas_state.py",
-    "node/swapping/rolling.py": "system/test_replicas.py",
-    "node/operations/group_state.py": "node/operations/test_groups.py",
     "client/async_orchestration.py": "system/test_orchestration.py",
     "client/orchestration.py": "system/test_orchestration.py",
     "modules/apart.py": "system/test_orchestration.py",

@@ -142,7 +142,7 @@ def give_late(node: Node, images: Images, numbers: Mapping[str, int], *, who: st
     Args:
         node: The runtime.
         images: By full id; given away.
-        numbers: Of the checkpoints that hold the same.
+        numbers: Of the checkpoints that hold the same, of those that have one.
         who: Who changes it, for the history.
         keep: How many checkpoints are kept.
         done: Called once, when all have theirs, or cannot have them: people are told.
@@ -157,6 +157,8 @@ def give_late(node: Node, images: Images, numbers: Mapping[str, int], *, who: st
         os.close(image)
         if record is None:
             given(id, None)  # it was deleted
+        elif id not in numbers:
+            given(id, {"message": f"it is {record.state}, and there is no checkpoint of that"})
         else:
             asked = {"members": [[id, numbers[id]]], "who": who, "keep": keep}
             node.keeping.ask("restore_stopped", asked, lambda _value, fault, _fds: given(id, fault))

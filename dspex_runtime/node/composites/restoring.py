@@ -10,7 +10,7 @@ then is not on the disk: they are put back all the same, and the error says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dspex_runtime.errors import CheckpointError, DspexError
@@ -54,14 +54,16 @@ class Restoring:
         number: Of the checkpoint; None: the newest that is whole.
         keep: How many are kept of it.
         done: Called once.
+        of: Full id of another replica of its group, whose checkpoint it is; None: it is its own.
     """
 
-    def __init__(self, node: Node, record: Record, number: int | None, keep: int, done: Done) -> None:
+    def __init__(self, node: Node, record: Record, number: int | None, keep: int, done: Done, of: str | None = None) -> None:
         self._node = node
         self._record = record
         self._number = number
         self._keep = keep
         self._done = done
+        self._of = of
         self._info: Facts = {}
         self._numbers: dict[str, int] = {}  #: of the checkpoints that they are put back to
         self._images: Images = {}  #: of those that run
@@ -72,18 +74,24 @@ class Restoring:
 
     def begin(self) -> None:
         """Ask for the images; the rest follows."""
-        self._node.keeping.ask("images", {"id": self._record.id, "number": self._number}, self._found)
 
-    def _found(self, infos: Any, fault: Facts | None, fds: list[int]) -> None:
-        if fault is not None:
-            self._done(None, fault)
-            return
+        def found(infos: Any, fault: Facts | None, fds: list[int]) -> None:
+            if fault is not None:
+                self._done(None, fault)
+            else:
+                self.begin_with(infos, fds)
+
+        self._node.keeping.ask("images", {"id": self._of or self._record.id, "number": self._number}, found)
+
+    def begin_with(self, infos: Sequence[Facts], fds: Sequence[int]) -> None:
+        """Go on with the images, those that it begins with, given away, and what they are; the rest follows."""
         self._info = infos[0]
-        self._numbers = {info["id"]: info["number"] for info in infos}
-        self._images = {info["id"]: fd for info, fd in zip(infos, fds, strict=True)}
+        ids = [self._own_id(info["id"]) for info in infos]
+        self._numbers = {id: info["number"] for id, info in zip(ids, infos, strict=True)}
+        self._images = dict(zip(ids, fds, strict=True))
         try:
-            for info in infos:
-                self._sort(info)
+            for id in ids:
+                self._sort(id)
         except DspexError as exc:
             self._fail(fault_of(exc))
             return
@@ -91,25 +99,31 @@ class Restoring:
             self._fail(fault_of(CheckpointError(f"{self._record.id!r} was deleted meanwhile", id=self._record.id)))
         elif not self._records:
             self._put_back_stopped(lambda fault: self._restored() if fault is None else self._fail(fault))
-        elif len(infos) == 1:
+        elif len(ids) == 1:
             self._alone(self._images.pop(self._record.id))
         else:
             self._still = self._node.composites.held(self._records, self._held)
             self._still.begin()
 
-    def _sort(self, info: Facts) -> None:
+    def _own_id(self, id: str) -> str:
+        """Return the member of ours to which another replica's corresponds."""
+        return id if self._of is None else self._record.id + id.removeprefix(self._of)
+
+    def _sort(self, id: str) -> None:
         """Find out what becomes of a member.
 
         Raises:
             CheckpointError: It cannot be put back now.
         """
-        id = info["id"]
         record = self._node.registry.get(id)
         if record is None:
             self._without.append(id)
             close_images({id: self._images.pop(id)})
+        elif running(record) is None and self._of is not None:
+            hint = f"`rt.start({id!r})` brings it back"
+            raise CheckpointError(f"{id!r} is {record.state}: what is another one's checkpoint it cannot take", id=id, hint=hint)
         elif running(record) is None:
-            self._stopped.append([id, info["number"]])
+            self._stopped.append([id, self._numbers[id]])
             close_images({id: self._images.pop(id)})
         elif id != self._record.id and not self._records:
             text = f"{self._record.id!r} is {self._record.state}, and its part {id!r} still runs"
@@ -212,7 +226,7 @@ class Restoring:
             ended = [id for id, process in self._still.processes.items() if not process.serving]
             self._release()
             if fault is not None or info is None:
-                numbers, unsaved = self._numbers, fault or {}
+                numbers, unsaved = self._numbers if self._of is None else {}, fault or {}
             else:
                 numbers, unsaved = {self._record.id: info["number"], **info["parts"]}, None
             late = copied_images(restored, ended)

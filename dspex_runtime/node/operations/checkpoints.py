@@ -30,7 +30,7 @@ from dspex_runtime.types import Kind
 if TYPE_CHECKING:
     from dspex_runtime.node.node import Node
 
-__all__ = ["checkpoint", "checkpoints", "export", "image", "import_", "past_events", "prune", "restore"]
+__all__ = ["checkpoint", "checkpoints", "export", "image", "import_", "kept", "past_events", "prune", "restore"]
 
 Facts: TypeAlias = dict[str, Any]
 
@@ -78,7 +78,7 @@ def import_(node: Node, args: Args, responder: Responder) -> None:
             node.checkpointing.newest(id, {**info, "number": number})
         responder.reply(info)
 
-    node.keeping.ask("import", {"id": record.id, "keep": _keep(record)}, _told(responder, imported), fds=(fd,))
+    node.keeping.ask("import", {"id": record.id, "keep": kept(record)}, _told(responder, imported), fds=(fd,))
 
 
 def prune(node: Node, args: Args, responder: Responder) -> None:
@@ -107,7 +107,7 @@ def restore(node: Node, args: Args, responder: Responder) -> None:
     """Put a child back to a checkpoint. What it was before is saved first; a stopped one is put back for its next start."""
     record = _worker(node, args["id"])
     running(record)
-    Restoring(node, record, args.get("number"), _keep(record), _pair(responder)).begin()
+    Restoring(node, record, args.get("number"), kept(record), _pair(responder)).begin()
 
 
 def past_events(node: Node, args: Args, responder: Responder) -> None:
@@ -127,7 +127,8 @@ def _one(node: Node, args: Args) -> Facts:
     return {"id": _worker(node, args["id"]).id, "number": args.get("number")}
 
 
-def _keep(record: Record) -> int:
+def kept(record: Record) -> int:
+    """Return how many checkpoints are kept of a child."""
     launch = record.spec.launch
     return ((launch.checkpoint if launch is not None else None) or Checkpoint()).keep
 

@@ -2,8 +2,8 @@
 
 metrics, executions   of all: added up, and the latest of any
 checkpoint            of each; the answer is that of the lowest, whose checkpoints are the group's
-restore               all of them are what the lowest was; refused where each has parameters of its own
-compile               of the lowest; what came of it all of them take
+restore               all of them are what the lowest was, with their parts; refused where each has parameters of its own
+compile               of the lowest; what came of it all of them take; refused where they have parts
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from dspex_runtime.errors import CheckpointError, CompileError, DspexError
 from dspex_runtime.node.broker import no_replica
 from dspex_runtime.node.checkpointing import IMAGE_TIMEOUT_S
+from dspex_runtime.node.composites.restoring import Restoring, running
+from dspex_runtime.node.composites.saving import fault_of
 from dspex_runtime.node.groups import Group, several, summed
 from dspex_runtime.node.operations import checkpoints, compile, inspection
 from dspex_runtime.node.operations.answers import Args
@@ -23,7 +25,6 @@ from dspex_runtime.node.registry import Record
 from dspex_runtime.node.session import Responder
 
 if TYPE_CHECKING:
-    from dspex_runtime.node.module_process import ModuleProcess
     from dspex_runtime.node.node import Node
 
 __all__ = ["checkpoint", "compile_", "keys", "module_op", "restore"]
@@ -127,45 +128,71 @@ def checkpoint(node: Node, group: Group, args: Args, responder: Responder) -> No
 
 
 def restore(node: Node, group: Group, args: Args, responder: Responder) -> None:
-    """Put all of them back to a checkpoint of the lowest."""
+    """Put all of them, each with its parts, back to a checkpoint of the lowest: that one first, then the others side by side."""
     if not group.shares:
         raise several(group, "each has parameters of its own, and is put back by itself")
     lowest = group.lowest()
     if lowest is None:
         raise no_replica(group)
-    others = [record for record in group.serving if record is not lowest]
+    running(lowest)
 
-    def restored(info: Any, error: DspexError | Facts | None) -> None:
-        if isinstance(error, DspexError):
-            responder.fail(error)
-        elif error is not None:
-            responder.fault(error)
-        else:
-            _give(
-                node,
-                [r.process for r in others if r.process is not None],
-                image[0],
-                f"restore of checkpoint {info['number']}",
-                had(info),
-            )
-
-    def had(info: Any) -> Callable[[Facts | None], None]:
-        return lambda fault: responder.reply(info) if fault is None else responder.fault(fault)
-
-    image: list[int] = []  # in hand before the lowest is put back: what is saved first may push it out
-
-    def found(_value: Any, fault: Facts | None, fds: list[int]) -> None:
+    def found(infos: Any, fault: Facts | None, fds: list[int]) -> None:
         if fault is not None:
             responder.fault(fault)
             return
-        image.append(fds[0])
-        try:
-            checkpoints.restore(node, {**args, "id": lowest.id}, Part(responder, restored))
-        except DspexError as exc:
-            os.close(image.pop())
-            responder.fail(exc)
 
-    node.keeping.ask("image", {"id": lowest.id, "number": args.get("number")}, found)
+        # In hand for the others before the lowest is put back: what is saved first may push it out.
+        copies = [os.dup(fd) for fd in fds]
+
+        def restored(_info: Facts | None, fault: Facts | None) -> None:
+            others = [record for record in _living(group) if record is not lowest]
+            if fault is None and others:
+                _restore_others(node, others, lowest.id, infos, copies, had)
+            else:
+                had(fault)
+            for copy in copies:
+                os.close(copy)
+
+        def had(fault: Facts | None) -> None:
+            if fault is None:
+                responder.reply(infos[0])
+            else:
+                responder.fault(fault)
+
+        Restoring(node, lowest, None, checkpoints.kept(lowest), restored).begin_with(infos, fds)
+
+    node.keeping.ask("images", {"id": lowest.id, "number": args.get("number")}, found)
+
+
+def _restore_others(
+    node: Node, records: Sequence[Record], of: str, infos: Sequence[Facts], fds: Sequence[int], done: Callable[[Facts | None], None]
+) -> None:
+    """Put others back to what is one's checkpoint; `done` gets the first fault there was. Descriptors stay the caller's."""
+    left = len(records)
+    first: Facts | None = None
+
+    def restored(record: Record, incarnation: int, _info: Facts | None, fault: Facts | None) -> None:
+        nonlocal left, first
+        left -= 1
+        if fault is not None and _lives(record, incarnation):
+            text = f"{of!r} is put back to checkpoint {infos[0]['number']}, but not {record.id!r}: {fault.get('message')}"
+            first = first or fault_of(CheckpointError(text, id=record.id))
+        if not left:
+            done(first)
+
+    for record in records:
+        one = Restoring(node, record, None, checkpoints.kept(record), partial(restored, record, record.incarnation), of)
+        one.begin_with(infos, [os.dup(fd) for fd in fds])
+
+
+def _lives(record: Record, incarnation: int) -> bool:
+    """Return whether a replica is what it was; one that ended takes what has a version when it serves again."""
+    return record.incarnation == incarnation and record.process is not None and record.process.serving
+
+
+def _living(group: Group) -> list[Record]:
+    """Return those whose process takes questions, now or when it is swapped: then they wait until it is."""
+    return [r for r in group.records if r.process is not None and r.process.serving and r.id not in group.leaving]
 
 
 def compile_(node: Node, group: Group, args: Args, responder: Responder) -> None:
@@ -175,10 +202,12 @@ def compile_(node: Node, group: Group, args: Args, responder: Responder) -> None
         raise no_replica(group)
     if not group.shares:
         raise several(group, "each has parameters of its own, and is compiled by itself")
+    if node.parts.names(lowest.id):
+        text = f"the replicas of {group.id!r} have parts that are processes of their own: they are not compiled together"
+        raise CompileError(text, id=group.id, hint=f"compile one of them: {', '.join(group.ids)}")
 
     def others(who: str, fd: int, done: Callable[[Facts | None], None]) -> None:
-        records = [record for record in group.serving if record is not lowest]
-        _give(node, [record.process for record in records if record.process is not None], fd, who, done)
+        _give(node, [record for record in _living(group) if record is not lowest], fd, who, done)
 
     try:
         compile.compile_(node, {**args, "id": lowest.id}, responder, others)
@@ -187,24 +216,33 @@ def compile_(node: Node, group: Group, args: Args, responder: Responder) -> None
         raise
 
 
-def _give(node: Node, processes: Sequence[ModuleProcess], fd: int, who: str, done: Callable[[Facts | None], None]) -> None:
-    """Have processes take an image, side by side, and save what they are then; takes the descriptor over."""
-    left = len(processes)
+def _give(node: Node, records: Sequence[Record], fd: int, who: str, done: Callable[[Facts | None], None]) -> None:
+    """Have replicas take an image, side by side, and save what they are then; takes the descriptor over."""
+    left = len(records)
     first: Facts | None = None
 
-    def taken(process: ModuleProcess, _value: Any, fault: Facts | None) -> None:
+    def taken(record: Record, incarnation: int, _value: Any, fault: Facts | None) -> None:
+        process = record.process  # another one, where it was swapped in the meantime
+        if fault is None and process is not None and _lives(record, incarnation):
+            node.checkpointing.take(process, "restored", partial(saved, record, incarnation))
+        else:
+            over(record, incarnation, "did not take it", fault)
+
+    def saved(record: Record, incarnation: int, _info: Any, fault: Facts | None) -> None:
+        over(record, incarnation, "has it, too, but there is no checkpoint of that", fault)
+
+    def over(record: Record, incarnation: int, what: str, fault: Facts | None) -> None:
         nonlocal left, first
-        if fault is not None and process.serving:  # one that ended takes what has a version when it serves again
-            first = first or {**fault, "message": f"{process.id!r} did not take it: {fault.get('message')}"}
-        elif fault is None:
-            node.checkpointing.take(process, "restored", lambda _info, _fault: None)
         left -= 1
+        if fault is not None and _lives(record, incarnation):
+            first = first or {**fault, "message": f"{record.id!r} {what}: {fault.get('message')}"}
         if not left:
             done(first)
 
-    copies = [os.dup(fd) for _ in processes]
+    copies = [os.dup(fd) for _ in records]
     os.close(fd)
-    for process, copy in zip(processes, copies, strict=True):
-        process.request("restore", {"who": who}, IMAGE_TIMEOUT_S, partial(taken, process), (copy,))
-    if not processes:
+    for record, copy in zip(records, copies, strict=True):
+        assert record.process is not None
+        record.process.request("restore", {"who": who}, IMAGE_TIMEOUT_S, partial(taken, record, record.incarnation), (copy,))
+    if not records:
         done(None)
