@@ -271,6 +271,17 @@ class TestARestore:
             assert [each["count"] for each in parameters] == [wanted, wanted]
             assert wanted != 1 or counts(rt, "qa", "qa/part") == [[1, 1], [1, 1]]
 
+    def test_replicas_are_put_back_with_their_parts(self, runtime: Start) -> None:
+        rt = runtime(owner(replicas=2))
+        ids = ("qa#0", "qa#0/part", "qa#1", "qa#1/part")
+        rt.module("qa#0")()
+        info = rt.checkpoint("qa")
+        for _ in range(2):
+            rt.module("qa#1")()
+        assert counts(rt, *ids) == [[1, 1], [1, 1], [2, 2], [2, 2]]
+        rt.restore("qa", info)
+        assert counts(rt, *ids) == [[1, 1]] * 4
+
     def test_one_that_is_stopped_is_put_back_for_its_next_start(self, runtime: Start) -> None:
         rt = runtime(owner())
         rt.module("qa")()
@@ -331,8 +342,8 @@ class TestACompile:
     def started(self, runtime: Start, **keys: Any) -> dx.Runtime:
         return runtime(owner(name="TwoSteps", lm={"class": f"{FOLDER / 'programs_compile.py'}:Stateless", "args": {}}, **keys))
 
-    def instructions(self, rt: dx.Runtime) -> list[str]:
-        found = [rt.ref("qa").params["hop.predict"], rt.ref("qa/judge").params["verdict"]]
+    def instructions(self, rt: dx.Runtime, id: str = "qa") -> list[str]:
+        found = [rt.ref(id).params["hop.predict"], rt.ref(f"{id}/judge").params["verdict"]]
         return [state["signature"]["instructions"] for state in found]
 
     @pytest.mark.parametrize("name", ["LabeledFewShot", "BootstrapFewShot"])
@@ -370,6 +381,15 @@ class TestACompile:
         assert self.instructions(rt) == before
         assert rt.ref("qa/judge").call("flags") == [False, {}, before[1]]
         assert [info.id for info in rt.modules()] == ["qa", "qa/judge"]
+
+    def test_its_result_is_of_all_replicas_with_their_parts(self, runtime: Start) -> None:
+        rt = self.started(runtime, replicas=2)
+        rt.compile("qa", f"{PROGRAMS}:Tell", trainset=self.TRAINSET)
+        told = "Asked 0, 8 examples."
+        for id in ("qa#0", "qa#1"):
+            assert self.instructions(rt, id) == [told, told]
+            assert rt.ref(f"{id}/judge").call("flags") == [False, {"temperature": 0.9}, told]
+            assert [info.kind for info in rt.checkpoints(id)] == ["compiled", "before_compile"]
 
     def test_while_a_part_is_not_there_it_waits(self, runtime: Start, tmp_path: Path) -> None:
         rt = self.started(runtime)

@@ -3,7 +3,7 @@
 metrics, executions   of all: added up, and the latest of any
 checkpoint            of each; the answer is that of the lowest, whose checkpoints are the group's
 restore               all of them are what the lowest was, with their parts; refused where each has parameters of its own
-compile               of the lowest; what came of it all of them take; refused where they have parts
+compile               of the lowest; what came of it all of them take, with their parts
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dspex_runtime.node.broker import no_replica
 from dspex_runtime.node.checkpointing import IMAGE_TIMEOUT_S
 from dspex_runtime.node.composites.restoring import Restoring, running
 from dspex_runtime.node.composites.saving import fault_of
+from dspex_runtime.node.composites.taking import Taking
 from dspex_runtime.node.groups import Group, several, summed
 from dspex_runtime.node.operations import checkpoints, compile, inspection
 from dspex_runtime.node.operations.answers import Args
@@ -202,9 +203,6 @@ def compile_(node: Node, group: Group, args: Args, responder: Responder) -> None
         raise no_replica(group)
     if not group.shares:
         raise several(group, "each has parameters of its own, and is compiled by itself")
-    if node.parts.names(lowest.id):
-        text = f"the replicas of {group.id!r} have parts that are processes of their own: they are not compiled together"
-        raise CompileError(text, id=group.id, hint=f"compile one of them: {', '.join(group.ids)}")
 
     def others(who: str, fd: int, done: Callable[[Facts | None], None]) -> None:
         _give(node, [record for record in _living(group) if record is not lowest], fd, who, done)
@@ -217,32 +215,50 @@ def compile_(node: Node, group: Group, args: Args, responder: Responder) -> None
 
 
 def _give(node: Node, records: Sequence[Record], fd: int, who: str, done: Callable[[Facts | None], None]) -> None:
-    """Have replicas take an image, side by side, and save what they are then; takes the descriptor over."""
+    """Have replicas take what one was compiled to, side by side, and save what they are then; takes the descriptor over.
+
+    `done` gets the first fault there was.
+    """
     left = len(records)
     first: Facts | None = None
 
-    def taken(record: Record, incarnation: int, _value: Any, fault: Facts | None) -> None:
-        process = record.process  # another one, where it was swapped in the meantime
-        if fault is None and process is not None and _lives(record, incarnation):
-            node.checkpointing.take(process, "restored", partial(saved, record, incarnation))
-        else:
-            over(record, incarnation, "did not take it", fault)
-
-    def saved(record: Record, incarnation: int, _info: Any, fault: Facts | None) -> None:
-        over(record, incarnation, "has it, too, but there is no checkpoint of that", fault)
-
-    def over(record: Record, incarnation: int, what: str, fault: Facts | None) -> None:
+    def over(record: Record, fault: Facts | None) -> None:
         nonlocal left, first
         left -= 1
-        if fault is not None and _lives(record, incarnation):
-            first = first or {**fault, "message": f"{record.id!r} {what}: {fault.get('message')}"}
+        if fault is not None:
+            first = first or {**fault, "message": f"{record.id!r} did not take it: {fault.get('message')}"}
         if not left:
             done(first)
 
     copies = [os.dup(fd) for _ in records]
     os.close(fd)
     for record, copy in zip(records, copies, strict=True):
-        assert record.process is not None
-        record.process.request("restore", {"who": who}, IMAGE_TIMEOUT_S, partial(taken, record, record.incarnation), (copy,))
+        if len(node.composites.members(record)) > 1:
+            Taking(node, record, copy, who, partial(over, record)).begin()
+        else:
+            _give_alone(node, record, copy, who, partial(over, record))
     if not records:
         done(None)
+
+
+def _give_alone(node: Node, record: Record, fd: int, who: str, done: Callable[[Facts | None], None]) -> None:
+    """Have a replica without parts take it."""
+    incarnation = record.incarnation
+
+    def taken(_value: Any, fault: Facts | None) -> None:
+        process = record.process  # another one, where it was swapped in the meantime
+        if process is None or not _lives(record, incarnation):
+            done(None)
+        elif fault is not None:
+            done(fault)
+        else:
+            node.checkpointing.take(process, "restored", saved)
+
+    def saved(_info: Any, fault: Facts | None) -> None:
+        if fault is None or not _lives(record, incarnation):
+            done(None)
+        else:
+            done({**fault, "message": f"it has it, but there is no checkpoint of that: {fault.get('message')}"})
+
+    assert record.process is not None
+    record.process.request("restore", {"who": who}, IMAGE_TIMEOUT_S, taken, (fd,))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dspex_runtime.errors import CheckpointError, CompileError, DspexError
+from dspex_runtime.errors import CheckpointError, DspexError
 from dspex_runtime.node.operations import group_state
 from dspex_runtime.wire.faults import from_fault
 from dspex_runtime.wire.messages import FAULT, REPLY
@@ -77,14 +77,17 @@ class Put:
         assert self.saved(id) == ["restored"]
         return self
 
+    def held(self, *ids: str) -> None:
+        """Let them come to rest."""
+        for op, said in (("hold", {"running": 0, "open": 0}), ("seal", None)):
+            for id in ids:
+                self.runtime.process(id).answered(op, said)
+                self.runtime.turn()
+
     def together(self, id: str) -> Put:
         """Have one and its part do so, while they are held."""
         both = (id, f"{id}/near")
-        for each in both:
-            self.runtime.process(each).answered("hold", {"running": 0, "open": 0})
-        for each in both:
-            self.runtime.process(each).answered("seal")
-        self.runtime.turn()
+        self.held(*both)
         assert self.saved(*both) == ["before_restore"] * 2
         for each in both:
             assert self.taken(each) == {"who": WHO, "held": True}
@@ -214,7 +217,7 @@ class TestCompile:
         told = self.give(put.boot())
         put.taken("qa#1")
         put.saved("qa#1", fault="disk full")
-        assert told == [{"message": "'qa#1' has it, too, but there is no checkpoint of that: disk full"}]
+        assert told == [{"message": "'qa#1' did not take it: it has it, but there is no checkpoint of that: disk full"}]
 
     def test_one_that_ended_is_no_refusal(self, put: Put) -> None:
         told = self.give(put.boot())
@@ -223,7 +226,15 @@ class TestCompile:
         ended.answered("restore", None, {"message": "ended"})
         assert told == [None]
 
-    def test_replicas_with_parts_are_compiled_one_by_one(self, put: Put) -> None:
-        with pytest.raises(CompileError, match="have parts that are processes of their own") as refused:
-            put.boot(parts=True).runtime.connect().ask("compile", id="qa", job=b"")
-        assert (refused.value.id, refused.value.hint) == ("qa", "compile one of them: qa#0, qa#1")
+    def test_one_with_parts_takes_it_with_them(self, put: Put) -> None:
+        told = self.give(put.boot(parts=True))
+        both = ("qa#1", "qa#1/near")
+        put.held(*both)
+        assert put.saved(*both) == ["before_compile"] * 2
+        for id, path in zip(both, ("", "near"), strict=True):
+            assert put.taken(id) == {"who": "compile (X)", "share": {"path": path, "parts": ["near"]}, "held": True}
+        assert told == []
+        assert put.saved(*both) == ["compiled"] * 2
+        assert told == [None]
+        assert put.runtime.process("qa#1").held_back is None
+        assert descriptors() == []
