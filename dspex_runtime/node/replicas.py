@@ -90,6 +90,11 @@ class Replicas:
         self._waiting.append((settled, then))
         self._look()
 
+    def when_joined(self, group: Group, then: Callable[[], None]) -> None:
+        """Go on when nobody who takes writes is still given what the others have: that would overtake what comes now."""
+        self._waiting.append((lambda: group.serving == group.routable, then))
+        self._look()
+
     def _look(self) -> None:
         for entry in [entry for entry in self._waiting if entry[0]()]:
             if entry in self._waiting:  # else what follows from another one has come here again

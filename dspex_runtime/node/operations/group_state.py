@@ -136,7 +136,10 @@ def restore(node: Node, group: Group, args: Args, responder: Responder) -> None:
     if lowest is None:
         raise no_replica(group)
     running(lowest)
+    node.replicas.when_joined(group, partial(_restore, node, group, lowest, args.get("number"), responder))
 
+
+def _restore(node: Node, group: Group, lowest: Record, number: Any, responder: Responder) -> None:
     def found(infos: Any, fault: Facts | None, fds: list[int]) -> None:
         if fault is not None:
             responder.fault(fault)
@@ -162,7 +165,7 @@ def restore(node: Node, group: Group, args: Args, responder: Responder) -> None:
 
         Restoring(node, lowest, None, checkpoints.kept(lowest), restored).begin_with(infos, fds)
 
-    node.keeping.ask("images", {"id": lowest.id, "number": args.get("number")}, found)
+    node.keeping.ask("images", {"id": lowest.id, "number": number}, found)
 
 
 def _restore_others(
