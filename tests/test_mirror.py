@@ -82,7 +82,6 @@ COVERED_BY = {
     "config/section.py": "config/test_schema.py",
     "core/dependency_node.py": "core/test_dependencies.py",
     "core/dependency_prospects.py": "core/test_dependencies.py",
-    "core/dependency_refusals.py": "core/test_dependencies.py",
     "core/reports.py": "core/test_supervision.py",
     "host/causes.py": "host/test_calls.py",
     "host/compiling.py": "host/test_keeping.py",

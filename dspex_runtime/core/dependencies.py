@@ -40,9 +40,9 @@ from dspex_runtime.core.dependency_events import (
     Up,
     WentDown,
 )
+from dspex_runtime.core.dependency_graph import DependencyGraph
 from dspex_runtime.core.dependency_node import NEVER_UP, Node, Terms
 from dspex_runtime.core.dependency_prospects import Prospects, is_stale
-from dspex_runtime.core.dependency_refusals import circle, refused
 from dspex_runtime.core.invariants import InvariantError
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.types import Incarnation
@@ -62,6 +62,7 @@ class Dependencies:
 
     def __init__(self) -> None:
         self._nodes: dict[str, Node] = {}
+        self._graph = DependencyGraph()  #: of the edges of all nodes
         self._stale: dict[str, None] = {}  #: up, and began before a dependency that it is restarted with
 
     # -- facts --------------------------------------------------------------------------------------------------------
@@ -72,9 +73,10 @@ class Dependencies:
         Give it all exits of one batch at once: what died with its dependency is not stopped for it. A tree is declared at once
         as well: its circles are looked for once.
 
-        Cost: proportional to what depends on the ids of the facts, and to the cascades that are under way.
+        Cost: proportional to what depends on the ids of the facts, and to the cascades that are under way; of a declaration, to
+        all that it leads to.
         """
-        circles = refused(self._nodes, [fact for fact in facts if isinstance(fact, Declared)])
+        circles = self.refusals(*(fact for fact in facts if isinstance(fact, Declared)))
         affected: dict[str, None] = {}
         falls: list[_Fall] = []
         for fact in facts:
@@ -135,6 +137,7 @@ class Dependencies:
             if node.incarnation is not None and dep not in node.edges:
                 node.seen[dep] = other.serving  # what is there now is what it goes on with
         node.edges = MappingProxyType(dict(edges))
+        self._graph.put(node.id, edges, node.group)
 
     def _prune(self, ids: Iterable[str]) -> None:
         for id in ids:
@@ -180,9 +183,12 @@ class Dependencies:
 
     # -- looks --------------------------------------------------------------------------------------------------------
 
-    def cycle(self, id: str, edges: Mapping[str, Dependency], *, group: str | None = None) -> Cycle | None:
-        """Return the circle for which `Declared(id, edges, group)` would be refused, or None."""
-        return circle(self._nodes, {id: Declared(id, edges, group)})
+    def refusals(self, *wanted: Declared) -> dict[str, Cycle]:
+        """Return the circles for which these would be refused if they came together, by id.
+
+        Cost: proportional to what they lead to.
+        """
+        return self._graph.refusals([(each.id, each.edges, each.group) for each in wanted])
 
     def edges(self, id: str) -> Mapping[str, Dependency]:
         """Return what it depends on, by full id."""
@@ -229,8 +235,8 @@ class Dependencies:
         """
         if found := [text for node in self._nodes.values() for text in self._problems(node)]:
             raise InvariantError("\n".join(found))
-        if (cycle := circle(self._nodes, {})) is not None:
-            raise InvariantError(f"there is a circle: {cycle}")
+        if (wrong := self._graph.problem((node.id, node.edges, node.group) for node in self._nodes.values())) is not None:
+            raise InvariantError(wrong)
 
     def _problems(self, node: Node) -> Iterator[str]:
         down = self._terms(node)

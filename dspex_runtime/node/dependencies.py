@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from dspex_runtime.core import dependency_events as de
 from dspex_runtime.core import events as ev
 from dspex_runtime.core.child_spec import ChildSpec, Dependency, SupervisorSpec
+from dspex_runtime.core.dependency_order import walk
 from dspex_runtime.errors import ConfigError
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.node.dependency_view import DependencyView
@@ -119,11 +120,8 @@ class Dependencies(DependencyView):
             self.refresh(record)
 
     def _below(self, path: str, spec: SupervisorSpec) -> Iterator[de.Fact]:
-        for child in spec.children:
-            full_id = f"{path}/{child.id}" if path else child.id
+        for full_id, child in walk(spec, path):
             yield from self._declaring(full_id, child)
-            if child.supervisor is not None:
-                yield from self._below(full_id, child.supervisor)
 
     def _declaring(self, id: str, spec: ChildSpec) -> Iterator[de.Fact]:
         """Yield what is new of it to the machine."""
@@ -281,12 +279,14 @@ class Dependencies(DependencyView):
 
         Raises:
             ConfigError: It, or what is below it, would be part of a cycle; the text names the path.
+
+        Cost: proportional to what it and all below it lead to: nothing where they depend on nothing.
         """
-        cycle = self.machine.cycle(full_id, spec.depends_on, group=_group_of(spec))
-        if cycle is not None:
-            raise ConfigError(f"{full_id!r} cannot depend on that: {cycle} is a cycle", id=full_id)
-        for child in () if spec.supervisor is None else spec.supervisor.children:
-            self.check(f"{full_id}/{child.id}", child)
+        every = [(full_id, spec)]
+        if spec.supervisor is not None:
+            every += walk(spec.supervisor, full_id)
+        for id, cycle in self.machine.refusals(*(de.Declared(id, each.depends_on, _group_of(each)) for id, each in every)).items():
+            raise ConfigError(f"{id!r} cannot depend on that: {cycle} is a cycle", id=id)
 
 
 def _group_of(spec: ChildSpec) -> str | None:

@@ -179,7 +179,7 @@ def test_one_that_was_held_is_released_when_it_is_forgotten() -> None:
 def test_a_circle_is_refused_and_changes_nothing(known: dict[str, str], new: tuple[str, str], path: str) -> None:
     facts = Facts(**known)
     id, text = new
-    assert str(facts.dependencies.cycle(id, declared(id, text).edges)) == path
+    assert {id: str(cycle) for id, cycle in facts.dependencies.refusals(declared(id, text)).items()} == {id: path}
     assert facts.tell(declared(id, text)) == [f"refused {id}: {path}"]
     assert facts.dependencies.edges(id) == {}
     assert facts.tell(declared(id, "elsewhere")) == [f"hold {id}"]
