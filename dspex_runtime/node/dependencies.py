@@ -21,6 +21,7 @@ from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.node.dependency_view import DependencyView
 from dspex_runtime.node.registry import Record, Registry
 from dspex_runtime.node.reports import Reports
+from dspex_runtime.node.tellings import Tellings
 from dspex_runtime.types import Incarnation, State
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Dependencies(DependencyView):
 
     Attributes:
         used: Something was declared to depend on something.
+        tellings: What processes were told and may not go by yet.
         on_change: Called when anything may be another way than before.
     """
 
@@ -48,9 +50,7 @@ class Dependencies(DependencyView):
         self._coming: dict[str, bool] = {}  #: of what is down: what the machine was told last
         self._up: dict[str, set[str]] = {}  #: those that are up, by group
         self._rounds: dict[str, int] = {}  #: how often a group has come up
-        self._tellings = 0
-        self._untold: set[int] = set()  #: tellings of which no process has said yet that it goes by them
-        self._when_told: list[tuple[set[int], Callable[[], None]]] = []
+        self.tellings = Tellings(self.machine)
         registry.on_specified.append(self._specified)
         registry.on_removed.append(self._removed)
         registry.on_change.append(self._shown)
@@ -242,33 +242,17 @@ class Dependencies(DependencyView):
         show = self._supervision.states.depending
         if process is None:
             return
-        self._tellings += 1
-        telling, waits = self._tellings, record.state is State.READY  # whoever sees it as DEGRADED, or as READY again, finds it so
+        heard = self.tellings.begin(record.id)
+        waits = record.state is State.READY  # whoever sees it as DEGRADED, or as READY again, finds it so
 
         def told() -> None:
             if waits and record.process is process and record.state is State.READY:
                 show(record, down)
-            self._told(telling)
+            heard()
 
-        self._untold.add(telling)
         process.depend(self.table(record.id), told)
         if not waits:
             show(record, down)
-
-    def when_told(self, then: Callable[[], None]) -> None:
-        """Call `then` when every process goes by what it was told before, or cannot be waited for."""
-        if self._untold:
-            self._when_told.append((set(self._untold), then))
-        else:
-            then()
-
-    def _told(self, telling: int) -> None:
-        self._untold.discard(telling)
-        for entry in list(self._when_told):
-            entry[0].discard(telling)
-            if not entry[0]:
-                self._when_told.remove(entry)
-                entry[1]()
 
     def holds(self, id: str) -> bool:
         """Return whether a restart of a child has to wait."""

@@ -16,9 +16,8 @@ from dspex_runtime.core import events
 from dspex_runtime.core.child_spec import ChildSpec
 from dspex_runtime.errors import DspexError, SupervisorError
 from dspex_runtime.node.groups import Group
-from dspex_runtime.node.operations.answers import erasing
+from dspex_runtime.node.operations.answers import Answer, erasing
 from dspex_runtime.node.registry import Record
-from dspex_runtime.node.session import Responder
 from dspex_runtime.node.splitting import Splitting, refuse
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class Scaling:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    def scale(self, group: Group, n: int, responder: Responder) -> None:
+    def scale(self, group: Group, n: int, answer: Answer) -> None:
         """Have a group be `n` replicas; answers when it is, or with what prevented it: what was done until then stays."""
 
         def work(done: Callable[[], None]) -> None:
@@ -45,10 +44,7 @@ class Scaling:
                 if group.ids != before:
                     self._node.reports.emit("scaled", group.id, replicas=group.ids)
                 done()
-                if error is not None:
-                    responder.fail(error)
-                else:
-                    responder.reply({"id": group.id, "replicas": group.ids})
+                answer(None if error is not None else {"id": group.id, "replicas": group.ids}, error)
 
             group.kept = True
             self._step(group, n, scaled)
@@ -147,7 +143,7 @@ class Scaling:
 
     # -- a child that is alone --------------------------------------------------------------------------------------
 
-    def split(self, record: Record, n: int, responder: Responder) -> None:
+    def split(self, record: Record, n: int, answer: Answer) -> None:
         """Have a child that is alone be `n` replicas, with its parameters and its state; see `splitting`.
 
         Raises:
@@ -166,12 +162,12 @@ class Scaling:
                     return
                 self._settle(group)
                 done()
-                responder.reply({"id": group.id, "replicas": group.ids})
+                answer({"id": group.id, "replicas": group.ids}, None)
 
             def undone(error: DspexError) -> None:
                 node.registry.groups.forget(group.id)
                 done()
-                responder.fail(error)
+                answer(None, error)
 
             def started(error: DspexError | None) -> None:
                 if error is None:

@@ -43,25 +43,17 @@ def test_a_process_is_told_how_things_are_whenever_that_changes(tree: FakeTree) 
     assert states == ["STARTING", "READY", "DEGRADED", "READY"]
 
 
-def test_who_waits_until_they_are_told_waits_for_those_told_before_and_no_others(
-    tree: FakeTree, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tree.boot(worker("y"), worker("z"), needing(worker("x"), y="fail"), needing(worker("w"), z="fail"))
-    heard: dict[str, Callable[[], None]] = {}
-    for id in ("x", "w"):
-        monkeypatch.setattr(tree.process(id), "depend", lambda _table, done, who=id: heard.setdefault(who, done))
-    done: list[str] = []
-    wait = tree.supervision.dependencies.when_told
-    wait(lambda: done.append("nobody"))
+def test_a_telling_is_open_until_the_process_goes_by_it(tree: FakeTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.boot(worker("y"), needing(worker("x"), y="fail"))
+    heard: list[Callable[[], None]] = []
+    monkeypatch.setattr(tree.process("x"), "depend", lambda _table, done: heard.append(done))
     tree.ask(tree.supervision.terminate, tree.record("y"))
-    wait(lambda: done.append("x"))
-    tree.ask(tree.supervision.terminate, tree.record("z"))
-    wait(lambda: done.append("both"))
-    assert done == ["nobody"]
-    heard["x"]()
-    assert done == ["nobody", "x"]
-    heard["w"]()
-    assert done == ["nobody", "x", "both"]
+    done: list[str] = []
+    tree.supervision.dependencies.tellings.when_heard(["y"], lambda: done.append("x"))
+    tree.supervision.dependencies.tellings.when_heard(["x2"], lambda: done.append("nobody"))
+    assert (done, shown(tree)["x"]) == (["nobody"], "READY")
+    heard[0]()
+    assert (done, shown(tree)["x"]) == (["nobody", "x"], "DEGRADED")
 
 
 def test_one_that_starts_without_it_is_shown_as_degraded_from_its_beginning(tree: FakeTree) -> None:

@@ -45,44 +45,67 @@ def identity(record: Record) -> dict[str, Any]:
     return {"id": record.id, "incarnation": record.incarnation, "kind": (record.kind or record.spec.kind).value}
 
 
-def settled(node: Node, answer: Answer) -> Answer:
-    """Answer when those that depend on what has changed go by it: after a stop they do without it, after a start with it."""
+def concerned(node: Node, id: str) -> frozenset[str]:
+    """Return what changes with a child or a group: itself, the group that it is a replica of, or its replicas."""
+    group, record = node.registry.groups.get(id), node.registry.get(id)
+    above = record.spec.replica if record is not None else None
+    return frozenset({id, *(() if group is None else group.ids), *(() if above is None else (above.of,))})
+
+
+def settled(node: Node, id: str, answer: Answer) -> Answer:
+    """Answer when those that depend on what has changed, a child or a group, go by it; an error does not wait.
+
+    After a stop they do without it, after a start with it. Others are not waited for.
+    """
+    before = concerned(node, id)  # it may be gone then
 
     def later(value: Any, error: DspexError | None) -> None:
-        dependencies = tree_of(node).dependencies
-        if dependencies.used:  # they are told when its supervisor has heard of it: behind what is being handled now
-            node.loop.call_soon(lambda: dependencies.when_told(lambda: answer(value, error)))
-        else:
+        if error is not None:
             answer(value, error)
+        else:
+            _behind(node, before | concerned(node, id), lambda: answer(value, None))
 
     return later
+
+
+def _behind(node: Node, ids: frozenset[str], then: Callable[[], None]) -> None:
+    dependencies = tree_of(node).dependencies
+    if dependencies.used:  # they are told when its supervisor has heard of it: behind what is being handled now
+        node.loop.call_soon(lambda: dependencies.tellings.when_heard(ids, then))
+    else:
+        then()
 
 
 def started(node: Node, responder: Responder) -> Answer:
     """Answer with the identity of the child that was started, or "undefined" where it ignored."""
 
+    def reply(full_id: Any) -> None:
+        record = node.registry.get(full_id) if full_id is not None else None
+        responder.reply(identity(record) if record is not None else "undefined")
+
     def answer(full_id: Any, error: DspexError | None) -> None:
         if error is not None:
             responder.fail(error)
+        elif full_id is None:
+            reply(None)
         else:
-            record = node.registry.get(full_id) if full_id is not None else None
-            responder.reply(identity(record) if record is not None else "undefined")
+            _behind(node, concerned(node, full_id), lambda: reply(full_id))
 
-    return settled(node, answer)
+    return answer
 
 
-def done(node: Node, responder: Responder) -> Answer:
+def done(node: Node, id: str, responder: Responder) -> Answer:
     """Answer with nothing."""
 
     def answer(_value: Any, error: DspexError | None) -> None:
         responder.reply(None) if error is None else responder.fail(error)
 
-    return settled(node, answer)
+    return settled(node, id, answer)
 
 
 def erased(node: Node, full_id: str, responder: Responder) -> Answer:
     """Answer with nothing when a child is forgotten, and with it what it had written."""
-    return erasing(node, full_id, done(node, responder))
+    return erasing(node, full_id, done(node, full_id, responder))
 
 
 def erasing(node: Node, full_id: str, then: Answer) -> Answer:

@@ -23,7 +23,7 @@ from dspex_runtime.errors import ConfigError, DspexError, NoProcessError, Superv
 from dspex_runtime.node.broker import no_replica
 from dspex_runtime.node.groups import Group, several
 from dspex_runtime.node.operations import checkpoints, group_state, params
-from dspex_runtime.node.operations.answers import Answer, Args, erasing, taken, tree_of
+from dspex_runtime.node.operations.answers import Answer, Args, done, erasing, settled, taken, tree_of, value
 from dspex_runtime.node.registry import Record
 from dspex_runtime.node.session import Responder
 from dspex_runtime.node.waiting import wait_for
@@ -57,9 +57,10 @@ def scale(node: Node, args: Args, responder: Responder) -> None:
         raise ConfigError(f"a group has 0 to {MOST} replicas; got {n}", id=args["id"])
     group = node.registry.group(args["id"])
     if group is None:
-        node.replicas.scaling.split(node.registry.resolve(args["id"]), n, responder)
+        record = node.registry.resolve(args["id"])
+        node.replicas.scaling.split(record, n, settled(node, record.id, value(responder)))
     else:
-        node.replicas.scaling.scale(group, n, responder)
+        node.replicas.scaling.scale(group, n, settled(node, group.id, value(responder)))
 
 
 def spread(node: Node, args: Args, responder: Responder) -> None:
@@ -72,7 +73,7 @@ def spread(node: Node, args: Args, responder: Responder) -> None:
     if group is None or leader is None or leader not in group.records:
         raise NoProcessError(f"{args['with']!r} is no replica of {args['id']!r} any more", id=args["with"])
 
-    def done(versions: dict[str, int] | None, error: Any) -> None:
+    def spread_out(versions: dict[str, int] | None, error: Any) -> None:
         if error is None:
             responder.reply(versions)
         elif isinstance(error, DspexError):
@@ -80,7 +81,7 @@ def spread(node: Node, args: Args, responder: Responder) -> None:
         else:
             responder.fault(error)
 
-    node.replicas.sharing.spread(group, names, leader, args["incarnation"], done)
+    node.replicas.sharing.spread(group, names, leader, args["incarnation"], spread_out)
 
 
 def board(node: Node, _args: Args, responder: Responder) -> None:
@@ -103,12 +104,13 @@ def stop(node: Node, group: Group, args: Args, responder: Responder) -> None:
     responder.give_up_after(timeout_s, f"{group.id!r} is still stopping after {timeout_s} s")
     tree = tree_of(node)
     one: Each = lambda record, answer: tree.terminate(record, node.parts.after(record.id, answer))  # noqa: E731
-    _of_each(group.records, one, lambda error: _answer(responder, error))
+    stopped = done(node, group.id, responder)
+    _of_each(group.records, one, lambda error: stopped(None, error))
 
 
 def delete(node: Node, group: Group, _args: Args, responder: Responder) -> None:
     """Stop all and forget them, and the group."""
-    tree = tree_of(node)
+    tree, answer_all = tree_of(node), done(node, group.id, responder)
 
     def one(record: Record, answer: Answer) -> None:
         tree.delete(record, node.parts.after(record.id, erasing(node, record.id, answer)))
@@ -117,7 +119,7 @@ def delete(node: Node, group: Group, _args: Args, responder: Responder) -> None:
         if error is None:
             node.registry.forget_group(group.id)
             node.replicas.forgotten(group.id)
-        _answer(responder, error)
+        answer_all(None, error)
 
     group.kept = True  # until the last one is gone
     _of_each(group.records, one, deleted)
@@ -166,10 +168,7 @@ def start(node: Node, child: ChildSpec, path: str | None, wanted: tuple[int, boo
         raise ConfigError(f"{child.id!r} has both 'register' and 'replicas': a key names one process", id=child.id)
 
     def started(group: Group, error: DspexError | None) -> None:
-        if error is None:
-            responder.reply(identity(group))
-        else:
-            responder.fail(error)
+        _started(node, group, responder)(None, error)
 
     begin = partial(node.replicas.scaling.start, child, path, count, shares=shares, done=started)
     tree_of(node).starts.when_possible(full_id, child, begin, responder.fail)
@@ -183,25 +182,30 @@ def start_again(node: Node, group: Group, responder: Responder) -> None:
     if not down:
         down = group.records[:1]  # whose supervisor says what it says of one that runs
 
-    def started(error: DspexError | None) -> None:
-        if error is None:
-            responder.reply(identity(group))
-        else:
-            responder.fail(error)
+    answer = _started(node, group, responder)
+    _of_each(down, tree_of(node).reviving.start, lambda error: answer(None, error))
 
-    _of_each(down, tree_of(node).reviving.start, started)
+
+def _started(node: Node, group: Group, responder: Responder) -> Answer:
+    """Answer with the identity of a group."""
+
+    def answer(_value: Any, error: DspexError | None) -> None:
+        responder.reply(identity(group)) if error is None else responder.fail(error)
+
+    return settled(node, group.id, answer)
 
 
 def restart(node: Node, group: Group, _args: Args, responder: Responder) -> None:
     """Stop and start one after the other; answers when the last may be called."""
+    answer = done(node, group.id, responder)
 
-    def work(done: Callable[[], None]) -> None:
+    def work(over: Callable[[], None]) -> None:
         records = group.records
 
         def next_one(error: DspexError | None) -> None:
             if error is not None or not records:
-                done()
-                _answer(responder, error)
+                over()
+                answer(None, error)
                 return
             record = records.pop(0)
 
@@ -272,13 +276,6 @@ def _of_each(records: list[Record], do: Each, done: Callable[[DspexError | None]
         do(record, answered)
     if not records:
         done(None)
-
-
-def _answer(responder: Responder, error: DspexError | None) -> None:
-    if error is None:
-        responder.reply(None)
-    else:
-        responder.fail(error)
 
 
 MOST: Final = 1000

@@ -73,7 +73,7 @@ def stop(node: Node, args: Args, responder: Responder) -> None:
     record = node.registry.resolve(args["id"])
     timeout_s = args.get("timeout")
     responder.give_up_after(timeout_s, f"{record.id!r} is still stopping after {timeout_s} s")
-    tree_of(node).terminate(record, node.parts.after(record.id, done(node, responder)))
+    tree_of(node).terminate(record, node.parts.after(record.id, done(node, record.id, responder)))
 
 
 def restart(node: Node, args: Args, responder: Responder) -> None:

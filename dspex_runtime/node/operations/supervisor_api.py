@@ -55,7 +55,8 @@ def terminate_child(node: Node, args: Args, responder: Responder) -> None:
     forgotten with this.
     """
     child, path = ChildId(args["id"]), _path(node, args)
-    answer = node.parts.after(f"{path}/{child}" if path else child, done(node, responder))
+    full_id = f"{path}/{child}" if path else child
+    answer = node.parts.after(full_id, done(node, full_id, responder))
     tree_of(node).ask(path, lambda request: events.TerminateChildAsked(request, child), answer)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from dspex_runtime.node.operations.answers import done, identity, started, super
 from dspex_runtime.node.registry import Record
 from dspex_runtime.node.session import Responder
 from dspex_runtime.types import Kind
+from dspex_runtime.wire.messages import FAULT, REPLY
 from helpers.fake_node import FakeNode, server
 from helpers.fake_tree import group, worker
 
@@ -39,9 +41,85 @@ def responder() -> tuple[list[Any], Responder]:
 def test_done_says_nothing_more(runtime: FakeNode) -> None:
     runtime.boot(server("a"))
     answers, to = responder()
-    done(runtime.node, to)("whatever", None)
-    done(runtime.node, to)(None, REFUSAL)
+    done(runtime.node, "a", to)("whatever", None)
+    done(runtime.node, "a", to)(None, REFUSAL)
     assert answers == [("reply", None), ("fail", REFUSAL)]
+
+
+NEEDING = (
+    server("y"), server("z"), server("qa", replicas=2), server("x", depends_on={"y": "fail"}),
+    server("w", depends_on={"z": "fail", "qa": "fail"}),
+)  # fmt: skip
+
+
+@pytest.fixture
+def depending(runtime: FakeNode, monkeypatch: pytest.MonkeyPatch) -> tuple[FakeNode, dict[str, list[Callable[[], None]]]]:
+    """Return a runtime where x and w go by what they are told when the test says so; x is told something already."""
+    runtime.boot(*NEEDING, max_restarts=100)
+    heard: dict[str, list[Callable[[], None]]] = {"x": [], "w": []}
+    for id, told in heard.items():
+        monkeypatch.setattr(runtime.process(id), "depend", lambda _table, done, told=told: told.append(done))
+    assert answers_to(runtime, "stop", id="y") == []
+    assert len(heard["x"]) == 1
+    return runtime, heard
+
+
+def answers_to(runtime: FakeNode, op: str, /, **args: Any) -> list[Any]:
+    """Ask, let all happen that does by itself, and return what was answered until then."""
+    number = runtime.owner.begin(op, **args)
+    for _ in range(20):
+        runtime.turn()
+    return [message[0] for message in runtime.owner.heard() if message[1] == number]
+
+
+Depending = tuple[FakeNode, dict[str, list[Callable[[], None]]]]
+
+
+@pytest.mark.parametrize(
+    ("op", "args"),
+    [
+        ("stop", {"id": "z"}),
+        ("delete", {"id": "z"}),
+        ("restart", {"id": "z"}),
+        ("terminate_child", {"supervisor": "root", "id": "z"}),
+        ("start", {"spec": server("new")}),
+    ],
+)
+def test_who_has_not_heard_of_something_else_is_not_waited_for(depending: Depending, op: str, args: dict[str, Any]) -> None:
+    runtime, heard = depending
+    assert answers_to(runtime, op, **args) == ([] if "id" in args else [REPLY])
+    for hears in heard["w"]:
+        hears()
+    runtime.turn()
+    assert [message[0] for message in runtime.owner.heard()] == ([REPLY] if "id" in args else [])
+    assert len(heard["x"]) == 1
+
+
+def test_an_error_does_not_wait(depending: Depending) -> None:
+    runtime, _ = depending
+    assert answers_to(runtime, "start_child", supervisor="root", spec=server("y")) == [FAULT]
+    assert answers_to(runtime, "restart_child", supervisor="root", id="nobody") == [FAULT]
+
+
+@pytest.mark.parametrize(
+    ("op", "args"), [("stop", {}), ("delete", {}), ("restart", {}), ("scale", {"n": 0}), ("start", {"spec": {"id": "qa"}})]
+)
+def test_a_groups_answer_waits_for_those_that_depend_on_it(depending: Depending, op: str, args: dict[str, Any]) -> None:
+    runtime, heard = depending
+    if op == "start":
+        answers_to(runtime, "stop", id="qa")
+        heard["w"].pop()()
+        runtime.turn()
+        runtime.owner.heard()
+    found = answers_to(runtime, op, **({"id": "qa"} if op != "start" else {}), **args)
+    if op == "restart":  # one after the other: it has been up all the time, and there was nothing to tell
+        assert (found, heard["w"]) == ([REPLY], [])
+        return
+    assert found == []
+    for hears in heard["w"]:
+        hears()
+    runtime.turn()
+    assert [message[0] for message in runtime.owner.heard()] == [REPLY]
 
 
 def test_value_is_passed_on() -> None:
