@@ -42,7 +42,7 @@ from dspex_runtime.core.dependency_events import (
 )
 from dspex_runtime.core.dependency_graph import DependencyGraph
 from dspex_runtime.core.dependency_node import NEVER_UP, Node, Terms
-from dspex_runtime.core.dependency_prospects import Prospects, is_stale
+from dspex_runtime.core.dependency_prospects import Prospects, is_stale, upwards
 from dspex_runtime.core.invariants import InvariantError
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.types import Incarnation
@@ -207,8 +207,13 @@ class Dependencies:
         """
         node = Node(id, edges=self.edges(id) if edges is None else edges)
         down = [dep for dep in node.holding() if not self.is_up(dep)]
-        lost = Prospects(self._nodes, [dep for dep in down if dep in self._nodes]).lost
+        lost = Prospects(self._nodes, down).lost
         return {dep: dep in self._nodes and dep not in lost for dep in down}
+
+    def reached(self, ids: Iterable[str]) -> frozenset[str]:
+        """Return the ids and all that they depend on: what `obstacles` goes by."""
+        every = list(ids)
+        return frozenset((*every, *upwards(self._nodes, every)))
 
     def is_held(self, id: str) -> bool:
         """Return whether a restart of it has to wait, as the latest Hold or Release said."""

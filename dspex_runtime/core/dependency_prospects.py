@@ -26,7 +26,7 @@ class Prospects:
         self.leaving: set[str] = set()
         self.going: set[str] = set()
         self.due: list[str] = []
-        for id in self._upwards(ids):
+        for id in upwards(nodes, ids):
             self._look(nodes[id])
 
     def _look(self, node: Node) -> None:
@@ -53,23 +53,26 @@ class Prospects:
         other = self._nodes[dep]
         return other.coming if other.incarnation is None or not other.is_up else other.incarnation != node.seen.get(dep)
 
-    def _upwards(self, ids: Iterable[str]) -> list[str]:
-        """Return the ids and all that they depend on, each behind what it depends on."""
-        order: dict[str, None] = {}
-        entered: set[str] = set()
-        for start in ids:
-            walks = [(start, iter(self._nodes[start].edges))]
-            entered.add(start)
-            while walks:
-                id, deps = walks[-1]
-                dep = next((dep for dep in deps if dep not in entered), None)
-                if dep is not None:
-                    entered.add(dep)
-                    walks.append((dep, iter(self._nodes[dep].edges)))
-                    continue
-                walks.pop()
-                order[id] = None
-        return list(order)
+
+def upwards(nodes: Mapping[str, Node], ids: Iterable[str]) -> list[str]:
+    """Return those of the ids that are known, and all that they depend on, each behind what it depends on."""
+    order: dict[str, None] = {}
+    entered: set[str] = set()
+    for start in ids:
+        if start not in nodes or start in entered:
+            continue
+        walks = [(start, iter(nodes[start].edges))]
+        entered.add(start)
+        while walks:
+            id, deps = walks[-1]
+            dep = next((dep for dep in deps if dep not in entered), None)
+            if dep is not None:
+                entered.add(dep)
+                walks.append((dep, iter(nodes[dep].edges)))
+                continue
+            walks.pop()
+            order[id] = None
+    return list(order)
 
 
 def is_stale(node: Node, nodes: Mapping[str, Node]) -> bool:

@@ -9,7 +9,7 @@ Up is a child that became READY and has not ended since; a supervisor that has b
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, assert_never
 
 from dspex_runtime.core import dependency_events as de
@@ -22,7 +22,7 @@ from dspex_runtime.node.dependency_view import DependencyView
 from dspex_runtime.node.registry import Record, Registry
 from dspex_runtime.node.reports import Reports
 from dspex_runtime.node.tellings import Tellings
-from dspex_runtime.types import Incarnation, State
+from dspex_runtime.types import ChildId, Incarnation, State
 
 if TYPE_CHECKING:
     from dspex_runtime.node.supervision import Supervision
@@ -34,7 +34,7 @@ class Dependencies(DependencyView):
     Attributes:
         used: Something was declared to depend on something.
         tellings: What processes were told and may not go by yet.
-        on_change: Called when anything may be another way than before.
+        on_change: Called with the ids of which anything may be another way than before.
     """
 
     def __init__(self, supervision: Supervision, registry: Registry, reports: Reports) -> None:
@@ -42,10 +42,11 @@ class Dependencies(DependencyView):
         self._supervision = supervision
         self._reports = reports
         self.used = False
-        self.on_change: list[Callable[[], None]] = []
+        self.on_change: list[Callable[[Collection[str]], None]] = []
         self._declared: dict[str, tuple[Mapping[str, Dependency], str | None]] = {}
         self._parts: dict[str, Mapping[str, Dependency]] = {}  #: what owners depend on beside what their specs say, by full id
         self._queue: deque[de.Consequence] = deque()
+        self._changed: set[str] = set()  #: since `on_change` was called
         self._busy = False
         self._coming: dict[str, bool] = {}  #: of what is down: what the machine was told last
         self._up: dict[str, set[str]] = {}  #: those that are up, by group
@@ -105,15 +106,12 @@ class Dependencies(DependencyView):
                 continue  # it has become a group, which goes on
             facts.append(de.WentDown(record.id, reason, coming))
             group = _group_of(record.spec)
-            if group is not None and self._left(group, record.id):
+            if group is not None and self._left(group, record.id) and self._is_spoken_for(group):
                 facts.append(de.WentDown(group, reason, self._group_is_coming(group)))
         self._feed(*facts)
 
     def _specified(self, record: Record) -> None:
         """A child has a spec, a new one or another one."""
-        group = _group_of(record.spec)
-        if group is not None:
-            self._replicas.setdefault(group, set()).add(record.id)
         facts = list(self._declaring(record.id, record.spec))
         if facts:
             self._feed(*facts)
@@ -138,7 +136,7 @@ class Dependencies(DependencyView):
     def _removed(self, record: Record) -> None:
         self._coming.pop(record.id, None)
         self._parts.pop(record.id, None)
-        ids = [] if record.id in self._replicas else [record.id]
+        ids = [] if self._registry.groups.get(record.id) is not None else [record.id]
         if record.spec.supervisor is not None:  # below it may be what was never started
             ids += [id for id in self._declared if id.startswith(record.id + "/") and self._registry.get(id) is None]
         for id in ids:
@@ -147,17 +145,23 @@ class Dependencies(DependencyView):
         if not ids:  # its name is a group's now
             self._declared[record.id] = ({}, None)
             facts.append(de.Declared(record.id))
-        group = _group_of(record.spec)
-        if group is not None:
-            self._replicas.get(group, set()).discard(record.id)
-            if not self._replicas.get(group):
-                self._replicas.pop(group, None)
-                self._up.pop(group, None)
-                self._declared.pop(group, None)
-                facts.append(de.Forgotten(group))
-            elif self._left(group, record.id):
-                facts.append(de.WentDown(group, record.last_exit or "noproc", self._group_is_coming(group)))
+        facts += self._without(record)
         self._feed(*facts)
+
+    def _without(self, record: Record) -> Iterator[de.Fact]:
+        """Yield what becomes of its group when a replica is forgotten."""
+        id, group = _group_of(record.spec), self._registry.groups.of(record.spec)
+        if id is None:
+            return
+        was_last = self._left(id, record.id)
+        if group is not None and group.by_number:
+            if was_last and self._is_spoken_for(id):
+                yield de.WentDown(id, record.last_exit or "noproc", self._group_is_coming(id))
+            return
+        self._up.pop(id, None)
+        if self._registry.get(id) is None:  # else it has not become a group, and is what it was
+            self._declared.pop(id, None)
+            yield de.Forgotten(id)
 
     def _shown(self, record: Record) -> None:
         """What becomes of one that is down was decided, or decided anew."""
@@ -168,7 +172,7 @@ class Dependencies(DependencyView):
         reason = record.last_exit or "noproc"
         facts: list[de.Fact] = [de.WentDown(record.id, reason, not record.gone)]
         group = _group_of(record.spec)
-        if group is not None and not self._up.get(group):
+        if group is not None and not self._up.get(group) and self._is_spoken_for(group):
             facts.append(de.WentDown(group, reason, self._group_is_coming(group)))
         self._feed(*facts)
 
@@ -179,11 +183,15 @@ class Dependencies(DependencyView):
         among.discard(id)
         return was and not among
 
+    def _is_spoken_for(self, group: str) -> bool:
+        """Return whether its replicas say how it is: not while the child whose place they are to take serves itself."""
+        return self._registry.get(group) is None or group in self._coming
+
     def _group_is_coming(self, group: str) -> bool:
-        records = [record for id in self._replicas.get(group, ()) if (record := self._registry.get(id)) is not None]
-        return any(self._coming.get(record.id, not record.gone) for record in records)
+        return any(self._coming.get(record.id, not record.gone) for record in self._records_of(group))
 
     def _take(self, *facts: de.Fact) -> None:
+        self._changed.update(fact.id for fact in facts)
         self._queue.extend(self.machine.handle(*facts))
 
     def _feed(self, *facts: de.Fact) -> None:
@@ -196,8 +204,9 @@ class Dependencies(DependencyView):
                 self._carry_out(self._queue.popleft())
         finally:
             self._busy = False
+        ids, self._changed = self._changed, set()
         for changed in self.on_change:
-            changed()
+            changed(ids)
 
     # -- what follows -----------------------------------------------------------------------------------------------
 
@@ -221,9 +230,10 @@ class Dependencies(DependencyView):
                 assert_never(consequence)
 
     def _deliver(self, id: str, event: Callable[[Any], ev.Event]) -> None:
-        record, node = self._registry.get(id), self._supervision.owner(id)
-        if record is not None and node is not None:
-            self._supervision.deliver(node, event(record.spec.id))
+        node, child = self._supervision.owner(id), ChildId(id.rpartition("/")[2])
+        # It has no record before its first start; its supervisor goes by what it is told until then all the same.
+        if node is not None and (self._registry.get(id) is not None or node.machine.child(child) is not None):
+            self._supervision.deliver(node, event(child))
 
     def _tell(self, id: str, type: str, **facts: Any) -> None:
         record = self._registry.get(id)

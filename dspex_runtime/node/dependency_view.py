@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from dspex_runtime.core.child_spec import Dependency
 from dspex_runtime.core.dependencies import Dependencies as Machine
 from dspex_runtime.exit_reason import ExitReason
 from dspex_runtime.node.registry import Record, Registry
-from dspex_runtime.types import OnDown, State
+from dspex_runtime.types import OnDown
 
 if TYPE_CHECKING:
     from dspex_runtime.node.module_process import ModuleProcess
 
 __all__ = ["DependencyView", "table_of"]
-
-BEST_FIRST: Final = (
-    State.READY, State.DEGRADED, State.SWAPPING, State.DRAINING, State.STARTING, State.BACKOFF, State.PENDING, State.STOPPING,
-    State.STOPPED, State.EXITED, State.FAILED,
-)  # fmt: skip
 
 
 class DependencyView:
@@ -32,7 +27,6 @@ class DependencyView:
     def __init__(self, registry: Registry) -> None:
         self.machine = Machine()
         self._registry = registry
-        self._replicas: dict[str, set[str]] = {}  #: by group
 
     def table(self, id: str) -> dict[str, dict[str, Any]]:
         """Return what a process is told of what it depends on (`host.dependencies`)."""
@@ -50,15 +44,14 @@ class DependencyView:
         return {"depends_on": depends_on, "waiting_for": list(down), "needed_by": needed_by}
 
     def state_of(self, id: str) -> str | None:
-        """Return what is shown of what something depends on; of a group the best of its replicas'; None of what is not there."""
-        record = self._registry.get(id)
+        """Return what is shown of what something depends on, a child or a group; None of what is not there."""
+        record, group = self._registry.get(id), self._registry.groups.get(id)
         if record is not None:
             return record.shown.value
-        states = {record.shown for each in self._replicas.get(id, ()) if (record := self._registry.get(each)) is not None}
-        return next((state.value for state in BEST_FIRST if state in states), None)
+        return None if group is None else group.state.value
 
-    def processes_around(self, id: str) -> Iterator[ModuleProcess]:
-        """Yield the processes of all that a start of it would wait for, and of those that are stopped with it."""
+    def around(self, id: str) -> list[str]:
+        """Return the ids of all that a start of it would wait for, and of those that are stopped with it."""
         seen, left = {id: None}, [id]
         while left:
             for dep, edge in self.machine.edges(left.pop()).items():
@@ -66,19 +59,22 @@ class DependencyView:
                     seen[dep] = None
                     left.append(dep)
         stopped = [other for other in self.machine.needed_by(id) if self.machine.edges(other)[id].on_down is OnDown.STOP]
-        for each in (*seen, *stopped):
-            if each != id:
-                yield from self._processes_of(each)
+        return [each for each in (*seen, *stopped) if each != id]
 
-    def _processes_of(self, id: str) -> Iterator[ModuleProcess]:
-        """Yield the processes of a child, of a group, or of all below a supervisor."""
-        record = self._registry.get(id)
+    def processes_of(self, id: str) -> Iterator[ModuleProcess]:
+        """Yield the processes of a child, of a group, or of all below a supervisor.
+
+        Cost: of a supervisor, one look at the whole registry.
+        """
+        for record in self._records_of(id):
+            if record.process is not None:
+                yield record.process
+
+    def _records_of(self, id: str) -> Iterable[Record]:
+        record, group = self._registry.get(id), self._registry.groups.get(id)
         if record is not None and record.spec.supervisor is not None:
-            records = [other for other in self._registry if other.id.startswith(f"{id}/")]
-        else:
-            found = (record, *(self._registry.get(replica) for replica in self._replicas.get(id, ())))
-            records = [each for each in found if each is not None]
-        yield from (each.process for each in records if each.process is not None)
+            return (other for other in self._registry if other.id.startswith(f"{id}/"))
+        return (*(() if record is None else (record,)), *(() if group is None else group.records))
 
 
 def table_of(edges: Mapping[str, Dependency], down: Mapping[str, ExitReason]) -> dict[str, dict[str, Any]]:

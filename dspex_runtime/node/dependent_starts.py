@@ -9,7 +9,7 @@ Owns who waits. Never starts anything itself; restarts by policy wait in their s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ class _Waiting:
     go: Callable[[], None]
     refuse: Refuse
     timer: Timer | None = None
+    goes_by: frozenset[str] = frozenset()  #: all that it depends on, directly or not
 
 
 class DependentStarts:
@@ -59,8 +60,8 @@ class DependentStarts:
             self._end(start)
             start.refuse(StartError(f"{start.id!r} was not started: {why} while it waited for {self._shown(start)}", id=start.id))
 
-    def _look(self) -> None:
-        for start in list(self._waiting):
+    def _look(self, changed: Collection[str]) -> None:
+        for start in [each for each in self._waiting if not each.goes_by.isdisjoint(changed)]:
             if start in self._waiting:
                 self._is_through(start)
 
@@ -74,6 +75,7 @@ class DependentStarts:
             self._end(start)
             start.go()
         else:
+            start.goes_by = self._dependencies.machine.reached(start.edges)
             return False
         return True
 

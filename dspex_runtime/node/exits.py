@@ -7,7 +7,8 @@ which is a matter of milliseconds. Ends of what depends on nothing wait for nobo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from dspex_runtime.node.dependencies import Dependencies
@@ -27,6 +28,32 @@ MOST_S: Final = 0.5  # a process that cannot die (its disk hangs) holds nobody u
 MOST_LOOKS: Final = 200  # processes looked at for one end
 
 
+class _Look:
+    """What is found at one moment: each process is read once, and what is below a supervisor is gathered once."""
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._dependencies = dependencies
+        self._dying: dict[int, bool] = {}
+        self._processes: dict[str, list[ModuleProcess]] = {}
+
+    def dying_around(self, id: str) -> ModuleProcess | None:
+        """Return a process that is dying, of what a start of `id` would wait for, or of what is stopped with it."""
+        living = (process for each in self._dependencies.around(id) for process in self._of(each) if not process.ended)
+        return next((process for process in islice(living, MOST_LOOKS) if self._is_dying(process.pid)), None)
+
+    def _of(self, id: str) -> list[ModuleProcess]:
+        if id not in self._processes:
+            self._processes[id] = list(self._dependencies.processes_of(id))
+        return self._processes[id]
+
+    def _is_dying(self, pid: int | None) -> bool:
+        if pid is None:
+            return False
+        if pid not in self._dying:
+            self._dying[pid] = is_dying(pid)
+        return self._dying[pid]
+
+
 class Exits:
     """Of one runtime.
 
@@ -40,7 +67,7 @@ class Exits:
         self._loop = loop
         self._dependencies = dependencies
         self._decide = decide
-        self._ends: list[End] = []
+        self._ends: list[tuple[End, ModuleProcess | None]] = []  #: each with one that was seen dying, whose end is to come first
         self._looking = False
         self._timer: Timer | None = None
 
@@ -49,34 +76,35 @@ class Exits:
         if not self._dependencies.used:
             self._decide([end])
             return
-        self._ends.append(end)
+        self._ends.append((end, None))
         if not self._looking:  # behind what else was reported with it
             self._looking = True
             self._loop.call_soon(self._look)
 
     def _look(self) -> None:
         self._looking = False
-        waiting = [end for end in self._ends if self._is_about_to_be_told_more(end)]
+        look = _Look(self._dependencies)
+        ready: list[End] = []
+        waiting: list[tuple[End, ModuleProcess | None]] = []
+        for end, dying in self._ends:
+            if dying is None or dying.ended:  # one that was dying is dying still
+                dying = look.dying_around(end[1].id)
+            if dying is None:
+                ready.append(end)
+            else:
+                waiting.append((end, dying))
         if waiting and self._timer is None:
             self._timer = self._loop.call_later(MOST_S, self._give_up)
-        self._go_on(waiting)
+        self._go_on(ready, waiting)
 
     def _give_up(self) -> None:
         self._timer = None
-        self._go_on([])
+        self._go_on([end for end, _ in self._ends], [])
 
-    def _go_on(self, waiting: list[End]) -> None:
-        ends, self._ends = [end for end in self._ends if end not in waiting], waiting
+    def _go_on(self, ready: list[End], waiting: list[tuple[End, ModuleProcess | None]]) -> None:
+        self._ends = waiting
         if not waiting and self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if ends:
-            self._decide(ends)
-
-    def _is_about_to_be_told_more(self, end: End) -> bool:
-        _, process, _ = end
-        return any(other.pid is not None and is_dying(other.pid) for other in self._related(process.id))
-
-    def _related(self, id: str) -> Iterable[ModuleProcess]:
-        found = self._dependencies.processes_around(id)
-        return (process for process, _ in zip(found, range(MOST_LOOKS), strict=False) if not process.ended)
+        if ready:
+            self._decide(ready)

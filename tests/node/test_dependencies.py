@@ -88,6 +88,14 @@ def test_a_restart_waits_until_it_is_up_again(tree: FakeTree) -> None:
     assert shown(tree) == {"y": "READY", "x": "READY"}
 
 
+@pytest.mark.parametrize("dep", ["g", "g/y"])
+@pytest.mark.parametrize("on_down", ["wait", "restart", "stop"])
+def test_one_whose_dependency_came_up_before_its_first_start_is_restarted(tree: FakeTree, dep: str, on_down: str) -> None:
+    tree.boot(group("g", worker("y")), needing(worker("x"), **{dep: on_down}))
+    tree.crash("x")
+    assert shown(tree) == {"g": "READY", "g/y": "READY", "x": "READY"}
+
+
 def test_a_supervisor_is_down_while_it_restarts(tree: FakeTree) -> None:
     tree.boot(group("g", worker("y"), max_restarts=0), needing(worker("x"), g="fail"))
     tree.crash("g/y")
@@ -101,7 +109,7 @@ def test_a_group_is_up_while_one_of_its_replicas_is(tree: FakeTree) -> None:
     tree.boot(*replicas, x)
     tree.ask(tree.supervision.terminate, tree.record("y#0"))
     assert shown(tree)["x"] == "READY"
-    assert tree.supervision.dependencies.state_of("y") == "READY"
+    assert tree.supervision.dependencies.state_of("y") == "DEGRADED"
     tree.ask(tree.supervision.terminate, tree.record("y#1"))
     assert shown(tree)["x"] == "DEGRADED"
     tree.ask(tree.supervision.reviving.start, tree.record("y#0"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from dspex_runtime.core.child_spec import Backoff
 from dspex_runtime.errors import StartError
 from helpers.fake_tree import FakeTree, group, needing, worker
@@ -82,3 +84,31 @@ def test_a_restart_by_hand_stops_nothing_before_it_can_start(tree: FakeTree) -> 
     outcome = tree.ask(tree.supervision.cycle, tree.record("x"))
     assert isinstance(outcome.error, StartError)
     assert tree.shown()["x"] == "READY"
+
+
+def test_a_start_is_looked_at_only_when_what_it_goes_by_changes(tree: FakeTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    down(tree)  # x needs y
+    tree.ask(tree.supervision.start_alone, worker("other"))
+    outcome = tree.ask(tree.supervision.reviving.start, tree.record("x"))
+    machine = tree.supervision.dependencies.machine
+    looked: list[str] = []
+    look = machine.obstacles
+    monkeypatch.setattr(machine, "obstacles", lambda each, edges: looked.append(each) or look(each, edges))
+    tree.crash("other")
+    assert looked == []
+    tree.advance(5.0)
+    assert set(looked) == {"x"}
+    assert outcome.value == "x"
+
+
+def test_a_start_goes_by_what_its_dependencies_depend_on_too(tree: FakeTree) -> None:
+    tree.boot(worker("z", backoff=SLOWLY), needing(worker("y"), z="wait"), needing(worker("x"), y="wait"))
+    tree.ask(tree.supervision.terminate, tree.record("x"))
+    for id in ("z", "z", "y"):
+        tree.crash(id)
+    assert tree.shown() == {"z": "BACKOFF", "y": "PENDING", "x": "STOPPED"}
+    outcome = tree.ask(tree.supervision.reviving.start, tree.record("x"))
+    assert outcome.came == 0
+    tree.ask(tree.supervision.terminate, tree.record("z"))
+    assert isinstance(outcome.error, StartError)
+    assert "'y'" in outcome.error.message

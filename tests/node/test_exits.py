@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from helpers.fake_tree import FakeProcess, FakeTree, needing, worker
+import pytest
+
+from dspex_runtime.node import exits
+from helpers.fake_tree import FakeProcess, FakeTree, group, needing, worker
 
 
 def dying(tree: FakeTree, id: str) -> int:
@@ -54,3 +57,45 @@ def test_what_fails_or_degrades_does_not_wait(tree: FakeTree) -> None:
     dying(tree, "y")
     tree.crash("x")
     assert tree.launcher.did()[2:] == ["start x"]
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the pids that were looked at."""
+    found: list[int] = []
+    monkeypatch.setattr(exits, "is_dying", lambda pid: found.append(pid) or pid in FakeProcess.zombies)
+    return found
+
+
+def test_each_process_is_looked_at_once_however_many_ends_wait(
+    tree: FakeTree, reads: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = [f"x{number}" for number in range(20)]
+    tree.boot(group("s", worker("y"), worker("z")), *(needing(worker(id), s="wait") for id in ends), max_restarts=100)
+    pid = dying(tree, "s/z")
+    gathered: list[str] = []
+    dependencies = tree.supervision.dependencies
+    gather = dependencies.processes_of
+    monkeypatch.setattr(dependencies, "processes_of", lambda each: gathered.append(each) or gather(each))
+    tree.crash(*ends)
+    assert sorted(reads) == sorted({tree.process(id).pid for id in ("s/y", "s/z")})
+    assert gathered == ["s"]
+    tree.launcher.did()
+    tree.crash("s/y")  # what was seen dying is not looked at again
+    assert reads.count(pid) == 1
+    assert tree.launcher.did() == ["start s/y"]
+    FakeProcess.zombies.discard(pid)
+    tree.crash("s/z")
+    assert sorted(tree.launcher.did()) == sorted(["start s/z", *(f"start {id}" for id in ends)])
+
+
+def test_one_waits_for_each_of_those_that_are_dying(tree: FakeTree, reads: list[int]) -> None:
+    tree.boot(worker("y"), worker("z"), needing(worker("x"), y="wait", z="wait"))
+    pids = {id: dying(tree, id) for id in ("y", "z")}
+    tree.crash("x")
+    for id, pid in pids.items():
+        assert "start x" not in tree.launcher.did()[3:]
+        FakeProcess.zombies.discard(pid)
+        tree.crash(id)
+    assert tree.launcher.did()[-1] == "start x"
+    assert max(reads.count(pid) for pid in pids.values()) == 1

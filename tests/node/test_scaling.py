@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dspex_runtime.errors import ConfigError, NoProcessError, SupervisorError
+from dspex_runtime.errors import ConfigError, NoProcessError, StartError, SupervisorError
 from dspex_runtime.wire.faults import from_fault
 from dspex_runtime.wire.messages import FAULT, REPLY, SUBSCRIBE
 from helpers.fake_node import FakeNode, server
@@ -55,6 +55,23 @@ def test_none_is_a_group_that_is_kept_until_it_is_deleted(node: FakeNode) -> Non
     node.owner.ask("delete", id="qa")
     with pytest.raises(NoProcessError):
         node.owner.ask("info", id="qa")
+
+
+def test_a_child_that_could_not_become_a_group_is_up_for_those_that_depend_on_it(runtime: FakeNode) -> None:
+    runtime.boot(server("y"), server("x", depends_on={"y": "fail"}), max_restarts=100)
+    runtime.launcher.script["y#1"] = ["fail"]
+    with pytest.raises(StartError):
+        scaled(runtime, "y", 2)
+    assert runtime.shown() == {"y": "READY", "x": "READY"}
+    assert runtime.node.supervision is not None
+    dependencies = runtime.node.supervision.dependencies
+    assert dependencies.machine.down("x") == {}
+    dependencies.machine.validate()
+    assert [event["id"] for event in runtime.node.reports.events if event["type"] == "degraded"] == []
+    runtime.owner.begin("stop", id="y")
+    for _ in range(5):
+        runtime.turn()
+    assert list(dependencies.machine.down("x")) == ["y"]
 
 
 def test_one_that_does_not_start_is_told_and_those_before_it_stay(node: FakeNode) -> None:
