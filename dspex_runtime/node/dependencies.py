@@ -215,7 +215,7 @@ class Dependencies(DependencyView):
             case de.TellDown(id, dep, dependency, reason):
                 self._tell(id, "degraded", dependency=dep, on_down=dependency.on_down.value, reason=reason)
             case de.TellUp(id, dep):
-                self._tell(id, "restored", dependency=dep, on_down=self._on_down(id, dep), reason=None)
+                self._tell(id, "recovered", dependency=dep, on_down=self._on_down(id, dep), reason=None)
             case de.Hold(id) | de.Release(id):
                 self._deliver(id, lambda child: ev.ChildHeld(child, isinstance(consequence, de.Hold)))
             case de.CascadeRestart(id, incarnation, because):

@@ -38,7 +38,7 @@ def test_a_process_is_told_how_things_are_whenever_that_changes(tree: FakeTree) 
     tree.ask(tree.supervision.reviving.start, tree.record("y"))
     assert tree.process("x").depends_on["y"]["down"] is None
     assert shown(tree)["x"] == "READY"
-    assert told(tree, "degraded", "restored") == [("degraded", "x", "y"), ("restored", "x", "y")]
+    assert told(tree, "degraded", "recovered") == [("degraded", "x", "y"), ("recovered", "x", "y")]
     states = [event["state"] for event in tree.reports.events if event["type"] == "state" and event["id"] == "x"]
     assert states == ["STARTING", "READY", "DEGRADED", "READY"]
 
@@ -99,7 +99,7 @@ def test_one_whose_dependency_came_up_before_its_first_start_is_restarted(tree: 
 def test_a_supervisor_is_down_while_it_restarts(tree: FakeTree) -> None:
     tree.boot(group("g", worker("y"), max_restarts=0), needing(worker("x"), g="fail"))
     tree.crash("g/y")
-    assert told(tree, "degraded", "restored") == [("degraded", "x", "g"), ("restored", "x", "g")]
+    assert told(tree, "degraded", "recovered") == [("degraded", "x", "g"), ("recovered", "x", "g")]
     assert shown(tree) == {"g": "READY", "g/y": "READY", "x": "READY"}
 
 

@@ -516,10 +516,10 @@ class TestShown:
         assert rt.status()["ready"] == 0
         gate.touch()
         rt.wait(["x", "y", "z"], "ready")
-        found = [(event["type"], event["id"], event["dependency"], event["on_down"]) for event in told(rt, "degraded", "restored")]
+        found = [(event["type"], event["id"], event["dependency"], event["on_down"]) for event in told(rt, "degraded", "recovered")]
         assert found == [
             ("degraded", "x", "y", "fail"), ("degraded", "z", "y", "wait"),
-            ("restored", "x", "y", "fail"), ("restored", "z", "y", "wait"),
+            ("recovered", "x", "y", "fail"), ("recovered", "z", "y", "wait"),
         ]  # fmt: skip
         states = [event["state"] for event in told(rt, "state") if event["id"] == "x"]
         assert states == ["STARTING", "READY", "DEGRADED", "READY"]
