@@ -55,6 +55,7 @@ class Launcher:
         self._on_failed = on_failed
         self._others = others  #: pids of children that are somebody else's to wait for
         self.report = report
+        self._calm_for: set[object] = set()  #: whose callers are about to wait
         self._expected = 0  #: starts announced and not yet made
         self._by_pid: dict[int, ModuleProcess] = {}
         self._adopted: set[int] = set()  #: pids whose zygote died: ours to reap
@@ -136,8 +137,16 @@ class Launcher:
         for nursery in self._nurseries:
             nursery.keep_spares(n)
 
-    def calm(self, is_calm: bool) -> None:
-        """Refill no spares for a moment, as a swap's callers are about to wait; or go on, when they do not any more."""
+    def calm(self, who: object, *, is_calm: bool) -> None:
+        """Refill no spares for a moment, as callers of `who`, a swap, are about to wait; or go on, when nobody's do any more."""
+        if is_calm:
+            self._calm_for.add(who)
+        elif who in self._calm_for:
+            self._calm_for.discard(who)
+            if self._calm_for:
+                return  # the others' callers wait still
+        else:
+            return
         for nursery in self._nurseries:
             nursery.calm(is_calm)
 

@@ -187,9 +187,9 @@ class Nursery:
         The rehearsal has taken a spare. Making another one takes 3 ms of the zygote and 5 to 20 of the spare itself: a third of
         all that was computed in a pause. While there is none left it is made all the same: the next start would wait for it.
         """
-        self._calm_until = self._loop.now() + CALM_S if is_calm and len(self._warm) else 0.0
-        if self._refill_timer is not None and self._refill_timer.callback is not None:
-            self._refill_timer.cancel()
+        self._calm_until = self._loop.now() + CALM_S if is_calm else 0.0
+        if self._refills_at is not None:
+            self._drop_refill()
             self._refill_later()
 
     def abandon(self, process: ModuleProcess) -> bool:
@@ -214,9 +214,24 @@ class Nursery:
         pool.asked += n
         self._zygote.send(["fork", n, int(pool.warmth)])
 
+    @property
+    def _refills_at(self) -> float | None:
+        """When spares are refilled, on the loop's clock."""
+        timer = self._refill_timer
+        return None if timer is None or timer.callback is None else timer.deadline
+
+    def _drop_refill(self) -> None:
+        if self._refill_timer is not None:
+            self._refill_timer.cancel()
+
     def _refill_later(self) -> None:
-        if self._refill_timer is None or self._refill_timer.callback is None:
-            self._refill_timer = self._loop.call_at(max(self._loop.now() + REFILL_AFTER_S, self._calm_until), self._refill)
+        """Refill in a while, or sooner than was intended when the last spare has gone."""
+        at = self._loop.now() + REFILL_AFTER_S
+        if len(self._warm):
+            at = max(at, self._calm_until)
+        if self._refills_at is None or self._refills_at > at:
+            self._drop_refill()
+            self._refill_timer = self._loop.call_at(at, self._refill)
 
     def _refill(self) -> None:
         if not self._zygote.ready or self._closing:
@@ -261,8 +276,7 @@ class Nursery:
     def close(self) -> None:
         """Ask spares and the zygote to end; it kills whatever descendant is left. `collect` waits for it."""
         self._closing = True
-        if self._refill_timer is not None:
-            self._refill_timer.cancel()
+        self._drop_refill()
         self._end_waiting("the runtime is stopping")
         self._warm.clear()
         self._cold.clear()

@@ -348,7 +348,7 @@ class FakeLauncher:
     def keep_spares(self, n: int) -> None:
         self.spares = n
 
-    def calm(self, is_calm: bool) -> None:
+    def calm(self, who: object, *, is_calm: bool) -> None:
         pass
 
     def abandon(self, process: ModuleProcess) -> None:

@@ -213,6 +213,26 @@ class TestAnnouncedStarts:
         assert bench.asked() == [2, 0]
 
 
+def test_spares_are_not_made_before_the_last_swap_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch, spares=2, preload=("json",))
+    (zygote,) = bench.open()
+    bench.loop.advance(REFILL_AFTER_S)
+    assert bench.asked() == [2]
+    for _ in range(2):
+        bench.forks(zygote, warmth=Warmth.SERVER)
+    bench.start("a")
+    for swap in ("one", "other"):
+        bench.launcher.calm(swap, is_calm=True)
+    bench.launcher.calm("one", is_calm=False)
+    bench.launcher.calm("one", is_calm=False)
+    bench.loop.advance(2 * REFILL_AFTER_S)
+    assert bench.asked() == [0]
+    bench.launcher.calm("other", is_calm=False)
+    bench.loop.advance(REFILL_AFTER_S)
+    assert bench.asked() == [1]
+    bench.close()
+
+
 def test_a_start_that_nobody_wants_any_more_ends_unborn(bench: Bench) -> None:
     bench.open()
     process = bench.start("a")

@@ -466,6 +466,26 @@ class TestCalm:
         spared.loop.advance(REFILL_AFTER_S)
         assert spared.zygote.heard() == [["fork", 2, Warmth.SERVER]]
 
+    def test_and_when_the_last_spare_is_taken_meanwhile(self, spared: Bench) -> None:
+        spared.forks(2, warmth=Warmth.SERVER)
+        spared.zygote.heard()
+        spared.start("a")
+        spared.nursery.calm(True)
+        spared.start("b")
+        spared.loop.advance(REFILL_AFTER_S)
+        assert spared.zygote.heard() == [["fork", 2, Warmth.SERVER]]
+
+    def test_and_when_the_last_spare_dies_meanwhile(self, spared: Bench) -> None:
+        pids = spared.forks(2, warmth=Warmth.SERVER)
+        spared.zygote.heard()
+        spared.start("a")
+        spared.nursery.calm(True)
+        (left,) = [pid for pid in pids if pid != spared.assigned["a"]]
+        spared.says(["exited", left, 9])
+        spared.zygote.heard()
+        spared.loop.advance(REFILL_AFTER_S)
+        assert spared.zygote.heard() == [["fork", 2, Warmth.SERVER]]
+
     def test_a_start_without_a_spare_has_its_fork_at_once(self, bench: Bench) -> None:
         zygote = bench.open()
         bench.nursery.calm(True)

@@ -200,7 +200,7 @@ class Swap:
     def _calm(self, is_calm: bool) -> None:
         """Have the cores left to the swap, or not any more. A matter of time only: nothing depends on it."""
         if self._node.launcher is not None:
-            self._node.launcher.calm(is_calm)
+            self._node.launcher.calm(self, is_calm=is_calm)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
