@@ -66,11 +66,13 @@ def row(child: dict[str, Any]) -> list[Any]:
 
 def _steps(tree: SupervisorSpec, path: str = "", above: str = "") -> Iterator[tuple[str, str]]:
     """Yield (full id, "2.1") of every child: one after the other; with dependencies each when what it needs is up."""
+    from dspex_runtime.core.names import full_id
+
     one_by_one = not any(child.after for child in tree.children)
     reached: dict[str, int] = {}
     for number, child in enumerate(tree.children, 1):
         reached[child.id] = number if one_by_one else 1 + max((reached.get(id, 0) for id in child.after), default=0)
-        full_id, step = f"{path}/{child.id}" if path else str(child.id), f"{above}{reached[child.id]}"
-        yield full_id, step
+        id, step = full_id(path, child.id), f"{above}{reached[child.id]}"
+        yield id, step
         if child.supervisor is not None:
-            yield from _steps(child.supervisor, full_id, f"{step}.")
+            yield from _steps(child.supervisor, id, f"{step}.")

@@ -12,7 +12,7 @@ from dspex_runtime.config.parts_schema import SUPERVISION
 from dspex_runtime.config.replicas import expanded
 from dspex_runtime.config.runtime_spec import RuntimeSpec
 from dspex_runtime.config.schema import DEFAULT_SPARES
-from dspex_runtime.config.spec_tree import child_at, full_id
+from dspex_runtime.config.spec_tree import child_at
 from dspex_runtime.core.child_spec import (
     BRUTAL_KILL,
     DEFAULT_START_TIMEOUT_S,
@@ -29,6 +29,7 @@ from dspex_runtime.core.child_spec import (
     SupervisorSpec,
 )
 from dspex_runtime.core.dependency_order import arranged, walk
+from dspex_runtime.core.names import full_id
 from dspex_runtime.types import AutoShutdown, ChildId, Durability, Kind, OnDown, RestartType, Strategy
 
 __all__ = ["arranged_below", "build_child", "build_children", "build_runtime", "default_preload"]

@@ -50,35 +50,81 @@ _DYNAMIC_RULES: Final = {
 }
 
 
+def _what_it_is() -> tuple[Key, ...]:
+    """What it is, and what starts it."""
+    return (
+        Key(
+            "id",
+            Text(f"text of {names.ID_EXPECTED}", fits=names.is_id, pattern=names.ID_SCHEMA),
+            "Unique among its siblings.",
+            required=True,
+        ),
+        Key("module", Target(directory=True), 'A dspy.Module: "file.py:Name", "pkg.mod:Name" or a saved program.', kinds=MODULE),
+        Key(
+            "load",
+            Text("text (a .json that module.save(...) wrote)", fits=lambda text: text.endswith(".json")),
+            "The saved state that the program begins with; what was set since then wins.",
+            kinds=MODULE,
+        ),
+        Key("server", Target(), 'A GenServer: "file.py:Name" or "pkg.mod:Name".', kinds=frozenset({"server"})),
+        Key("supervisor", SUPERVISOR, "A nested supervisor.", kinds=frozenset({"supervisor"})),
+        Key(
+            "args",
+            Either((_DATA, ListOf(Opaque(), "a list of positional arguments"))),
+            "Arguments of the constructor, or of a server's init: a map of keywords or a list.",
+            kinds=PROCESS,
+        ),
+    )
+
+
+def _composition_keys() -> tuple[Key, ...]:
+    """What it needs of others, and what it is made of."""
+    return (
+        Key(
+            "depends_on",
+            DependsOn(),
+            "Ids of what it needs, which is started before it; for each what it means that it is down (on_down; else wait).",
+            kinds=PROCESS,
+        ),
+        Key("replicas", Replicas(), "Processes behind one id, qa#0, qa#1 ...: how many, and whose parameters.", kinds=PROCESS),
+        Key(
+            "parts",
+            Parts(PART),
+            "How its sub-modules that are processes are supervised, and keys for each by its name.",
+            kinds=MODULE,
+        ),
+    )
+
+
+def _client_keys() -> tuple[Key, ...]:
+    """What a client sends beside what people write."""
+    return (
+        Key("type", Word(("worker", "supervisor")), "As get_childspec returns it.", internal=True),
+        Key(
+            "pickled",
+            Opaque(),
+            "The class or instance itself, from a client; module: or server: is its name.",
+            internal=True,
+            kinds=PROCESS,
+        ),
+        Key("pickled_args", Opaque(), "(args, kwargs) from a client.", internal=True, kinds=PROCESS),
+        Key(
+            "sys_path",
+            ListOf(Text("text (a directory)", empty=True), "a list of directories"),
+            "The client's.",
+            internal=True,
+            kinds=PROCESS,
+        ),
+    )
+
+
 @functools.cache
 def child_section() -> Section:
     """A child: a module, a server or a nested supervisor."""
     return Section(
         title="a child",
         keys=(
-            Key(
-                "id",
-                Text(f"text of {names.ID_EXPECTED}", fits=names.is_id, pattern=names.ID_SCHEMA),
-                "Unique among its siblings.",
-                required=True,
-            ),
-            Key(
-                "module", Target(directory=True), 'A dspy.Module: "file.py:Name", "pkg.mod:Name" or a saved program.', kinds=MODULE
-            ),
-            Key(
-                "load",
-                Text("text (a .json that module.save(...) wrote)", fits=lambda text: text.endswith(".json")),
-                "The saved state that the program begins with; what was set since then wins.",
-                kinds=MODULE,
-            ),
-            Key("server", Target(), 'A GenServer: "file.py:Name" or "pkg.mod:Name".', kinds=frozenset({"server"})),
-            Key("supervisor", SUPERVISOR, "A nested supervisor.", kinds=frozenset({"supervisor"})),
-            Key(
-                "args",
-                Either((_DATA, ListOf(Opaque(), "a list of positional arguments"))),
-                "Arguments of the constructor, or of a server's init: a map of keywords or a list.",
-                kinds=PROCESS,
-            ),
+            *_what_it_is(),
             *policy_keys(),
             Key("version", Either((Text("text"), Null())), "Version of the module, shown by ps.", kinds=PROCESS),
             Key("metadata", _DATA, "Data of yours, to select children by."),
@@ -89,36 +135,9 @@ def child_section() -> Section:
                 "Values of its parameters, by name; one that was changed here since the last `up` is set.",
                 kinds=PROCESS,
             ),
-            Key(
-                "depends_on",
-                DependsOn(),
-                "Ids of what it needs, which is started before it; for each what it means that it is down (on_down; else wait).",
-                kinds=PROCESS,
-            ),
-            Key("replicas", Replicas(), "Processes behind one id, qa#0, qa#1 ...: how many, and whose parameters.", kinds=PROCESS),
-            Key(
-                "parts",
-                Parts(PART),
-                "How its sub-modules that are processes are supervised, and keys for each by its name.",
-                kinds=MODULE,
-            ),
+            *_composition_keys(),
             Key("significant", Boolean(), "Its end counts for the supervisor's auto_shutdown; not for permanent children.", False),
-            Key("type", Word(("worker", "supervisor")), "As get_childspec returns it.", internal=True),
-            Key(
-                "pickled",
-                Opaque(),
-                "The class or instance itself, from a client; module: or server: is its name.",
-                internal=True,
-                kinds=PROCESS,
-            ),
-            Key("pickled_args", Opaque(), "(args, kwargs) from a client.", internal=True, kinds=PROCESS),
-            Key(
-                "sys_path",
-                ListOf(Text("text (a directory)", empty=True), "a list of directories"),
-                "The client's.",
-                internal=True,
-                kinds=PROCESS,
-            ),
+            *_client_keys(),
         ),
         rules_json={"oneOf": [{"required": [kind]} for kind in ("module", "server", "supervisor")], **_SIGNIFICANT_RULES},
     )

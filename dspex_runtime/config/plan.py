@@ -20,9 +20,9 @@ from dspex_runtime.config.build import default_preload
 from dspex_runtime.config.differences import child_changes, flat, mapping_changes, supervisor_changes
 from dspex_runtime.config.removals import is_another, removals, starts_anew
 from dspex_runtime.config.runtime_spec import RuntimeSpec
-from dspex_runtime.config.spec_tree import full_id
 from dspex_runtime.config.steps import SEVERITY, Action, Change, Plan, Step
 from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
+from dspex_runtime.core.names import full_id
 from dspex_runtime.types import State
 
 __all__ = ["ROOT", "RUNTIME", "Running", "next_step", "plan"]

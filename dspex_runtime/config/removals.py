@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dspex_runtime.config.spec_tree import full_id
 from dspex_runtime.config.steps import Action, Step
 from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
+from dspex_runtime.core.names import full_id
 from dspex_runtime.types import Kind
 
 __all__ = ["is_another", "removals", "starts_anew"]

@@ -8,19 +8,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dspex_runtime.core.child_spec import ChildSpec, Replica
+from dspex_runtime.core.names import full_id
 from dspex_runtime.types import ChildId
 
-__all__ = ["expanded", "group_id", "numbered"]
-
-
-def group_id(child: ChildSpec, path: str) -> str:
-    """Return the full id that callers name; `path` is that of the supervisor, "" for the root."""
-    return f"{path}/{child.id}" if path else child.id
+__all__ = ["expanded", "numbered"]
 
 
 def numbered(child: ChildSpec, number: int, shares: bool, path: str) -> ChildSpec:
     """Return one replica of a child that is no replica yet."""
-    return replace(child, id=ChildId(f"{child.id}#{number}"), replica=Replica(group_id(child, path), number, shares))
+    return replace(child, id=ChildId(f"{child.id}#{number}"), replica=Replica(full_id(path, child.id), number, shares))
 
 
 def expanded(child: ChildSpec, count: int, shares: bool, path: str) -> tuple[ChildSpec, ...]:

@@ -10,12 +10,7 @@ from dataclasses import replace
 
 from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
 
-__all__ = ["child_at", "full_id", "supervisor_at", "with_child", "with_supervisor", "without_child"]
-
-
-def full_id(path: str, id: str) -> str:
-    """Return the full id of a child of the supervisor at a path."""
-    return f"{path}/{id}" if path else str(id)
+__all__ = ["child_at", "supervisor_at", "with_child", "with_supervisor", "without_child"]
 
 
 def supervisor_at(tree: SupervisorSpec, path: str) -> SupervisorSpec | None:

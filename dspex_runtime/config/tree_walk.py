@@ -9,8 +9,8 @@ from typing import Any
 from dspex_runtime.config.merging import kind_of
 from dspex_runtime.config.problems import INVALID, Path
 from dspex_runtime.config.replicas import expanded
-from dspex_runtime.config.spec_tree import full_id
 from dspex_runtime.core.child_spec import ChildSpec, Dependency, SupervisorSpec
+from dspex_runtime.core.names import full_id
 from dspex_runtime.types import ChildId, Kind
 
 __all__ = ["Found", "outline", "walk", "walk_child"]

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from dspex_runtime.core.names import full_id
+
 
 @dataclass(frozen=True, slots=True)
 class Edge:
@@ -155,7 +157,7 @@ def found_among(plain: Arcs, lifted: Arcs, edges: Collection[Edge]) -> Cycle | N
         by = tuple(edge for _, _, edge in found)
         return Cycle((by[-1].written, *(edge.written for edge in by)), by)
     if found := lifted.circle(edges):
-        names = [_below(path, child) for (path, child), _, _ in found]
+        names = [full_id(path, child) for (path, child), _, _ in found]
         return Cycle((*names, names[0]), tuple(edge for _, _, edge in found), lifted=True)
     return None
 
@@ -171,7 +173,3 @@ def _node(parts: Sequence[str], groups: Mapping[str, str]) -> str:
 
 def _last(full_id: str) -> str:
     return full_id.rpartition("/")[2]
-
-
-def _below(path: str, child: str) -> str:
-    return f"{path}/{child}" if path else child

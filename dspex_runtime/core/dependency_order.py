@@ -1,6 +1,5 @@
 """What children depend on: the ids that are meant, and the order of starts that follows. Pure: for files and for requests.
 
-    names_of(tree)                   what can be depended on
     resolve("b", "s/a", names)       "s/b": the id that is meant
     arranged(tree)                   the tree in start order, every child with its `after`
     after_of("s/a", edges, siblings) `after` of one child that is added while the tree runs
@@ -16,47 +15,31 @@ from dataclasses import replace
 
 from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
 from dspex_runtime.core.dependency_cycles import Edge, find_cycle, lift
-from dspex_runtime.core.names import NameIndex
+from dspex_runtime.core.names import NameIndex, full_id
 from dspex_runtime.errors import ConfigError, NoProcessError
-from dspex_runtime.types import ChildId, FullId, Kind
+from dspex_runtime.types import ChildId
 
-__all__ = ["after_of", "arranged", "edges_of", "groups_of", "names_of", "owners_of", "resolve", "start_order", "walk"]
+__all__ = ["after_of", "arranged", "edges_of", "groups_of", "resolve", "start_order", "walk"]
 
 
 def walk(tree: SupervisorSpec, path: str = "") -> Iterator[tuple[str, ChildSpec]]:
     """Yield every child below `path` with its full id, a supervisor before its children, in the order of the lists."""
     for child in tree.children:
-        full_id = f"{path}/{child.id}" if path else str(child.id)
-        yield full_id, child
+        id = full_id(path, child.id)
+        yield id, child
         if child.supervisor is not None:
-            yield from walk(child.supervisor, full_id)
-
-
-def names_of(tree: SupervisorSpec) -> NameIndex:
-    """Return all that a child of this tree may depend on: modules, servers, supervisors, replicas and their groups."""
-    names = NameIndex(FullId(full_id) for full_id, _ in walk(tree))
-    for group in groups_of(tree).values():
-        names.add(FullId(group))
-    return names
-
-
-def owners_of(tree: SupervisorSpec) -> frozenset[str]:
-    """Return the full ids of what may have parts: modules, and groups of them."""
-    modules = {full_id: child.replica for full_id, child in walk(tree) if child.kind is Kind.MODULE}
-    return frozenset(modules) | {replica.of for replica in modules.values() if replica is not None}
+            yield from walk(child.supervisor, id)
 
 
 def groups_of(tree: SupervisorSpec) -> dict[str, str]:
     """Return the group of every replica, both by full id."""
-    return {full_id: child.replica.of for full_id, child in walk(tree) if child.replica is not None}
+    return {id: child.replica.of for id, child in walk(tree) if child.replica is not None}
 
 
 def edges_of(tree: SupervisorSpec, written: Mapping[tuple[str, str], str] | None = None) -> list[Edge]:
     """Return every edge of a tree whose `depends_on` are full ids; `written` as `arranged` takes it."""
     names = written or {}
-    return [
-        Edge(full_id, target, names.get((full_id, target), target)) for full_id, child in walk(tree) for target in child.depends_on
-    ]
+    return [Edge(id, target, names.get((id, target), target)) for id, child in walk(tree) for target in child.depends_on]
 
 
 def resolve(written: str, source: str, names: NameIndex, owners: Collection[str] = ()) -> str:
@@ -125,7 +108,7 @@ def _arranged(spec: SupervisorSpec, path: str, after: Mapping[str, Mapping[str, 
     children: dict[ChildId, ChildSpec] = {}
     for child in spec.children:
         siblings = frozenset(id for name in here.get(_name(child), ()) for id in members.get(name, ()))
-        below = child.supervisor and _arranged(child.supervisor, f"{path}/{child.id}" if path else str(child.id), after)
+        below = child.supervisor and _arranged(child.supervisor, full_id(path, child.id), after)
         children[child.id] = replace(child, after=siblings, supervisor=below)
     order = start_order(list(children), {child.id: child.after for child in children.values()})
     return replace(spec, children=tuple(children[id] for id in order))
@@ -136,18 +119,18 @@ def _name(child: ChildSpec) -> str:
     return str(child.id) if child.replica is None else child.replica.of.rpartition("/")[2]
 
 
-def after_of(full_id: str, targets: Iterable[str], siblings: Iterable[ChildSpec]) -> frozenset[ChildId]:
+def after_of(id: str, targets: Iterable[str], siblings: Iterable[ChildSpec]) -> frozenset[ChildId]:
     """Return the siblings that a child comes after, for its own sake: those it depends on, and those that such a one is below.
 
     Args:
-        full_id: Of the child.
+        id: Full id of the child.
         targets: Full ids of what it depends on.
         siblings: The children of its supervisor; it may be among them.
     """
-    path = full_id.rpartition("/")[0]
+    path = id.rpartition("/")[0]
     prefix = f"{path}/" if path else ""
     wanted = {target[len(prefix) :].partition("/")[0] for target in targets if target.startswith(prefix)}
-    here = full_id[len(prefix) :]
+    here = id[len(prefix) :]
     return frozenset(child.id for child in siblings if child.id != here and not wanted.isdisjoint({str(child.id), _name(child)}))
 
 

@@ -41,6 +41,11 @@ def check_id(text: str) -> ChildId:
     return ChildId(text)
 
 
+def full_id(path: str, id: str) -> str:
+    """Return the full id of a child of the supervisor, or of the owner of parts, at a path; "" is the root's."""
+    return f"{path}/{id}" if path else str(id)
+
+
 class NameIndex:
     """All full ids of a runtime, found by full id, or by any tail of it that only one has."""
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dspex_runtime.config.replicas import group_id, numbered
+from dspex_runtime.config.replicas import numbered
 from dspex_runtime.core import events
 from dspex_runtime.core.child_spec import ChildSpec
+from dspex_runtime.core.names import full_id
 from dspex_runtime.errors import DspexError, SupervisorError
 from dspex_runtime.node.groups import Group
 from dspex_runtime.node.operations.answers import Answer, erasing
@@ -56,7 +57,7 @@ class Scaling:
     ) -> None:
         """Start a group that is new, all of it or none; `path` is that of its supervisor, None for one of its own."""
         registry = self._node.registry
-        group = registry.groups.begin(group_id(child, path or ""), child, shares=shares)
+        group = registry.groups.begin(full_id(path or "", child.id), child, shares=shares)
         group.alone = path is None
         registry.open_group(group)
 

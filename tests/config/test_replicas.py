@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dspex_runtime.config.replicas import expanded, group_id, numbered
+from dspex_runtime.config.replicas import expanded, numbered
 from dspex_runtime.core.child_spec import ChildSpec, Replica
 from dspex_runtime.types import ChildId, Kind, RestartType
 
@@ -31,8 +31,3 @@ def test_none_is_no_child() -> None:
 
 def test_the_next_one_is_like_those_before() -> None:
     assert numbered(CHILD, 2, True, "sup") == expanded(CHILD, 3, True, "sup")[2]
-
-
-def test_the_group_has_the_id_that_the_child_was_given() -> None:
-    assert group_id(CHILD, "") == "qa"
-    assert group_id(CHILD, "sup/sub") == "sup/sub/qa"

@@ -13,14 +13,13 @@ from dspex_runtime.core.dependency_order import (
     arranged,
     edges_of,
     groups_of,
-    names_of,
-    owners_of,
     resolve,
     start_order,
     walk,
 )
+from dspex_runtime.core.names import NameIndex
 from dspex_runtime.errors import ConfigError
-from dspex_runtime.types import ChildId, Kind
+from dspex_runtime.types import ChildId, FullId, Kind
 
 
 def needs(id: str, *targets: str, **fields: Any) -> ChildSpec:
@@ -163,10 +162,13 @@ SPEC = tree(
 )
 
 
-def test_a_tree_knows_its_children_groups_and_owners() -> None:
+NAMES = NameIndex(map(FullId, ("s", "s/a", "s/b", "s/qa#0", "s/qa", "t", "t/b", "t/c", "d")))
+OWNERS = {"s/a", "s/qa#0", "s/qa"}
+
+
+def test_a_tree_knows_its_children_and_groups() -> None:
     assert [full_id for full_id, _ in walk(SPEC)] == ["s", "s/a", "s/b", "s/qa#0", "t", "t/b", "t/c", "d"]
     assert groups_of(SPEC) == {"s/qa#0": "s/qa"}
-    assert owners_of(SPEC) == {"s/a", "s/qa#0", "s/qa"}
     assert [str(edge.written) for edge in edges_of(tree(needs("x", "s/y")), {("x", "s/y"): "y"})] == ["y"]
 
 
@@ -183,7 +185,7 @@ def test_a_tree_knows_its_children_groups_and_owners() -> None:
     ],
 )
 def test_an_id_is_a_full_one_or_one_that_only_one_child_has(written: str, source: str, target: str) -> None:
-    assert resolve(written, source, names_of(SPEC), owners_of(SPEC)) == target
+    assert resolve(written, source, NAMES, OWNERS) == target
 
 
 REFUSED = [
@@ -201,11 +203,11 @@ REFUSED = [
 @pytest.mark.parametrize(("written", "source", "text"), REFUSED)
 def test_what_cannot_be_depended_on_is_refused(written: str, source: str, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        resolve(written, source, names_of(SPEC), owners_of(SPEC))
+        resolve(written, source, NAMES, OWNERS)
     assert text in str(caught.value)
 
 
 def test_an_unknown_id_names_what_it_may_have_been() -> None:
     with pytest.raises(ConfigError) as caught:
-        resolve("s/aa", "d", names_of(SPEC))
+        resolve("s/aa", "d", NAMES)
     assert "did you mean s/a" in (caught.value.hint or "")

@@ -1,6 +1,6 @@
 import pytest
 
-from dspex_runtime.core.names import NameIndex, check_id
+from dspex_runtime.core.names import NameIndex, check_id, full_id
 from dspex_runtime.errors import ConfigError, NoProcessError
 from dspex_runtime.types import FullId
 
@@ -30,16 +30,21 @@ def test_anything_else_is_refused_and_the_error_says_why(text: str, why: str) ->
         check_id(text)
 
 
+def test_a_full_id_is_the_path_from_the_root() -> None:
+    assert full_id("", "qa") == "qa"
+    assert full_id("sup/sub", "qa#0") == "sup/sub/qa#0"
+
+
 def index() -> NameIndex:
     return NameIndex(FullId(id) for id in ["a", "group/a", "group/b", "other/b", "other/deep/c", "retriever"])
 
 
 @pytest.mark.parametrize(
-    ("text", "full_id"),
+    ("text", "found"),
     [("a", "a"), ("group/a", "group/a"), ("c", "other/deep/c"), ("deep/c", "other/deep/c"), ("group/b", "group/b")],
 )
-def test_the_full_id_wins_then_a_tail_that_only_one_has(text: str, full_id: str) -> None:
-    assert index().resolve(text) == full_id
+def test_the_full_id_wins_then_a_tail_that_only_one_has(text: str, found: str) -> None:
+    assert index().resolve(text) == found
 
 
 def test_an_ambiguous_id_lists_the_candidates() -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from dspex_runtime.config import parse_child
 from dspex_runtime.config.names import id_from_target, is_id
-from dspex_runtime.config.spec_tree import full_id
 from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
 from dspex_runtime.core.dependency_order import after_of
+from dspex_runtime.core.names import full_id
 from dspex_runtime.node.operations.answers import supervisor_of, tree_of
 
 if TYPE_CHECKING:

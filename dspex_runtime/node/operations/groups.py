@@ -14,11 +14,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from dspex_runtime.config.composition_schema import SHARED_PARAMS, Replicas
+from dspex_runtime.config.composition_schema import MAX_REPLICAS, SHARED_PARAMS, Replicas
 from dspex_runtime.config.problems import Problems
-from dspex_runtime.config.replicas import group_id
 from dspex_runtime.core.child_spec import ChildSpec
 from dspex_runtime.core.keys import show
+from dspex_runtime.core.names import full_id
 from dspex_runtime.errors import ConfigError, DspexError, NoProcessError, SupervisorError
 from dspex_runtime.node.broker import no_replica
 from dspex_runtime.node.groups import Group, several
@@ -53,8 +53,8 @@ def dispatched(node: Node, op: str, args: Args, responder: Responder) -> bool:
 def scale(node: Node, args: Args, responder: Responder) -> None:
     """Have a group, or a child that is alone, be so many replicas; answers when the new ones serve and the others are gone."""
     n = args["n"]
-    if type(n) is not int or not 0 <= n <= MOST:
-        raise ConfigError(f"a group has 0 to {MOST} replicas; got {n}", id=args["id"])
+    if type(n) is not int or not 0 <= n <= MAX_REPLICAS:
+        raise ConfigError(f"a group has 0 to {MAX_REPLICAS} replicas; got {n}", id=args["id"])
     group = node.registry.group(args["id"])
     if group is None:
         record = node.registry.resolve(args["id"])
@@ -125,13 +125,13 @@ def delete(node: Node, group: Group, _args: Args, responder: Responder) -> None:
     _of_each(group.records, one, deleted)
 
 
-def has_started(node: Node, full_id: str, args: Args, responder: Responder) -> bool:
+def has_started(node: Node, id: str, args: Args, responder: Responder) -> bool:
     """Answer the start of what is a group already, where that is asked for.
 
     Raises:
         SupervisorError: It is not.
     """
-    group = node.registry.groups.get(full_id)
+    group = node.registry.groups.get(id)
     if group is None:
         return False
     if not args.get("get_if_exists") or group.gone:
@@ -160,8 +160,8 @@ def wanted(spec: Args) -> tuple[int, bool] | None:
 def start(node: Node, child: ChildSpec, path: str | None, wanted: tuple[int, bool], responder: Responder) -> None:
     """Start a new group, all of it or none; answers when the last replica may be called."""
     count, shares = wanted
-    full_id = group_id(child, path or "")
-    existing = node.registry.get(full_id)
+    id = full_id(path or "", child.id)
+    existing = node.registry.get(id)
     if existing is not None:
         raise taken(existing)
     if child.register is not None:
@@ -171,7 +171,7 @@ def start(node: Node, child: ChildSpec, path: str | None, wanted: tuple[int, boo
         _started(node, group, responder)(None, error)
 
     begin = partial(node.replicas.scaling.start, child, path, count, shares=shares, done=started)
-    tree_of(node).starts.when_possible(full_id, child, begin, responder.fail)
+    tree_of(node).starts.when_possible(id, child, begin, responder.fail)
 
 
 def start_again(node: Node, group: Group, responder: Responder) -> None:
@@ -278,7 +278,6 @@ def _of_each(records: list[Record], do: Each, done: Callable[[DspexError | None]
         done(None)
 
 
-MOST: Final = 1000
 REPLICAS: Final = Replicas()
 TABLE: Final[dict[str, GroupOperation]] = {
     "info": info,

@@ -6,7 +6,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from dspex_runtime.core import events
-from dspex_runtime.core.names import ROOT
+from dspex_runtime.core.names import ROOT, full_id
 from dspex_runtime.errors import ConfigError, DspexError, NoProcessError
 from dspex_runtime.node.operations import groups
 from dspex_runtime.node.operations.adoption import adopted, path_of, spec_at
@@ -27,12 +27,12 @@ def start(node: Node, args: Args, responder: Responder) -> None:
         return
     supervisor = args.get("supervisor")
     path = None if supervisor is None else path_of(node, supervisor)
-    full_id = f"{path}/{spec.get('id')}" if path else str(spec.get("id"))
-    if groups.has_started(node, full_id, args, responder):
+    id = full_id(path or "", str(spec.get("id")))
+    if groups.has_started(node, id, args, responder):
         return
-    existing = node.registry.get(full_id)
+    existing = node.registry.get(id)
     if existing is not None and args.get("get_if_exists") and not existing.gone:
-        wait_for(node, [existing], SERVING, None, responder, lambda: identity(node.registry.resolve(full_id)))
+        wait_for(node, [existing], SERVING, None, responder, lambda: identity(node.registry.resolve(id)))
         return
     wanted = groups.wanted(spec)
     child = adopted(node, spec, path, named=not args.get("unnamed"))
@@ -50,7 +50,7 @@ def start(node: Node, args: Args, responder: Responder) -> None:
         else:
             tree_of(node).ask(path, lambda request: events.StartChildAsked(request, child), started(node, responder))
 
-    tree_of(node).starts.when_possible(f"{path}/{child.id}" if path else child.id, child, go, responder.fail)
+    tree_of(node).starts.when_possible(full_id(path or "", child.id), child, go, responder.fail)
 
 
 def _start_again(node: Node, id: str, responder: Responder) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dspex_runtime.core import events
+from dspex_runtime.core.names import full_id
 from dspex_runtime.errors import DspexError
 from dspex_runtime.node.operations import groups
 from dspex_runtime.node.operations.adoption import adopted, path_of
@@ -34,7 +35,7 @@ def start_child(node: Node, args: Args, responder: Responder) -> None:
     path, spec = _path(node, args), dict(args["spec"])
     wanted = groups.wanted(spec)
     child = adopted(node, spec, path)
-    groups.has_started(node, f"{path}/{child.id}" if path else child.id, {}, responder)
+    groups.has_started(node, full_id(path, child.id), {}, responder)
     alone = node.registry.get(child.id) if path == "" else None
     if alone is not None and tree_of(node).owner(alone.id) is not tree_of(node).node_of(""):
         raise taken(alone)  # it shares the root's names and is not known to the root's supervisor
@@ -45,7 +46,7 @@ def start_child(node: Node, args: Args, responder: Responder) -> None:
     def start() -> None:
         tree_of(node).ask(path, lambda request: events.StartChildAsked(request, child), started(node, responder))
 
-    tree_of(node).starts.when_possible(f"{path}/{child.id}" if path else child.id, child, start, responder.fail)
+    tree_of(node).starts.when_possible(full_id(path, child.id), child, start, responder.fail)
 
 
 def terminate_child(node: Node, args: Args, responder: Responder) -> None:
@@ -55,8 +56,8 @@ def terminate_child(node: Node, args: Args, responder: Responder) -> None:
     forgotten with this.
     """
     child, path = ChildId(args["id"]), _path(node, args)
-    full_id = f"{path}/{child}" if path else child
-    answer = node.parts.after(full_id, done(node, full_id, responder))
+    id = full_id(path, child)
+    answer = node.parts.after(id, done(node, id, responder))
     tree_of(node).ask(path, lambda request: events.TerminateChildAsked(request, child), answer)
 
 
@@ -67,7 +68,7 @@ def restart_child(node: Node, args: Args, responder: Responder) -> None:
     def restart() -> None:
         tree_of(node).ask(path, lambda request: events.RestartChildAsked(request, child), started(node, responder))
 
-    record = node.registry.get(f"{path}/{child}" if path else child)
+    record = node.registry.get(full_id(path, child))
     if record is None or not record.gone:
         restart()  # the supervisor says what is wrong with that
     else:
@@ -77,8 +78,8 @@ def restart_child(node: Node, args: Args, responder: Responder) -> None:
 def delete_child(node: Node, args: Args, responder: Responder) -> None:
     """OTP delete_child; the child's log is removed."""
     child, path = ChildId(args["id"]), _path(node, args)
-    full_id = f"{path}/{child}" if path else child
-    answer = node.parts.after(full_id, erased(node, full_id, responder))
+    id = full_id(path, child)
+    answer = node.parts.after(id, erased(node, id, responder))
     tree_of(node).ask(path, lambda request: events.DeleteChildAsked(request, child), answer)
 
 

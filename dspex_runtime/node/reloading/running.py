@@ -14,6 +14,7 @@ from dspex_runtime.config.plan import ROOT, Running
 from dspex_runtime.config.runtime_spec import RuntimeSpec
 from dspex_runtime.config.spec_tree import child_at, supervisor_at
 from dspex_runtime.core.child_spec import ChildSpec, SupervisorSpec
+from dspex_runtime.core.names import full_id
 from dspex_runtime.node import sources
 from dspex_runtime.node.operations.answers import tree_of
 from dspex_runtime.types import ChildId, RestartType, State
@@ -101,11 +102,11 @@ class Present:
         for child in supervisor.spec.children:
             same = child.id in now and not child_changes(child, now[child.id])
             if same and child.restart is RestartType.TEMPORARY and supervisor.machine.child(child.id) is None:
-                self.running[_full_id(path, child)] = Running(State.EXITED)
+                self.running[full_id(path, child.id)] = Running(State.EXITED)
                 yield child
 
     def _child(self, path: str, spec: ChildSpec, wanted: Iterable[ChildSpec], *, waits: bool = False) -> ChildSpec:
-        id = _full_id(path, spec)
+        id = full_id(path, spec.id)
         record = self._node.registry.get(id)
         state = State.PENDING if record is None else record.state
         self.running[id] = Running(state, self._changed_files(record), waits=waits)
@@ -135,7 +136,3 @@ def boot_tree(node: Node) -> SupervisorSpec:
     tree = tree_of(node)
     root = tree.node_of("") or tree.reviving.dead_root
     return node.spec.tree if root is None else root.spec
-
-
-def _full_id(path: str, child: ChildSpec) -> str:
-    return f"{path}/{child.id}" if path else str(child.id)
