@@ -265,6 +265,8 @@ class DependencyDownError(ProcessDownError):
         hint: str | None = None,
     ) -> None:
         text = message or f"{id!r} takes no calls while {dependency!r}, which it depends on, is down: {describe(reason)}"
+        if hint is None and dependency:
+            hint = f"`dspex start {dependency}` starts it, unless it comes back by itself"
         super().__init__(text, id=id, reason=reason, hint=hint)
         self.dependency = dependency
 

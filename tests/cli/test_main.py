@@ -19,6 +19,7 @@ from dspex_runtime.errors import (
     BusyError,
     CallTimeoutError,
     ConfigError,
+    DependencyDownError,
     NoProcessError,
     ProcessDownError,
     RemoteError,
@@ -141,6 +142,11 @@ ERRORS = [
     (StartError("no", id="qa", remote_traceback="Traceback\nImportError: x"), 1, "start_failed"),
     (RuntimeError("ours"), 1, "internal"),
 ]
+
+
+def test_a_dependency_that_is_down_names_the_command_that_starts_it(dspex: Run, runtime: Any) -> None:
+    runtime.results["qa"] = DependencyDownError(id="qa", dependency="sup/rater", reason="killed")
+    assert "\n  hint: `dspex start sup/rater` starts it" in dspex("call", "qa").err
 
 
 @pytest.mark.parametrize(("error", "code", "word"), ERRORS, ids=[word for _, _, word in ERRORS])

@@ -122,6 +122,7 @@ def test_calls_fail_at_once_queued_ones_too_and_what_runs_goes_on(fork: Any, gat
     with pytest.raises(DependencyDownError) as refused:
         client.call("$call", 2)
     assert (refused.value.id, refused.value.dependency, refused.value.reason) == ("sup/it", "y", "killed")
+    assert refused.value.hint == "`dspex start y` starts it, unless it comes back by itself"
     client.cast("$cast", "lost")  # nobody could be told
     gate.open()
     assert running.result() == ["wait", gate.path]
