@@ -213,24 +213,30 @@ class TestAnnouncedStarts:
         assert bench.asked() == [2, 0]
 
 
-def test_spares_are_not_made_before_the_last_swap_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def spared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A bench with one zygote and two spares of it wanted."""
     bench = Bench(monkeypatch, spares=2, preload=("json",))
-    (zygote,) = bench.open()
-    bench.loop.advance(REFILL_AFTER_S)
-    assert bench.asked() == [2]
-    for _ in range(2):
-        bench.forks(zygote, warmth=Warmth.SERVER)
-    bench.start("a")
-    for swap in ("one", "other"):
-        bench.launcher.calm(swap, is_calm=True)
-    bench.launcher.calm("one", is_calm=False)
-    bench.launcher.calm("one", is_calm=False)
-    bench.loop.advance(2 * REFILL_AFTER_S)
-    assert bench.asked() == [0]
-    bench.launcher.calm("other", is_calm=False)
-    bench.loop.advance(REFILL_AFTER_S)
-    assert bench.asked() == [1]
+    yield bench
     bench.close()
+
+
+def test_spares_are_not_made_before_the_last_swap_has_ended(spared: Bench) -> None:
+    (zygote,) = spared.open()
+    spared.loop.advance(REFILL_AFTER_S)
+    assert spared.asked() == [2]
+    for _ in range(2):
+        spared.forks(zygote, warmth=Warmth.SERVER)
+    spared.start("a")
+    for swap in ("one", "other"):
+        spared.launcher.calm(swap, is_calm=True)
+    spared.launcher.calm("one", is_calm=False)
+    spared.launcher.calm("one", is_calm=False)
+    spared.loop.advance(2 * REFILL_AFTER_S)
+    assert spared.asked() == [0]
+    spared.launcher.calm("other", is_calm=False)
+    spared.loop.advance(REFILL_AFTER_S)
+    assert spared.asked() == [1]
 
 
 def test_a_start_that_nobody_wants_any_more_ends_unborn(bench: Bench) -> None:
