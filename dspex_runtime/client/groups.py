@@ -82,18 +82,25 @@ class Group:
         self._load = load
         self._lock = threading.Lock()
         self.members: tuple[Member, ...] = ()
-        self.know(facts)
-
-    def know(self, facts: Mapping[str, Any]) -> None:
-        """Go by what the runtime says; requests that are under way go on."""
-        with self._lock:
-            before = {(member.id, member.incarnation, member.slot): member for member in self.members}
-            self.members = tuple(
-                before.get((id, incarnation, slot)) or Member(id, incarnation, slot, self._pool_of(id))
-                for id, incarnation, slot in facts["members"]
-            )
         self.id: str = facts["id"]
         self.shares: bool = facts["shares"]
+        self._seq = 0
+        self.know(facts)
+
+    def know(self, facts: Mapping[str, Any]) -> bool:
+        """Go by what the runtime says; requests that are under way go on. Returns False for what is older than what is known."""
+        pools = {id: self._pool_of(id) for id, _, _ in facts["members"]}  # takes a lock of its own
+        with self._lock:
+            if facts["seq"] < self._seq:
+                return False
+            self._seq = facts["seq"]
+            before = {(member.id, member.incarnation, member.slot): member for member in self.members}
+            self.members = tuple(
+                before.get((id, incarnation, slot)) or Member(id, incarnation, slot, pools[id])
+                for id, incarnation, slot in facts["members"]
+            )
+            self.shares = facts["shares"]
+        return True
 
     def take(self, but: Collection[Member] = ()) -> Member | None:
         """Return who has the least to do, any of several, as who gets a request now; None when there is nobody but those of `but`.

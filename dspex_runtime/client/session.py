@@ -20,7 +20,7 @@ from dspex_runtime.wire.codec import Codec
 
 if TYPE_CHECKING:
     from dspex_runtime.client.background_loop import BackgroundLoop
-    from dspex_runtime.client.groups import Group, Load
+    from dspex_runtime.client.groups import Load
     from dspex_runtime.client.mux import MuxLink
     from dspex_runtime.client.mux_links import MuxLinks
     from dspex_runtime.client.tables import Tables
@@ -73,6 +73,8 @@ class Session:
         self._held = _Held(connection.wire)
         self._aliases: dict[str, int] = {}
         self._load: Load | None = None
+        self._grouping = threading.Lock()  # what is heard of a group is applied in the order of its `seq`
+        self._groups: dict[str, Mapping[str, Any]] = {}  # by full id; None as the members of one that has ended
         self._group_found = _weakly(weakref.WeakMethod(self._found_group))  # a pool must not keep alive what closes it
         weakref.finalize(self, self._held.let_go).atexit = False
         ref = weakref.ref(self)  # the reader of the connection must not keep alive what closes it
@@ -99,22 +101,34 @@ class Session:
 
     def changed(self, facts: Mapping[str, Any]) -> None:
         """Hear that what the runtime had said of a module, or of a group, when its pipes were opened is otherwise now."""
-        if "members" in facts and self._tables is not None:
-            self._tables.group_changed(facts)
+        if "members" in facts:
+            self._group_changed(facts)
+            return
         for id, pool in list(self._pools.items()):
             if facts["id"] == id or facts["id"].endswith(f"/{id}"):
-                if "members" not in facts:
-                    pool.know(facts)
-                elif pool.group is not None:
-                    self._group_changed(pool, pool.group, facts)
-
-    def _group_changed(self, pool: ChannelPool, group: Group, facts: Mapping[str, Any]) -> None:
-        if facts["members"] is None:
-            pool.group = None
-        else:
-            group.know(facts)
-            if facts["members"]:  # else nobody says how long a call may take
                 pool.know(facts)
+
+    def _group_changed(self, facts: Mapping[str, Any]) -> None:
+        with self._grouping:
+            if self._newest(facts) is not facts:
+                return
+            groups = [(pool, pool.group) for pool in list(self._pools.values()) if pool.group is not None]
+            for pool, group in groups:
+                if group.id != facts["id"]:
+                    continue
+                if facts["members"] is None:
+                    pool.group = None
+                elif group.know(facts) and facts["members"]:  # else nobody says how long a call may take
+                    pool.know(facts)
+            if self._tables is not None:
+                self._tables.group_changed(facts)
+
+    def _newest(self, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Keep what the runtime says of a group; return what is the last that it has said: it may have come another way."""
+        known = self._groups.get(facts["id"])
+        if known is None or known["seq"] <= facts["seq"]:
+            known = self._groups[facts["id"]] = facts
+        return known
 
     def _found_group(self, pool: ChannelPool, info: Mapping[str, Any]) -> Steps[ChannelPool]:
         """A pipe was asked for and the id is a group's: know it from now on; return the pool of the replica that it leads to."""
@@ -125,13 +139,17 @@ class Session:
             fd = yield from descriptor(self.connection, "board", {})
             assert fd is not None  # there are modules, so there is a board
             self._load = Load(fd)
-        if pool.group is None:
-            written = _weakly(weakref.WeakMethod(self._group_written))
-            pool.group = Group(_weakly(weakref.WeakMethod(self.pool)), self._load, info["group"], written)
-            if self._tables is not None:
-                self._tables.group_changed(info["group"])
-        else:
-            pool.group.know(info["group"])
+        with self._grouping:
+            facts = self._newest(info["group"])
+            if facts["members"] is None:  # it has ended since: whoever asked for the pipe asks again
+                pool.group = None
+            elif pool.group is not None and pool.group.id == facts["id"]:
+                pool.group.know(facts)
+            else:
+                written = _weakly(weakref.WeakMethod(self._group_written))
+                pool.group = Group(_weakly(weakref.WeakMethod(self.pool)), self._load, facts, written)
+                if self._tables is not None:
+                    self._tables.group_changed(facts)
         return self.pool(info["id"])
 
     def _group_written(self, group: str, replica: str) -> None:
@@ -205,6 +223,7 @@ class Session:
 
     def _forked(self) -> None:
         self._lock = threading.Lock()
+        self._grouping = threading.Lock()
         self.edits = Edits()
         self._held.background = None
         self._held.links.clear()

@@ -40,6 +40,8 @@ class Replicas:
         self._node = node
         self._followers: dict[str, set[Session]] = {}
         self._told: dict[str, Facts] = {}
+        self._latest: dict[str, Facts] = {}  #: what was last found of each group, told or not
+        self._seq = 0
         self._turns: dict[str, deque[Work]] = {}
         self._rolling: dict[str, Rolling] = {}  #: swaps that are under way, by full id of the group
         self._waiting: list[tuple[Callable[[], bool], Callable[[], None]]] = []
@@ -60,11 +62,19 @@ class Replicas:
             self._followers.setdefault(group.id, set()).add(session)
 
     def facts(self, group: Group) -> Facts:
-        """Return what a client that calls the group goes by."""
+        """Return what a client that calls the group goes by; what it hears in another order it puts in that of `seq`."""
         there = [(record, record.process) for record in group.routable]
         about = next((pipe_facts(record, process) for record, process in there if process is not None), NOBODY)
         members = [[record.id, record.incarnation, process.slot] for record, process in there if process is not None]
-        return {**about, "id": group.id, "members": members, "shares": group.shares}
+        return self._numbered({**about, "id": group.id, "members": members, "shares": group.shares})
+
+    def _numbered(self, facts: Facts) -> Facts:
+        """Return facts with a `seq`: the last one where they are the same as then, a higher one where they are others."""
+        latest = self._latest.get(facts["id"])
+        if latest is None or {**facts, "seq": latest["seq"]} != latest:
+            self._seq += 1
+            latest = self._latest[facts["id"]] = {**facts, "seq": self._seq}
+        return latest
 
     def changed(self, group: Group) -> None:
         """Something of a group is another: let in who has what the others have, and tell who follows it."""
@@ -113,9 +123,10 @@ class Replicas:
 
     def forgotten(self, id: str) -> None:
         """A group is no more: what has its id from now on is something else."""
-        self._tell(id, {"id": id, "members": None})
+        self._tell(id, self._numbered({"id": id, "members": None}))
         self._followers.pop(id, None)
         self._told.pop(id, None)
+        self._latest.pop(id, None)
 
     def _let_in(self, group: Group, record: Record) -> None:
         incarnation = record.incarnation

@@ -36,8 +36,8 @@ def load(board: Board) -> Iterator[Load]:
     load.close()
 
 
-def facts(*members: tuple[str, int, int], shares: bool = True) -> dict[str, Any]:
-    return {"id": "qa", "members": [list(member) for member in members], "shares": shares}
+def facts(*members: tuple[str, int, int], shares: bool = True, seq: int = 1) -> dict[str, Any]:
+    return {"id": "qa", "members": [list(member) for member in members], "shares": shares, "seq": seq}
 
 
 def group_of(load: Load, *members: tuple[str, int, int]) -> Group:
@@ -146,6 +146,15 @@ class TestKnowing:
         group.take()
         group.know(facts(("qa#0", 2, 4)))
         assert (group.members[0].incarnation, group.members[0].slot, group.members[0].mine) == (2, 4, 0)
+
+    def test_what_is_older_than_what_is_known_is_left(self, load: Load) -> None:
+        group = group_of(load, *THREE)
+        assert group.know(facts(*THREE[:2], seq=5))
+        assert not group.know(facts(*THREE, shares=False, seq=4))
+        assert [member.id for member in group.members] == ["qa#0", "qa#1"]
+        assert group.shares
+        assert group.know(facts(*THREE, seq=6))
+        assert len(group.members) == 3
 
     def test_none_may_be_called_when_none_is_named(self, load: Load) -> None:
         group = group_of(load, *THREE)

@@ -31,7 +31,7 @@ def of() -> Iterator[Any]:
     load = Load(os.dup(board.fd))
     pools: dict[str, Any] = {}
     of = Pool("qa")
-    facts = {"id": "qa", "members": [["qa#0", 1, 1], ["qa#1", 1, 2]], "shares": True}
+    facts = {"id": "qa", "members": [["qa#0", 1, 1], ["qa#1", 1, 2]], "shares": True, "seq": 1}
     of.group = Group(lambda of: pools.setdefault(of, Pool(of)), load, facts)
     yield of
     load.close()

@@ -6,14 +6,19 @@ import asyncio
 import gc
 import os
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from dspex_runtime.client.ref import ModuleRef
 from dspex_runtime.client.request import Request
-from dspex_runtime.client.session import session_at
-from dspex_runtime.errors import RuntimeUnreachableError
+from dspex_runtime.client.session import Session, session_at
+from dspex_runtime.client.steps import run
+from dspex_runtime.errors import NoProcessError, RuntimeUnreachableError
+from dspex_runtime.osproc.board import Board
+from dspex_runtime.wire.messages import EVENT
+from helpers.descriptor import Descriptor
 from helpers.waiting import wait_until
 
 
@@ -59,3 +64,72 @@ def test_a_forgotten_session_hangs_up_although_its_loop_has_a_pipe_open(runtime:
     wait_until(lambda: connection.closed)
     wait_until(lambda: all(thread.name != "dspex-requests" for thread in threading.enumerate()))
     assert qa.pipes[0].next() is None
+
+
+class TestGroups:
+    """What is heard of a group, in whichever order it comes."""
+
+    @pytest.fixture
+    def board(self) -> Iterator[Board]:
+        board = Board.create()
+        yield board
+        board.close()
+
+    @staticmethod
+    def facts(*members: str, seq: int) -> dict[str, Any]:
+        about = {"call_timeout_s": 7.0, "idempotent": []}
+        return {**about, "id": "qa", "members": [[id, 1, 1 + n] for n, id in enumerate(members)], "shares": True, "seq": seq}
+
+    @pytest.fixture
+    def group(self, runtime: Any, module: Any, board: Board) -> Any:
+        """A group that is starting: one replica serves. Its id is given a pipe to it."""
+        first = module()
+        first.facts |= {"id": "qa#0", "group": self.facts("qa#0", seq=4)}
+        runtime.start("qa", first)
+        runtime.handlers["board"] = lambda _: Descriptor(os.dup(board.fd), {})
+        return first
+
+    def members(self, session: Session) -> list[str]:
+        group = session.pool("qa").group
+        return [] if group is None else [member.id for member in group.members]
+
+    def heard_meanwhile(self, runtime: Any, facts: dict[str, Any]) -> None:
+        """Have the client hear this after it was given a pipe, and before it can know that this was a group's."""
+        board = runtime.handlers["board"]
+
+        def answer(args: dict[str, Any]) -> Any:
+            runtime.push(EVENT, 0, {"type": "group", **facts})
+            return board(args)
+
+        runtime.handlers["board"] = answer
+
+    def test_a_replica_that_comes_while_the_group_gets_known_is_known(self, runtime: Any, session: Session, group: Any) -> None:
+        self.heard_meanwhile(runtime, self.facts("qa#0", "qa#1", seq=5))
+        assert ModuleRef(session, "qa").call("ask", 1) == 1
+        assert self.members(session) == ["qa#0", "qa#1"]
+
+    def test_a_group_that_ends_while_it_gets_known_is_none(self, runtime: Any, session: Session, group: Any) -> None:
+        board = runtime.handlers["board"]
+
+        def answer(args: dict[str, Any]) -> Any:
+            del runtime.modules["qa"]
+            runtime.push(EVENT, 0, {"type": "group", "id": "qa", "members": None, "seq": 5})
+            return board(args)
+
+        runtime.handlers["board"] = answer
+        with pytest.raises(NoProcessError):
+            ModuleRef(session, "qa").call("ask", 1)
+        assert session.pool("qa").group is None
+
+    def test_what_came_with_a_pipe_is_no_newer_for_being_used_later(self, runtime: Any, session: Session, group: Any) -> None:
+        ref = ModuleRef(session, "qa")
+        assert ref.call("ask", 1) == 1
+        session.changed({"type": "group", **self.facts("qa#0", "qa#1", seq=6)})
+        run(session.pool("qa").open(None))  # its answer says what there was at 4
+        assert self.members(session) == ["qa#0", "qa#1"]
+
+    def test_of_two_events_the_newer_holds(self, session: Session, group: Any) -> None:
+        assert ModuleRef(session, "qa").call("ask", 1) == 1
+        session.changed({"type": "group", "id": "qa", "members": None, "seq": 6})
+        session.changed({"type": "group", **self.facts("qa#0", "qa#1", seq=5)})
+        assert session.pool("qa").group is None

@@ -99,10 +99,26 @@ class TestTelling:
 
     def test_of_its_end(self, node: FakeNode) -> None:
         client = node.connect()
-        pipe(client, "qa")
+        ((_, _, info),) = pipe(client, "qa")
         node.owner.begin("delete", id="qa")
         node.turn()
-        assert heard(client, EVENT)[-1][2] == {"type": "group", "id": "qa", "members": None}
+        told = [message[2] for message in heard(client, EVENT)]
+        assert (told[-1]["type"], told[-1]["id"], told[-1]["members"]) == ("group", "qa", None)
+        assert told[-1]["seq"] > info["group"]["seq"]
+
+    def test_in_an_order_that_its_numbers_say(self, node: FakeNode) -> None:
+        client = node.connect()
+        ((_, _, info),) = pipe(client, "qa")
+        ((_, _, same),) = pipe(client, "qa", number=501)
+        assert same["group"] == info["group"]
+        node.launcher.script["qa#0"] = ["hang"]
+        node.crash("qa#0")
+        node.process("qa#0").become_ready()
+        node.turn()
+        told = [message[2]["seq"] for message in heard(client, EVENT)]
+        assert [info["group"]["seq"], *told] == sorted({info["group"]["seq"], *told})
+        ((_, _, last),) = pipe(client, "qa", number=502)
+        assert last["group"]["seq"] == told[-1]
 
 
 class TestOneAfterTheOther:
