@@ -100,7 +100,11 @@ class Attempts:
         if written is not None:
             link.when_written(written)
         if link.choked:
-            await link.drained(self.deadline)
+            try:
+                await link.drained(self.deadline)
+            except BaseException:
+                link.cancel(request)
+                raise
         return link, request
 
     async def _sent(self, turn: Turn, say: Callable[[MuxLink], MuxRequest]) -> tuple[MuxLink, MuxRequest] | None:
@@ -327,7 +331,10 @@ class AsyncStream(AsyncIterator[Any]):
     async def _next(self) -> Any:
         while not self._finished:
             if self._current is None:
-                self._current = await self._attempts.begin(*self._request, credit=CREDIT_ITEMS)
+                self._current = await self._begun()
+                if self._finished:  # closed by another task
+                    await self.aclose()
+                    break
             link, request = self._current
             if request.items:
                 return self._take(link, request)
@@ -336,6 +343,13 @@ class AsyncStream(AsyncIterator[Any]):
                 continue
             await self._ended(link, request)
         raise StopAsyncIteration
+
+    async def _begun(self) -> tuple[MuxLink, MuxRequest]:
+        try:
+            return await self._attempts.begin(*self._request, credit=CREDIT_ITEMS)
+        except BaseException:
+            self._attempts.give_up()
+            raise
 
     def _take(self, link: MuxLink, request: MuxRequest) -> Any:
         self._taken += 1
@@ -356,9 +370,11 @@ class AsyncStream(AsyncIterator[Any]):
         self._finished = True
         try:
             message = request.ended.result()
-        except TimeoutError:
+        except BaseException as exc:
             self._attempts.give_up()
-            raise self._attempts.timed_out() from None
+            if isinstance(exc, TimeoutError):
+                raise self._attempts.timed_out() from None
+            raise
         if message is not None and message[0] == REPLY:
             self._attempts.give_up()
             self.value = message[2]
@@ -385,3 +401,4 @@ class AsyncStream(AsyncIterator[Any]):
         current = getattr(self, "_current", None)
         if current is not None:
             current[0].cancel_soon(current[1])
+            self._attempts.give_up()

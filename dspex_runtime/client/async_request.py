@@ -32,10 +32,13 @@ class Request(RequestCore[asyncio.Task[Any]]):
         waits: bool = False,
     ) -> Self:
         """Send a request at once: before whatever the caller sends next, without waiting for a target that is not ready."""
+        attempts: Attempts | None = None
         try:
             attempts = Attempts(session, id, method, timeout, waits=waits)
             attempts.send_now([*args], kwargs)
         except Exception as exc:  # it comes as the answer
+            if attempts is not None:
+                attempts.give_up()
             return cls(id, _failed(exc))
         request = cls(id, answered(attempts, [*args], kwargs))
         request.task.add_done_callback(lambda _: attempts.give_up())  # it may be cancelled before it has begun to wait

@@ -55,17 +55,27 @@ class Stream(Iterator[Any]):
     def _open(self) -> None:
         while True:
             pool, link = self._borrowed()
-            if self._timeout is None:
-                self._deadline = deadline_after(pool.call_timeout_s, self._start)
-            if self._key is None and self._method in pool.idempotent:
-                self._key = pool.new_key()
-            number = next(pool.numbers)
-            message = [CALL, number, self._method, *self._request, self._deadline, self._key, CREDIT_ITEMS, self._chain]
-            if send_request(pool, link, message, self._deadline):
-                self._pool, self._link, self._number = pool, link, number
-                self._begun: bool | None = None
-                return
+            try:
+                if self._sent(pool, link):
+                    return
+            except BaseException:
+                self._over()
+                raise
             self._over()
+
+    def _sent(self, pool: ChannelPool, link: Link) -> bool:
+        """Send the request; False when the pipe had ended before."""
+        if self._timeout is None:
+            self._deadline = deadline_after(pool.call_timeout_s, self._start)
+        if self._key is None and self._method in pool.idempotent:
+            self._key = pool.new_key()
+        number = next(pool.numbers)
+        message = [CALL, number, self._method, *self._request, self._deadline, self._key, CREDIT_ITEMS, self._chain]
+        if not send_request(pool, link, message, self._deadline):
+            return False
+        self._pool, self._link, self._number = pool, link, number
+        self._begun: bool | None = None
+        return True
 
     def _borrowed(self) -> tuple[ChannelPool, Link]:
         while True:

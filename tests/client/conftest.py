@@ -14,12 +14,14 @@ import pytest
 from dspex_runtime.client.connection import ControlConnection
 from dspex_runtime.client.session import Session
 from dspex_runtime.errors import DspexError, NoProcessError
+from dspex_runtime.osproc.board import Board
 from dspex_runtime.osproc.channel import FdChannel, pair
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.faults import to_fault
 from dspex_runtime.wire.framing import FrameReader, frame
 from dspex_runtime.wire.messages import BEGUN, CALL, CANCEL, CHANNEL, CONTROL, FAULT, HELLO, PARAM, PROTOCOL, REPLY, SUBSCRIBE
 from helpers.descriptor import Descriptor
+from helpers.group_facts import group_facts
 
 PATIENCE_S = 20.0
 
@@ -278,6 +280,29 @@ def session(runtime: FakeRuntime) -> Iterator[Session]:
 @pytest.fixture
 def module() -> type[FakeModule]:
     return FakeModule
+
+
+@pytest.fixture
+def board() -> Iterator[Board]:
+    board = Board.create()
+    yield board
+    board.close()
+
+
+@pytest.fixture
+def grouped(runtime: FakeRuntime, board: Board) -> Callable[..., list[FakeModule]]:
+    """Starts replicas of "qa", each of which does with its pipes as it is told. Who asks for the group is led to the first."""
+
+    def start(*serve: Serve | None, known: int | None = None, seq: int = 4) -> list[FakeModule]:
+        ids = [f"qa#{n}" for n in range(len(serve))]
+        replicas = [runtime.start(id, FakeModule(each or echo)) for id, each in zip(ids, serve, strict=True)]
+        way_in = FakeModule(serve[0] or echo)
+        way_in.facts |= {"id": ids[0], "group": group_facts(*ids[:known], seq=seq)}
+        runtime.start("qa", way_in)
+        runtime.handlers["board"] = lambda _: Descriptor(os.dup(board.fd), {})
+        return [way_in, *replicas]
+
+    return start
 
 
 @pytest.fixture

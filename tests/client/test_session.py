@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,9 +15,8 @@ from dspex_runtime.client.request import Request
 from dspex_runtime.client.session import Session, session_at
 from dspex_runtime.client.steps import run
 from dspex_runtime.errors import NoProcessError, RuntimeUnreachableError
-from dspex_runtime.osproc.board import Board
 from dspex_runtime.wire.messages import EVENT
-from helpers.descriptor import Descriptor
+from helpers.group_facts import group_facts
 from helpers.waiting import wait_until
 
 
@@ -69,25 +67,10 @@ def test_a_forgotten_session_hangs_up_although_its_loop_has_a_pipe_open(runtime:
 class TestGroups:
     """What is heard of a group, in whichever order it comes."""
 
-    @pytest.fixture
-    def board(self) -> Iterator[Board]:
-        board = Board.create()
-        yield board
-        board.close()
-
-    @staticmethod
-    def facts(*members: str, seq: int) -> dict[str, Any]:
-        about = {"call_timeout_s": 7.0, "idempotent": []}
-        return {**about, "id": "qa", "members": [[id, 1, 1 + n] for n, id in enumerate(members)], "shares": True, "seq": seq}
-
-    @pytest.fixture
-    def group(self, runtime: Any, module: Any, board: Board) -> Any:
-        """A group that is starting: one replica serves. Its id is given a pipe to it."""
-        first = module()
-        first.facts |= {"id": "qa#0", "group": self.facts("qa#0", seq=4)}
-        runtime.start("qa", first)
-        runtime.handlers["board"] = lambda _: Descriptor(os.dup(board.fd), {})
-        return first
+    @pytest.fixture(autouse=True)
+    def group(self, grouped: Any) -> None:
+        """It is starting: its id leads to the one replica that serves."""
+        grouped(None)
 
     def members(self, session: Session) -> list[str]:
         group = session.pool("qa").group
@@ -103,12 +86,12 @@ class TestGroups:
 
         runtime.handlers["board"] = answer
 
-    def test_a_replica_that_comes_while_the_group_gets_known_is_known(self, runtime: Any, session: Session, group: Any) -> None:
-        self.heard_meanwhile(runtime, self.facts("qa#0", "qa#1", seq=5))
+    def test_a_replica_that_comes_while_the_group_gets_known_is_known(self, runtime: Any, session: Session) -> None:
+        self.heard_meanwhile(runtime, group_facts("qa#0", "qa#1", seq=5))
         assert ModuleRef(session, "qa").call("ask", 1) == 1
         assert self.members(session) == ["qa#0", "qa#1"]
 
-    def test_a_group_that_ends_while_it_gets_known_is_none(self, runtime: Any, session: Session, group: Any) -> None:
+    def test_a_group_that_ends_while_it_gets_known_is_none(self, runtime: Any, session: Session) -> None:
         board = runtime.handlers["board"]
 
         def answer(args: dict[str, Any]) -> Any:
@@ -121,15 +104,15 @@ class TestGroups:
             ModuleRef(session, "qa").call("ask", 1)
         assert session.pool("qa").group is None
 
-    def test_what_came_with_a_pipe_is_no_newer_for_being_used_later(self, runtime: Any, session: Session, group: Any) -> None:
+    def test_what_came_with_a_pipe_is_no_newer_for_being_used_later(self, runtime: Any, session: Session) -> None:
         ref = ModuleRef(session, "qa")
         assert ref.call("ask", 1) == 1
-        session.changed({"type": "group", **self.facts("qa#0", "qa#1", seq=6)})
+        session.changed({"type": "group", **group_facts("qa#0", "qa#1", seq=6)})
         run(session.pool("qa").open(None))  # its answer says what there was at 4
         assert self.members(session) == ["qa#0", "qa#1"]
 
-    def test_of_two_events_the_newer_holds(self, session: Session, group: Any) -> None:
+    def test_of_two_events_the_newer_holds(self, session: Session) -> None:
         assert ModuleRef(session, "qa").call("ask", 1) == 1
         session.changed({"type": "group", "id": "qa", "members": None, "seq": 6})
-        session.changed({"type": "group", **self.facts("qa#0", "qa#1", seq=5)})
+        session.changed({"type": "group", **group_facts("qa#0", "qa#1", seq=5)})
         assert session.pool("qa").group is None
