@@ -80,7 +80,9 @@ class Group:
         self._pool_of = pool_of
         self._written = written
         self._load = load
-        self._lock = threading.Lock()
+        # The garbage collector may end a stream, and so call `ended`, in whatever is done under the lock: that then goes on with
+        # the same members, one of which has less to do. Nothing else is taken under it.
+        self._lock = threading.RLock()
         self.members: tuple[Member, ...] = ()
         self.id: str = facts["id"]
         self.shares: bool = facts["shares"]
@@ -148,6 +150,6 @@ class Group:
 
     def forked(self) -> None:
         """In a forked child: a lock of another thread cannot be waited for."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         for member in self.members:
             member.mine = 0

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from dspex_runtime.client.groups import Group, Load, Member
 from dspex_runtime.osproc.board import QUEUED, RUNNING, Board
+from helpers.waiting import PATIENCE_S
 
 
 class Pool:
@@ -99,6 +101,29 @@ class TestTaking:
         group.take()
         group.ended(first)
         assert taken(group) == first.id
+
+    @pytest.mark.parametrize("forked", [False, True])
+    def test_one_may_end_while_another_is_taken_by_the_same_thread(self, load: Load, forked: bool) -> None:
+        """As the garbage collector does it, which finds a stream that nobody holds."""
+        group = group_of(load, *THREE[:1])
+        if forked:
+            group.forked()
+        first = group.take()
+        assert first is not None
+
+        class Collecting(list[Member]):
+            def __contains__(self, member: object) -> bool:
+                if first.mine:
+                    group.ended(first)
+                return False
+
+        taken: list[str | None] = []
+        for take in (group.take, group.take_lowest):
+            thread = Thread(target=lambda take=take: taken.append(take(Collecting()).id), daemon=True)
+            thread.start()
+            thread.join(PATIENCE_S)
+        assert taken == ["qa#0", "qa#0"]
+        assert first.mine == 1
 
     def test_ties_are_broken_by_chance(self, load: Load) -> None:
         found = {taken(group_of(load, *THREE)) for _ in range(200)}
