@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 CAST_TIMEOUT_S: Final = SERVER_CALL_TIMEOUT_S  # how long a cast may wait for a process that is just restarting
 
 
-def call(pool: ChannelPool, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None) -> Any:
-    """Run one request and return its value; `timeout` None is the module's own, infinity none.
+def call(
+    pool: ChannelPool, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None, start: float | None = None
+) -> Any:
+    """Run one request and return its value; `timeout` None is the module's own, infinity none; from now, unless it has a `start`.
 
     Raises:
         CallTimeoutError: The deadline passed; the module is told to give up.
@@ -42,8 +44,8 @@ def call(pool: ChannelPool, method: str, args: tuple[Any, ...], kwargs: dict[str
     if pool.own:
         refuse_itself(pool.id)
     if pool.group is not None:
-        return _to_group(pool, method, args, kwargs, timeout)
-    start = monotonic()
+        return _to_group(pool, method, args, kwargs, timeout, start)
+    start = start or monotonic()
     seconds = pool.call_timeout_s if timeout is None else timeout
     deadline = caller_deadline()
     request = current_request.get()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -57,7 +58,7 @@ def call(
                 raise refusal(replica, message)
         finally:
             route.over()
-    return calls.call(pool, method, args, kwargs, timeout)  # it is the id of one module now
+    return calls.call(pool, method, args, kwargs, timeout, start)  # it is the id of one module now
 
 
 def _had_by_all(
@@ -72,7 +73,7 @@ def _had_by_all(
         for member in group.members:
             if member is not leader:
                 try:
-                    calls.call(member.pool, method, edit, kwargs, remaining_s(deadline))
+                    calls.call(member.pool, method, edit, kwargs, inf if deadline is None else remaining_s(deadline))
                 except (NoProcessError, ProcessDownError):
                     pass  # it takes what has a version when it serves again
     return run(spread(pool, leader, method, args, value))

@@ -122,9 +122,13 @@ class Route:
             group.ended(member)
 
     def given_back(self, message: Message) -> bool:
-        """Return whether an answer means that the replica has not begun it: then it goes to another one."""
+        """Return whether an answer means that the replica has not begun it: then it goes to another one.
+
+        It is False for the answer of what was no replica: a request may be sent on to what has taken the group's place.
+        """
         member = self.member
-        assert member is not None
+        if member is None:
+            return False
         match message:
             case [int(kind), *_] if kind == RETRY:
                 self._given_back += 1
