@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from inspect import iscoroutinefunction
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -142,24 +143,45 @@ class Proxied(Callee):
 
 
 class Local(Callee):
-    """A program, or any function, in this very process: a part that is built inline, where there is no runtime for it."""
+    """A program, or any function, in this very process: a part that is built inline, where there is no runtime for it.
+
+    One that is awaited, as an `AsyncPipeline` is, needs a task to call it.
+    """
 
     at_once = LOCAL_AT_ONCE
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         self.id = getattr(function, "__name__", None) or type(function).__name__
+        self._is_async = iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
 
     def run(self, inputs: Any) -> Any:
-        """Call it."""
+        """Call it.
+
+        Raises:
+            ConfigError: What it gives is to be awaited.
+        """
+        if self._is_async:
+            raise self._only_in_tasks()
+        value = self._called(inputs)
+        if isinstance(value, Coroutine):
+            value.close()
+            raise self._only_in_tasks()
+        return value
+
+    async def arun(self, inputs: Any) -> Any:
+        """Call it, on a thread of the loop's unless it is awaited."""
+        from asyncio import to_thread
+
+        value = self._called(inputs) if self._is_async else await to_thread(self._called, inputs)
+        return await value if isinstance(value, Awaitable) else value
+
+    def _called(self, inputs: Any) -> Any:
         args, kwargs = call_arguments(inputs)
         return self._function(*args, **kwargs)
 
-    async def arun(self, inputs: Any) -> Any:
-        """Call it, on a thread of the loop's."""
-        from asyncio import to_thread
-
-        return await to_thread(self.run, inputs)
+    def _only_in_tasks(self) -> ConfigError:
+        return ConfigError(f"{self.id!r} is async, only a task can call it", hint="the runtime that `dx.aio` opens does")
 
 
 def find(home: Home, targets: Sequence[Any], *, facts: bool = False) -> Steps[list[Callee]]:

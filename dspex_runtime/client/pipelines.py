@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, Iterable, Sequence
 from time import monotonic
 from typing import Any
 
+from dspex_runtime.client.async_gathering import prepare
 from dspex_runtime.client.callees import Callee, Home, Server, fields_of, find
 from dspex_runtime.client.deadline import deadline_after, deadline_scope
 from dspex_runtime.client.mapping import OnProgress, amap_calls, map_calls
@@ -128,7 +129,9 @@ class AsyncPipeline(_Stages):
         """Call the stages one after the other; see `Pipeline`."""
         with deadline_scope(self._deadline()):
             row = await arun(self._row())
-            return await row.arun(row.given(args, inputs))
+            given = row.given(args, inputs)
+            await prepare([row])
+            return await row.arun(given)
 
     async def map(
         self,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -81,6 +83,26 @@ def test_a_module_gets_keywords_or_positions(runtime: Any, session: Any, module:
     Words(runtime, module, "a")
     assert Module(session, "a").run({"word": "now"}) == "NOW"
     assert Module(session, "a").run(["now"]) == "NOW"
+
+
+async def doubled(n: int) -> int:
+    return n * 2
+
+
+class Doubling:
+    async def __call__(self, n: int) -> int:
+        return n * 2
+
+
+ASYNC = [doubled, Doubling(), partial(doubled), lambda n: doubled(n)]
+
+
+@pytest.mark.parametrize("function", ASYNC, ids=["function", "object", "partial", "gives a coroutine"])
+def test_what_is_async_is_awaited_by_tasks_and_refused_by_threads(function: Any) -> None:
+    callee = Local(function)
+    assert asyncio.run(callee.arun({"n": 2})) == 4
+    with pytest.raises(ConfigError, match="is async, only a task can call it"):
+        callee.run({"n": 2})
 
 
 class Fields:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from dspex_runtime.client.callees import Callee, Local, Server
+from dspex_runtime.client.mapping import amap_calls
 from dspex_runtime.client.pipelines import AsyncPipeline, Pipeline, Row
-from dspex_runtime.client.ref import ServerRef
+from dspex_runtime.client.ref import ModuleRef, ServerRef
 from dspex_runtime.errors import CallTimeoutError, ConfigError
 from helpers.words import Words
 
@@ -58,10 +59,10 @@ STAGES = [Stage(retrieve, ["question"]), Stage(answer, ["question", "passages"])
 def piped(request: pytest.FixtureRequest) -> Any:
     """Makes a pipeline that is called, and one whose results are waited for."""
     if request.param == "thread":
-        return lambda *stages, **options: Pipeline(HOME, stages, options.get("timeout"))
+        return lambda *stages, **options: Pipeline(options.get("home", HOME), stages, options.get("timeout"))
 
     def made(*stages: Any, **options: Any) -> Any:
-        pipeline = AsyncPipeline(HOME, stages, options.get("timeout"))
+        pipeline = AsyncPipeline(options.get("home", HOME), stages, options.get("timeout"))
 
         def call(*args: Any, **inputs: Any) -> Any:
             return asyncio.run(pipeline(*args, **inputs))
@@ -93,6 +94,34 @@ def test_the_first_gets_what_it_is_given(piped: Any) -> None:
 def test_what_has_no_fields_is_the_one_input(piped: Any) -> None:
     assert piped(STAGES[2], Stage(lambda text: len(text), ["text"]))(answer="abc") == 3
     assert piped(STAGES[2], Stage(lambda text, k=2: text * k))(answer="abc") == "ABCABC"
+
+
+class Edited:
+    """A proxy's mirror, edited."""
+
+    has_edits = True
+
+    def push(self) -> None:
+        self.has_edits = False
+
+
+def test_what_was_edited_of_a_stage_is_sent_first(runtime: Any, session: Any, module: Any, piped: Any) -> None:
+    Words(runtime, module, "a")
+    runtime.handlers["callees"] = lambda args: [None for _ in args["ids"]]
+    mirror: Any = Edited()
+    session.edits.track("a", mirror)
+    assert piped(ModuleRef(session, "a"), home=SimpleNamespace(session=session))(word="now") == "NOW"
+    assert not mirror.has_edits
+
+
+def test_one_of_tasks_is_a_program_that_tasks_map_over() -> None:
+    async def main() -> Any:
+        pipeline = AsyncPipeline(HOME, STAGES, None)
+        return await amap_calls(
+            Local(pipeline), [["a"], ["b"]], concurrency=None, timeout=None, on_progress=None, return_exceptions=False
+        )
+
+    assert asyncio.run(main()) == ["A: 2", "B: 2"]
 
 
 def test_an_error_of_a_stage_is_the_pipelines(piped: Any) -> None:
