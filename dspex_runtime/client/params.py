@@ -61,15 +61,15 @@ class Reader:
             try:
                 return part[0][part[1]]
             except (ParameterNotFoundError, NoProcessError):
-                del self._of_parts[name]  # the module may have it itself by now
+                self._of_parts.pop(name, None)  # the module may have it itself by now; another thread may have found that, too
         if self._view is not None:
             try:
                 return self._view.get(name)
             except Exception:  # the long way fetches what is missing, or says what is wrong
                 self._view = None
         if "." in name and (of := run(param_ops.part_with(self, name))) is not None:
-            self._of_parts[name] = Reader(self.session, of[0]), of[1]
-            return self._of_parts[name][0][of[1]]
+            part = self._of_parts[name] = Reader(self.session, of[0]), of[1]
+            return part[0][part[1]]
         found = run(param_ops.value(self, name))
         self._view = self.session.tables.known(self.id)
         return found

@@ -109,25 +109,29 @@ class Tables:
                     raise
 
     def _attach(self, id: str) -> Steps[tuple[View, _Brought]]:
-        turned, fd = self._turned, (yield from descriptor(self._connection, "param_table", {"id": id}))
-        while turned != self._turned and fd is not None:  # it may be that of a replica which is not the one to be read any more
-            os.close(fd)
-            turned, fd = self._turned, (yield from descriptor(self._connection, "param_table", {"id": id}))
-        if fd is None and id == SHARED:
-            hint = "the tree's `shared` section declares them"
-            raise ParameterNotFoundError("the runtime has no shared parameters", id=id, hint=hint)
-        if fd is None:
-            raise ParameterNotFoundError(f"{id!r} has no parameters", id=id)
-        brought = _Brought()
-        view = View(fd, self._codec, brought.fetch, id)
-        if not view.valid:  # it was replaced in this moment; asked at once again the runtime may still give this one
+        while True:
+            turned = self._turned
+            fd = yield from descriptor(self._connection, "param_table", {"id": id})
+            if fd is None and id == SHARED:
+                hint = "the tree's `shared` section declares them"
+                raise ParameterNotFoundError("the runtime has no shared parameters", id=id, hint=hint)
+            if fd is None:
+                raise ParameterNotFoundError(f"{id!r} has no parameters", id=id)
+            brought = _Brought()
+            view = View(fd, self._codec, brought.fetch, id)
+            old: tuple[View, _Brought] | None = None
+            with self._lock:
+                # Else it may be that of a replica which is not the one to be read any more.
+                current, valid = turned == self._turned, view.valid
+                if current and valid:
+                    old, self._views[id] = self._views.get(id), (view, brought)
+            if old is not None:
+                old[0].close()
+            if current and valid:
+                return view, brought
             view.close()
-            raise ParameterError(f"the parameters of {id!r} are just being replaced", id=id, hint="try again")
-        with self._lock:
-            old, self._views[id] = self._views.get(id), (view, brought)
-        if old is not None:
-            old[0].close()
-        return view, brought
+            if current:  # it was replaced in this moment; asked at once again the runtime may still give this one
+                raise ParameterError(f"the parameters of {id!r} are just being replaced", id=id, hint="try again")
 
     def group_changed(self, facts: Mapping[str, Any]) -> None:
         """Hear who the replicas of a group are: what is read under its id is that of the first from now on."""
@@ -145,13 +149,16 @@ class Tables:
             self._forget_all(group)
 
     def _forget_all(self, full_id: str) -> None:
-        self._turned += 1
-        for id in [id for id in self._views if id == full_id or full_id.endswith(f"/{id}")]:
+        with self._lock:
+            self._turned += 1
+            ids = [id for id in self._views if id == full_id or full_id.endswith(f"/{id}")]
+        for id in ids:
             self.forget(id)
 
     def forget(self, id: str) -> None:
         """That module is gone for good."""
-        old = self._views.pop(id, None)
+        with self._lock:
+            old = self._views.pop(id, None)
         if old is not None:
             old[0].close()
 
