@@ -15,7 +15,7 @@ from dspex_runtime.client.async_watch import AsyncSubscribed, AsyncWatch, subscr
 from dspex_runtime.client.param_ops import GRADIENT, RESET, ROLLBACK, SET, SET_MANY, is_shared
 from dspex_runtime.client.params import Reader
 from dspex_runtime.client.patterns import known
-from dspex_runtime.client.steps import arun, awaitable, run
+from dspex_runtime.client.steps import Steps, arun, awaitable
 from dspex_runtime.errors import NoProcessError, ParameterNotFoundError
 from dspex_runtime.types import Change
 
@@ -106,6 +106,8 @@ class AsyncParams(Reader):
 
     def watch(self, pattern: str = "*") -> AsyncWatch:
         """Return an async iterator over changes, from the first `async for` on; `await params.watch(...)` begins at once."""
-        first = known(self, pattern)
-        id, pattern = run(part_params.pattern_of_part(self.session, self.id, pattern))  # asks nobody for a name without a dot
-        return AsyncWatch(self.session, pattern, id, first=first)
+        return AsyncWatch(self.session, pattern, self.id, first=self._meant(pattern))
+
+    def _meant(self, pattern: str) -> Steps[tuple[str, str]]:
+        yield from known(self, pattern)
+        return (yield from part_params.pattern_of_part(self.session, self.id, pattern))

@@ -22,16 +22,25 @@ __all__ = ["AsyncSubscribed", "AsyncWatch", "subscribed"]
 
 
 class AsyncWatch(Watching, AsyncIterator[Change]):
-    """`Watch` for tasks: `async for change in ...`; the subscription begins with the first `async for`, or with `await`."""
+    """`Watch` for tasks: `async for change in ...`; the subscription begins with the first `async for`, or with `await`.
 
-    def __init__(self, session: Session, pattern: str, id: str | None = None, *, first: Steps[None] | None = None) -> None:
+    Args:
+        session: Of the runtime.
+        pattern: What is watched.
+        id: Whose; None: of the whole runtime.
+        first: What is to be asked before: it may give another id, and the pattern there.
+    """
+
+    def __init__(
+        self, session: Session, pattern: str, id: str | None = None, *, first: Steps[tuple[str, str] | None] | None = None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
         self._first = first
         self._begun = asyncio.Lock()
         self._is_begun = False
-        super().__init__(session, pattern, id)
-        self._changes.on_change(self._wake)
+        self._of = (id, pattern)
+        super().__init__(session)
 
     def _wake(self) -> None:
         try:
@@ -45,8 +54,10 @@ class AsyncWatch(Watching, AsyncIterator[Change]):
             if not self._is_begun:
                 try:
                     if self._first is not None:
-                        await arun(self._first)
-                    await arun(self.begun())
+                        meant = await arun(self._first)
+                        self._of = meant or self._of
+                    id, pattern = self._of
+                    await arun(self.begun(pattern, id, self._wake))
                 except BaseException:
                     self.close()
                     raise

@@ -84,18 +84,23 @@ class _Changes(Subscription):
 class Watching:
     """What both iterators are: the subscription, and changes from what it brings."""
 
-    def __init__(self, session: Session, pattern: str, id: str | None = None) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
+        self._changes: _Changes | None = None  #: until it has begun
+        self._closed = False
+
+    def begun(self, pattern: str, id: str | None, wake: Callable[[], None] | None = None) -> Steps[None]:
+        """End when every change from now on is told; `wake` is called, on another thread, at each."""
+        if self._closed:
+            return
 
         def made(cancel: Callable[[], None]) -> _Changes:
-            return _Changes(cancel, session.tables.forget)
+            return _Changes(cancel, self._session.tables.forget)
 
-        self._changes = session.connection.follow("params", {"id": id, "pattern": pattern}, made)
-
-    def begun(self) -> Steps[None]:
-        """End when every change from now on is told."""
+        changes = self._changes = self._session.connection.follow("params", {"id": id, "pattern": pattern}, made)
+        changes.on_change(wake)
         try:
-            yield Await(self._changes.ready, QUICK_S, keep=True)
+            yield Await(changes.ready, QUICK_S, keep=True)
         except TimeoutError:
             self.close()
             raise RuntimeUnreachableError(f"the runtime has not answered 'subscribe' for {QUICK_S:g} s") from None
@@ -110,14 +115,17 @@ class Watching:
             EOFError: The runtime has stopped, or this was closed.
             RuntimeUnreachableError: The runtime is gone without having stopped.
         """
+        changes = self._changes
+        if changes is None:
+            raise EOFError
         while True:
-            found, news = self._changes.take()
+            found, news = changes.take()
             if not found:
                 return None
-            if (change := (yield from self._change(news))) is not None:
+            if (change := (yield from self._change(changes, news))) is not None:
                 return change
 
-    def _change(self, news: News) -> Steps[Change | None]:
+    def _change(self, changes: _Changes, news: News) -> Steps[Change | None]:
         if news.data is not None:
             value = decode(self._session.codec, news.data)
             return Change(news.id, news.name, news.version, value, news.when, news.who, news.skipped)
@@ -125,21 +133,23 @@ class Watching:
             entry = yield from self._session.tables.reading(news.id, lambda view: view.entry(news.name))
         except ParameterNotFoundError:
             return None  # taken away since
-        skipped = self._changes.found(news, entry.version)
+        skipped = changes.found(news, entry.version)
         return Change(news.id, news.name, entry.version, entry.value, entry.updated_at, entry.who, skipped)
 
     def close(self) -> None:
         """Watch no longer. Closing twice is fine."""
-        self._changes.on_change(None)
-        self._changes.close()
+        self._closed = True
+        if self._changes is not None:
+            self._changes.on_change(None)
+            self._changes.close()
 
 
 class Watch(Watching, Iterator[Change]):
     """Changes, one after the other, until the runtime stops or `close`; also as a `with` block."""
 
     def __init__(self, session: Session, pattern: str, id: str | None = None) -> None:
-        super().__init__(session, pattern, id)
-        run(self.begun())
+        super().__init__(session)
+        run(self.begun(pattern, id))
 
     def __next__(self) -> Change:
         while (change := self.next(None)) is None:
@@ -150,7 +160,7 @@ class Watch(Watching, Iterator[Change]):
         """Return the next change, or None when none came in time; StopIteration at the end."""
         try:
             change = run(self.taking())
-            if change is None:
+            if change is None and self._changes is not None:
                 self._changes.wait(timeout)
                 change = run(self.taking())
         except EOFError:

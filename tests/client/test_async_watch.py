@@ -14,7 +14,7 @@ from dspex_runtime.client.async_watch import AsyncWatch, subscribed
 from dspex_runtime.client.session import Session
 from dspex_runtime.errors import ConfigError, ParameterNotFoundError
 from dspex_runtime.types import Change
-from dspex_runtime.wire.messages import CANCEL, SUBSCRIBE
+from dspex_runtime.wire.messages import SUBSCRIBE
 from helpers.param_tables import Tables, tables
 from helpers.subscription import Told, attach
 from helpers.waiting import PATIENCE_S
@@ -51,9 +51,12 @@ def test_tasks_begin_at_once_with_await_else_with_the_first_change(session: Sess
         told.change(1)
         assert (await anext(watch)).version == 1
         other = AsyncWatch(session, "*", "qa")
-        await asyncio.to_thread(told.runtime.heard, lambda m: m[0] == SUBSCRIBE and m[1] != told.number)
+        first = told.number
+        assert len(told.asked) == 1
+        change = asyncio.ensure_future(anext(other))
+        await asyncio.to_thread(told.runtime.heard, lambda m: m[0] == SUBSCRIBE and m[1] != first)
         told.change(2)
-        assert (await anext(other)).version == 2
+        assert (await change).version == 2
         await watch.aclose()
         await other.aclose()
         assert [change async for change in watch] == []
@@ -95,7 +98,36 @@ def test_a_name_that_is_not_there_is_told_to_tasks_as_well(
             await AsyncParams(session, "qa").watch("temperatur")
 
     asyncio.run(main())
-    runtime.heard(lambda message: message == [CANCEL, told.number])
+    assert not [message for message in runtime.asked if message[0] == SUBSCRIBE]
+
+
+def test_whose_changes_are_meant_is_asked_without_holding_the_loop_up(
+    session: Session, told: Told, runtime: FakeRuntime, made: Tables
+) -> None:
+    made.put(attach(runtime, made), "k", 1)
+    asked = runtime.handlers["param_table"]
+    looked_up: list[str] = []
+    runtime.handlers["param_table"] = lambda args: (looked_up.append(args["id"]), asked(args))[1]
+
+    async def main() -> None:
+        watch = AsyncParams(session, "qa").watch("part.*")
+        assert not looked_up
+        await watch
+        assert looked_up == ["qa", "qa/part"]
+        await watch.aclose()
+
+    asyncio.run(main())
+    assert runtime.heard(lambda message: message[0] == SUBSCRIBE)[3] == {"id": "qa/part", "pattern": "*"}
+
+
+def test_one_that_is_closed_before_it_begins_never_does(session: Session, told: Told, runtime: FakeRuntime) -> None:
+    async def main() -> None:
+        watch = AsyncWatch(session, "*", "qa")
+        await watch.aclose()
+        assert [change async for change in watch] == []
+
+    asyncio.run(main())
+    assert not [message for message in runtime.asked if message[0] == SUBSCRIBE]
 
 
 def test_a_callback_that_raises_is_logged_and_called_again(session: Session, told: Told, caplog: pytest.LogCaptureFixture) -> None:
@@ -141,4 +173,4 @@ def test_a_callback_is_a_function(session: Session, told: Told, runtime: FakeRun
             await subscribed(AsyncWatch(session, "*"), 5)  # type: ignore[arg-type]
 
     asyncio.run(main())
-    runtime.heard(lambda message: message == [CANCEL, told.number])
+    assert not [message for message in runtime.asked if message[0] == SUBSCRIBE]
