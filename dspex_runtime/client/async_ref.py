@@ -13,7 +13,8 @@ from dspex_runtime.client.async_calls import AsyncStream, acall, acast
 from dspex_runtime.client.async_request import Request
 from dspex_runtime.client.deadline import SERVER_CALL_TIMEOUT_S
 from dspex_runtime.client.ref import MODULE_CALL, PREDICT, Ref
-from dspex_runtime.client.steps import awaitable
+from dspex_runtime.client.steps import arun, awaitable
+from dspex_runtime.errors import CallError
 
 if TYPE_CHECKING:
     from dspex_runtime.client.async_params import AsyncParams
@@ -67,10 +68,13 @@ class ModuleRef(AsyncRef):
         await self._in_all("eval")
 
     async def _in_all(self, method: str) -> None:
-        await self.call(method)
-        group = self.session.pool(self.id).group
-        for member in () if group is None else group.members:
-            await acall(self.session, member.id, method, (), {}, None)
+        missed: dict[str, CallError] = {}
+        for id in await arun(ref_ops.each_of(self)):
+            try:
+                await acall(self.session, id, method, (), {}, None)
+            except CallError as exc:
+                missed[id] = exc
+        ref_ops.raise_for(missed, self, method)
 
     compile = awaitable(compiling.of_async_ref)
     metrics = awaitable(ref_ops.metrics)

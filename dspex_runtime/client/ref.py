@@ -16,7 +16,8 @@ from dspex_runtime.client.calls import call, cast
 from dspex_runtime.client.channel_pool import ChannelPool
 from dspex_runtime.client.deadline import SERVER_CALL_TIMEOUT_S
 from dspex_runtime.client.session import Session, session_at
-from dspex_runtime.client.steps import blocking
+from dspex_runtime.client.steps import blocking, run
+from dspex_runtime.errors import CallError
 
 if TYPE_CHECKING:
     from dspex_runtime.client.async_calls import AsyncStream
@@ -199,7 +200,11 @@ class ModuleRef(Ref):
         return self.call(PREDICT, name, **inputs)
 
     def train(self) -> None:
-        """Switch the program to training, through all its dx.Modules; kept over restarts."""
+        """Switch the program to training, through all its dx.Modules, of a group in each replica; kept over restarts.
+
+        Raises:
+            CallError: It did not reach all replicas; says which. The others are switched.
+        """
         self._in_all("train")
 
     def eval(self) -> None:
@@ -207,11 +212,17 @@ class ModuleRef(Ref):
         self._in_all("eval")
 
     def _in_all(self, method: str) -> None:
-        """Call a method of the module, of a group in each of its replicas."""
-        self.call(method)
-        group = None if self._pool is None else self._pool.group
-        for member in () if group is None else group.members:
-            call(member.pool, method, (), {}, None)
+        """Call a method of the module, of a group in each of its replicas: one that cannot have it keeps no other from it."""
+        ids = run(ref_ops.each_of(self))
+        missed: dict[str, CallError] = {}
+        if self._pushes:
+            self.push_edits()
+        for id in ids:
+            try:
+                call(self.session.pool(id), method, (), {}, None)
+            except CallError as exc:
+                missed[id] = exc
+        ref_ops.raise_for(missed, self, method)
 
     @_after_edits
     def astream(self, method: str | None = None, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> AsyncStream:

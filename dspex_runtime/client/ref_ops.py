@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from dspex_runtime.client.session import Session
 from dspex_runtime.client.signal_ops import awaited_down, told_of
 from dspex_runtime.client.steps import Steps
 from dspex_runtime.client.values import as_received, as_sent
-from dspex_runtime.errors import BusyError, CallTimeoutError, ConfigError, ProcessDownError
+from dspex_runtime.errors import BusyError, CallError, CallTimeoutError, ConfigError, ProcessDownError
 from dspex_runtime.exit_reason import OWN_REASONS, ExitReason, describe, is_own_reason
 from dspex_runtime.types import ModuleInfo
 
@@ -36,6 +36,23 @@ class Reference(Protocol):
 def info(self: Reference) -> Steps[ModuleInfo]:
     """Return the child as `rt.info` does."""
     return module_info((yield from ask(self.session, "info", {"id": self.id}, QUICK_S)))
+
+
+def each_of(self: Reference) -> Steps[list[str]]:
+    """Return the full ids of all that the reference stands for: of a group its replicas, those too that are down."""
+    return (yield from info(self)).replicas or [self.id]
+
+
+def raise_for(missed: Mapping[str, CallError], self: Reference, method: str) -> None:
+    """Raise where some of a group did not have a call that was for each of them; it is of the kind of the first such error."""
+    error = next(iter(missed.values()), None)
+    if error is None:
+        return
+    if self.id not in missed:
+        why = "; ".join(f"{id}: {each}" for id, each in missed.items())
+        error.message = f"{method!r} of {self.id!r} has reached all replicas but {', '.join(missed)} ({why})"
+        error.id, error.hint = self.id, f"call {method!r} again when they serve"
+    raise error
 
 
 def _module_op(self: Reference, op: str, args: dict[str, Any], timeout: float | None, **how: Any) -> Steps[Any]:

@@ -16,7 +16,8 @@ from dspex_runtime.client.ref import ModuleRef, ServerRef
 from dspex_runtime.client.session import session_at
 from dspex_runtime.client.signal_ops import exit
 from dspex_runtime.client.steps import run
-from dspex_runtime.errors import ConfigError, RuntimeUnreachableError
+from dspex_runtime.errors import ConfigError, NoProcessError, RuntimeUnreachableError
+from dspex_runtime.wire.messages import REPLY
 
 
 def test_equal_addresses_are_equal_references(session: Any) -> None:
@@ -79,10 +80,36 @@ def test_predictors_and_modes_of_a_module_are_calls_of_both_kinds_of_reference(r
         return await there.predict("answer", name="n"), await there.train(), await there.eval()
 
     runtime.start("qa", module(serve))
+    runtime.handlers["info"] = lambda args: {"id": args["id"], "kind": "module", "state": "READY"}
     here = ModuleRef(session, "qa")
     assert (here.predict("answer", name="n"), here.train(), here.eval()) == ("done", None, None)  # type: ignore[func-returns-value]
     assert asyncio.run(awaited()) == ("done", None, None)
     assert seen == [["$predict", ["answer"], {"name": "n"}], ["train", [], {}], ["eval", [], {}]] * 2
+
+
+@pytest.mark.parametrize("drive", [lambda s: ModuleRef(s, "qa").train(), lambda s: asyncio.run(aio.ModuleRef(s, "qa").train())])
+@pytest.mark.parametrize("down", [[], ["qa#1"], ["qa#0", "qa#2"]], ids=str)
+def test_the_mode_of_a_group_is_set_in_each_replica_once(
+    runtime: Any, session: Any, grouped: Any, drive: Any, down: list[str]
+) -> None:
+    seen: list[Any] = []
+
+    def serve(pipe: Any) -> None:
+        while (message := pipe.next()) is not None:
+            seen.append(message[2])
+            pipe.say(REPLY, message[1], None)
+
+    grouped(serve, serve, serve)
+    replicas = ["qa#0", "qa#1", "qa#2"]
+    for id in down:
+        del runtime.modules[id]
+    runtime.handlers["info"] = lambda args: {"id": "qa", "kind": "module", "state": "READY", "replicas": replicas}
+    if down:
+        with pytest.raises(NoProcessError, match=f"all replicas but {', '.join(down)} "):
+            drive(session)
+    else:
+        drive(session)
+    assert seen == ["train"] * (3 - len(down))
 
 
 SYS = {
