@@ -29,7 +29,7 @@ class Route:
         method: What is asked for: writes, and what is read of the program, go to the lowest replica.
     """
 
-    __slots__ = ("_given_back", "_overloaded", "_tried", "member", "method", "pool")
+    __slots__ = ("_full", "_given_back", "_tried", "member", "method", "pool")
 
     def __init__(self, pool: ChannelPool, method: str = "") -> None:
         self.pool = pool
@@ -37,7 +37,7 @@ class Route:
         self.member: Member | None = None
         self._tried: set[Member] = set()
         self._given_back = 0
-        self._overloaded: OverloadedError | None = None
+        self._full: dict[Member, int] = {}  # of those that were tried: how many requests wait in a full mailbox
 
     def take(self, deadline: float | None) -> tuple[ChannelPool, Link] | None:
         """Return the pool of a replica and a pipe to it, waiting for one until the deadline; None where it is no group any more.
@@ -108,11 +108,17 @@ class Route:
         """All were tried: return how long to wait before they are tried again.
 
         Raises:
-            OverloadedError: One of them is overloaded.
+            OverloadedError: All of them are overloaded.
         """
+        tried, full = len(self._tried), self._full
+        self._full = {}
         self._tried.clear()
-        if self._overloaded is not None:
-            raise self._overloaded
+        if full and len(full) == tried:
+            member, limit = next(reversed(full.items()))
+            text = f"the mailboxes of all replicas of {self.pool.id!r} are full: in {member.id!r} {limit} requests wait already"
+            raise OverloadedError(text, id=self.pool.id, limit=limit)
+        if full:  # of the others one may take it soon
+            self._given_back += 1
         return retry_pause_s(self._given_back)
 
     def over(self) -> None:
@@ -133,8 +139,7 @@ class Route:
             case [int(kind), *_] if kind == RETRY:
                 self._given_back += 1
             case [int(kind), _, int(limit)] if kind == OVERLOADED:
-                text = f"the mailboxes of all replicas of {self.pool.id!r} are full: in {member.id!r} {limit} requests wait already"
-                self._overloaded = OverloadedError(text, id=self.pool.id, limit=limit)
+                self._full[member] = limit
             case _:
                 return False
         self._tried.add(member)

@@ -88,6 +88,29 @@ def test_a_full_mailbox_is_an_error_when_all_others_were_tried(of: Any) -> None:
     assert (full.value.id, full.value.limit) == ("qa", 3)
 
 
+@pytest.mark.parametrize("other", ["drains", "cannot"])
+def test_one_full_mailbox_is_none_while_another_replica_may_take_it_soon(of: Any, other: str) -> None:
+    route = Route(of)
+    route.next()
+    assert route.given_back([OVERLOADED, 7, 3])
+    route.over()
+    second = route.next()
+    assert second is not None
+    if other == "drains":
+        assert route.given_back([RETRY, 7])
+        route.over()
+    else:
+        route.cannot(second)
+    assert route.next() is None
+    assert route.begin_anew() == (0.001 if other == "drains" else 0.0)  # at once the first time, then ever later
+    for _ in of.group.members:
+        route.next()
+        assert route.given_back([OVERLOADED, 7, 3])
+        route.over()
+    with pytest.raises(OverloadedError):
+        route.begin_anew()
+
+
 @pytest.mark.parametrize("answer", [[REPLY, 7, 1], [FAULT, 7, {}]])
 def test_an_answer_is_none_that_sends_it_elsewhere(of: Any, answer: list[Any]) -> None:
     route = Route(of)
