@@ -125,7 +125,9 @@ COVERED_BY = {
     "params/coercion.py": "params/test_constraints.py",
     "params/coder.py": "params/test_owner.py",
     "params/journal.py": "params/test_segments.py",
+    "params/journals.py": "params/test_ledger.py",
     "params/publisher.py": "params/test_owner.py",
+    "params/writes.py": "params/test_ledger.py",
     "wire/bodies.py": "wire/test_codec.py",
 }
 

@@ -81,7 +81,7 @@ class TestSharedParameters:
         assert rt.ref("qa#1").params["k"] == 1
         rt.start("qa#1")
         assert {ref.call().k for _ in range(30)} == {5}
-        assert rt.ref("qa#1").params["k"] == 5
+        wait_until(lambda: rt.ref("qa#1").params["k"] == 5, what="what it has missed")
 
     def test_the_lowest_gives_what_only_it_has(self, rt: dx.Runtime) -> None:
         ref = answerers(rt, 2)
