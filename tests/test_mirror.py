@@ -30,7 +30,6 @@ PLAIN_VALUES = {
 COVERED_BY = {
     "client/reloading.py": "system/test_reload.py",
     "client/descriptors.py": "client/test_params.py",
-    "client/group_calls.py": "system/test_replicas.py",
     "node/splitting.py": "system/test_replicas_state.py",
     "client/async_orchestration.py": "system/test_orchestration.py",
     "client/orchestration.py": "system/test_orchestration.py",
@@ -71,7 +70,6 @@ COVERED_BY = {
     "client/runtime_core.py": "client/test_runtime.py",
     "client/signal_ops.py": "client/test_monitor.py",
     "client/supervisor_ops.py": "client/test_runtime.py",
-    "client/tables.py": "client/test_params.py",
     "config/child_schema.py": "config/test_schema.py",
     "config/collections_of.py": "config/test_value_types.py",
     "config/policy_schema.py": "config/test_schema.py",
