@@ -1,4 +1,4 @@
-"""A server with two parameters, as users write them, in a file that imports nothing but what it needs."""
+"""Servers with parameters, as users write them, one of them an array: whoever is in this file needs numpy."""
 
 from __future__ import annotations
 
@@ -15,20 +15,6 @@ class Stateful(dx.GenServer):
 
     def init(self) -> None:
         """No state but its parameters."""
-        return
-
-    def handle_call(self, request: Any, from_: Any, state: None) -> dx.Reply:
-        """Say how large a parameter is."""
-        return dx.Reply(len(getattr(self, request)), state)
-
-
-class Text(dx.GenServer):
-    """The same without an array, so that nothing imports numpy."""
-
-    text = dx.Parameter(str, default="")
-
-    def init(self) -> None:
-        """No state but its parameter."""
         return
 
     def handle_call(self, request: Any, from_: Any, state: None) -> dx.Reply:
