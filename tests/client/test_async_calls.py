@@ -97,8 +97,8 @@ def test_each_call_has_its_own_deadline(runtime: Any, session: Any, module: Any)
     ref = aio.ModuleRef(session, "qa")
 
     async def main() -> Any:
-        slow = asyncio.ensure_future(ref.call("ask", "ignore", timeout=0.1))
-        slower = asyncio.ensure_future(ref.call("ask", "ignore", timeout=0.05))
+        slow = asyncio.ensure_future(ref.call("ask", "ignore", timeout=1.0))
+        slower = asyncio.ensure_future(ref.call("ask", "ignore", timeout=0.5))
         assert await ref.call("ask", "answer", timeout=20) == "answered"
         results = await asyncio.gather(slow, slower, return_exceptions=True)
         return [type(result) for result in results], await ref.call("ask", "answer")
@@ -188,7 +188,7 @@ def test_callers_that_wait_for_the_same_incarnation_share_its_pipe_and_keep_thei
     ref = aio.ModuleRef(session, "qa")
 
     async def main() -> Any:
-        impatient = asyncio.ensure_future(ref.call("ask", 1, timeout=0.05))
+        impatient = asyncio.ensure_future(ref.call("ask", 1, timeout=0.5))
         patient = [asyncio.ensure_future(ref.call("ask", n, timeout=20)) for n in (2, 3)]
         with pytest.raises(CallTimeoutError):
             await impatient

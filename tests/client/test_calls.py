@@ -249,7 +249,7 @@ def test_a_deadline_that_passes_cancels_the_call_and_hints_at_the_runtime(runtim
 
     runtime.start("qa", module(ignore))
     with pytest.raises(CallTimeoutError, match=r"'qa'\.ask") as caught:
-        ModuleRef(session, "qa").call("ask", timeout=0.05)
+        ModuleRef(session, "qa").call("ask", timeout=0.5)
     assert isinstance(caught.value, TimeoutError)
     assert ended.wait(20)
     assert [message[0] for message in seen] == [CALL, CANCEL]
@@ -271,7 +271,7 @@ def test_a_late_reply_is_never_given_to_another_call(runtime: Any, session: Any,
     runtime.start("qa", module(late))
     ref = ModuleRef(session, "qa")
     with pytest.raises(CallTimeoutError):
-        ref.call("ask", timeout=0.05)
+        ref.call("ask", timeout=0.5)
     runtime.modules["qa"].serve = lambda pipe: pipe.say(REPLY, pipe.next()[1], "right")
     assert ref.call("ask", timeout=20) == "right"
 
@@ -322,7 +322,7 @@ def test_a_call_made_inside_a_call_ends_with_it(runtime: Any, session: Any, modu
 def test_waiting_for_an_incarnation_ends_at_the_deadline_and_is_given_up(runtime: Any, session: Any) -> None:
     runtime.modules["qa"] = None
     with pytest.raises(CallTimeoutError, match="not ready"):
-        ModuleRef(session, "qa").call("ask", timeout=0.05)
+        ModuleRef(session, "qa").call("ask", timeout=0.5)
     runtime.heard(lambda message: message[0] == CANCEL)
 
 

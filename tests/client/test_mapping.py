@@ -115,14 +115,14 @@ def test_errors_are_results_where_that_is_wanted(mapped: Any) -> None:
 def test_one_deadline_for_all_and_what_is_behind_it_is_not_sent(runtime: Any, session: Any, module: Any, mapped: Any) -> None:
     desk = Words(runtime, module, "a")
     words = ["now", "x", "y", "z"]
-    options = {**PLAIN, "concurrency": 2, "timeout": 0.3, "return_exceptions": True}
+    options = {**PLAIN, "concurrency": 2, "timeout": 1.0, "return_exceptions": True}
     found = mapped(Server(session, "a"), words, **options)
     assert found[0] == "NOW"
     assert [type(result) for result in found[1:]] == [CallTimeoutError] * 3
     assert "was not called with inputs 3 before the deadline" in str(found[3])
     assert desk.begun == ["now", "x", "y"]
     with pytest.raises(CallTimeoutError):
-        mapped(Server(session, "a"), iter(words), **{**options, "return_exceptions": False})
+        mapped(Server(session, "a"), iter(words), **{**options, "timeout": 0.1, "return_exceptions": False})
 
 
 def test_progress_is_told_after_each_result(mapped: Any) -> None:

@@ -179,8 +179,12 @@ def test_all_stages_have_one_deadline(runtime: Any, session: Any, module: Any) -
     desk = Words(runtime, module, "a", "b")
     runtime.handlers["callees"] = lambda args: [None for _ in args["ids"]]
     home = SimpleNamespace(session=session)
+    for id in "ab":
+        assert ServerRef(session, id).call("now") == "NOW"  # the pipes are there: the time is that of the stages
+    desk.begun.clear()
+    desk.deadlines.clear()
     with pytest.raises(CallTimeoutError):
-        Pipeline(home, [ServerRef(session, "a"), ServerRef(session, "b")], 0.3)("now")
+        Pipeline(home, [ServerRef(session, "a"), ServerRef(session, "b")], 1.0)("now")
     assert desk.begun == ["now", "NOW"]
     assert desk.deadlines[0] == desk.deadlines[1]
 

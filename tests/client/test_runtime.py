@@ -257,15 +257,16 @@ def test_a_reference_stands_for_an_id_until_it_leads_elsewhere(rt: dx.Runtime) -
 
 
 @pytest.mark.process
-def test_the_end_of_the_root_is_told_to_who_watches_and_who_is_linked(rt: dx.Runtime) -> None:
-    rt.start_child("root", {"id": "c", "server": COUNTER, "backoff": "none"})
-    monitor, link = rt.monitor("root"), rt.link("root")
-    for _ in range(4):
-        rt.wait("c")
-        rt.kill("c")
-    assert (monitor.wait(20), link.wait(20)) == (dx.Down("root", 1, "shutdown"), dx.Down("root", 1, "shutdown"))
-    with pytest.raises(dx.ConfigError, match="not to be killed"):
-        rt.exit("root", "kill")
+def test_the_end_of_the_root_is_told_to_who_watches_and_who_is_linked(short_dir: Path) -> None:
+    tree = {"max_restarts": 1, "max_seconds": 600, "children": [{"id": "c", "server": COUNTER, "backoff": "none"}]}
+    with dx.Runtime({**EMPTY, "tree": tree}, name="t") as rt:
+        monitor, link = rt.monitor("root"), rt.link("root")
+        for _ in range(2):
+            rt.wait("c")
+            rt.kill("c")
+        assert (monitor.wait(20), link.wait(20)) == (dx.Down("root", 1, "shutdown"), dx.Down("root", 1, "shutdown"))
+        with pytest.raises(dx.ConfigError, match="not to be killed"):
+            rt.exit("root", "kill")
 
 
 @pytest.mark.process
@@ -300,9 +301,10 @@ def test_logs_are_lines_and_can_be_followed(rt: dx.Runtime) -> None:
 
 @pytest.mark.process
 def test_gather_gives_results_and_exceptions_with_their_labels(rt: dx.Runtime) -> None:
-    a, _ = rt.start(COUNTER, 1, id="a"), rt.start(COUNTER, 2, id="b")
-    results = dict(rt.gather([("one", a, "next"), ("b", "next"), ("never", a, "hang"), ("nobody", {})], timeout=1.0))
-    assert (results["one"], results["b"]) == (1, 2)  # "b" is an id of a server: its inputs are the request
+    a, b = rt.start(COUNTER, 1, id="a"), rt.start(COUNTER, 2, id="b")
+    assert (a.call("next"), b.call("next")) == (1, 2)  # the pipes are there: the time is that of the requests
+    results = dict(rt.gather([("one", a, "next"), ("b", "next"), ("never", a, "hang"), ("nobody", {})], timeout=3.0))
+    assert (results["one"], results["b"]) == (2, 3)  # "b" is an id of a server: its inputs are the request
     assert isinstance(results["never"], dx.CallTimeoutError)
     assert isinstance(results["nobody"], dx.NoProcessError)
 

@@ -102,7 +102,7 @@ def test_a_stream_that_gave_items_is_never_begun_again(runtime: Any, session: An
 
 def test_the_time_out_covers_the_whole_stream(runtime: Any, session: Any, module: Any) -> None:
     runtime.start("qa", module(lambda pipe: (pipe.say(ITEM, pipe.next()[1], 0), pipe.next())))
-    stream = ModuleRef(session, "qa").stream("words", timeout=0.1)
+    stream = ModuleRef(session, "qa").stream("words", timeout=1.0)
     assert next(stream) == 0
     with pytest.raises(CallTimeoutError):
         next(stream)

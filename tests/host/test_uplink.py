@@ -214,7 +214,7 @@ class TestAnswers:
         if served:
             pair.uplink.serve()
         with pytest.raises(CallTimeoutError, match="has not answered 'lock' in time"):
-            pair.uplink.ask("lock", {}, monotonic() + 0.05)
+            pair.uplink.ask("lock", {}, monotonic() + 0.5)
         assert pair.heard()[:3] == [m.CONTROL, -1, "lock"]
         assert pair.heard() == [m.CANCEL, -1]
         pair.uplink.answered([m.REPLY, -1, "late"])

@@ -142,7 +142,7 @@ def test_a_deferred_call_is_answered_by_the_new_process_by_its_from_in_the_state
 def test_timers_move_and_their_handles_too(moving: Any) -> None:
     move: Move = moving(Recorder)
     client = move.old.client()
-    for seconds, message in ((60.0, "late"), (0.2, "soon"), (60.0, "later")):
+    for seconds, message in ((60.0, "late"), (2.0, "soon"), (60.0, "later")):
         client.call("$call", ["timer", seconds, message])
     assert move.whole()["timers"] == 3
     assert 0 < client.call("$call", ["cancel", "late"]) <= 60.0
