@@ -50,7 +50,7 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     before = Footprint.take()
     yield
-    leaks = before.leaks_since(timeout_s=5.0)
+    leaks = before.leaks_since(timeout_s=20.0)
     if leaks:
         pytest.fail("left behind:\n  " + "\n  ".join(leaks), pytrace=False)
 

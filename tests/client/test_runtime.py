@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 import dspex_runtime as dx
+from helpers.runtimes import kill_module
 from helpers.waiting import wait_gone, wait_until
 
 SERVERS = str(Path(__file__).parent / "servers.py")
@@ -261,9 +262,8 @@ def test_the_end_of_the_root_is_told_to_who_watches_and_who_is_linked(short_dir:
     tree = {"max_restarts": 1, "max_seconds": 600, "children": [{"id": "c", "server": COUNTER, "backoff": "none"}]}
     with dx.Runtime({**EMPTY, "tree": tree}, name="t") as rt:
         monitor, link = rt.monitor("root"), rt.link("root")
-        for _ in range(2):
-            rt.wait("c")
-            rt.kill("c")
+        kill_module(rt, "c")
+        rt.kill("c")
         assert (monitor.wait(20), link.wait(20)) == (dx.Down("root", 1, "shutdown"), dx.Down("root", 1, "shutdown"))
         with pytest.raises(dx.ConfigError, match="not to be killed"):
             rt.exit("root", "kill")

@@ -18,7 +18,8 @@ import dspex_runtime as dx
 from helpers.waiting import wait_until
 
 SCRIPTED: Final = Path(__file__).parent / "scripted.py"
-STUBBORN_MS: Final = 400  # instead of a time-out that leaves no time to note what it was asked
+STUBBORN_MS: Final = 400  # instead of a time-out that leaves no time to note what it was asked; all of it passes
+OBEDIENT_MS: Final = 20_000  # none of it is to pass
 UNDER_WAY: Final = ("PENDING", "STARTING", "BACKOFF", "STOPPING")
 Start = Callable[..., dx.Runtime]
 
@@ -48,7 +49,8 @@ def _child(child: dict[str, Any]) -> dict[str, Any]:
     if "supervisor" in child:
         return {**child, "supervisor": _supervisor(child["supervisor"])}
     manner = child.get("stop", "obey")
-    limit = {0: "brutal_kill", 5: STUBBORN_MS}.get(child["shutdown"], child["shutdown"])
+    patience = STUBBORN_MS if manner == "stubborn" else OBEDIENT_MS
+    limit = "brutal_kill" if child["shutdown"] == 0 else patience if isinstance(child["shutdown"], int) else child["shutdown"]
     return {**child, "shutdown": limit, "stop": "obey" if manner.startswith("exit") else manner}
 
 

@@ -341,7 +341,7 @@ def test_each_item_of_a_batch_has_the_callers_settings(way: Way) -> None:
 
 def test_a_straggler_is_run_once_more_and_the_first_result_counts(way: Way, tmp_path: Path) -> None:
     program = way(programs.sleeping)
-    items = [dspy.Example(n=n, folder=str(tmp_path), seconds=2.0).with_inputs("n", "folder", "seconds") for n in range(3)]
+    items = [dspy.Example(n=n, folder=str(tmp_path), seconds=5.0).with_inputs("n", "folder", "seconds") for n in range(3)]
     results = program.batch(items, timeout=1, **QUIET)
     assert [result.n for result in results] == [0, 1, 2]
     if not way.hosted:  # there the second waits for the first, whose answer cancels it, unless it had just begun

@@ -28,7 +28,7 @@ def standing_runtime(folder: Path, name: str, **config: Any) -> Iterator[dx.Runt
         patch.delenv("DSPEX_SOCKET", raising=False)
         with dx.Runtime({"version": 1, "name": name, **config}, state_dir=str(folder / "state")) as rt:
             yield rt
-    leaks = before.leaks_since(timeout_s=5.0)
+    leaks = before.leaks_since(timeout_s=20.0)
     assert not leaks, "left behind:\n  " + "\n  ".join(leaks)
 
 
@@ -55,6 +55,13 @@ def kill_module(rt: dx.Runtime, id: str) -> None:
     assert before.pid is not None
     os.kill(before.pid, signal.SIGKILL)
     wait_until(lambda: rt.info(id).incarnation > before.incarnation and rt.info(id).state == "READY", what="the next incarnation")
+
+
+def kill_known(rt: dx.Runtime, id: str) -> None:
+    """Kill a module; returns when the runtime knows of its end: what is waited for from then on is not the one that was killed."""
+    down = rt.monitor(id)
+    rt.kill(id)
+    assert down.wait(20) is not None
 
 
 def kill_runtime(rt: dx.Runtime) -> None:

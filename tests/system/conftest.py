@@ -60,7 +60,7 @@ def shared_runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dx.Runt
             rt.start(target, id="first")  # both zygotes are there before the first test looks at what there is
             rt.delete("first")
         yield rt
-    assert before.leaks_since(timeout_s=5.0) == []
+    assert before.leaks_since(timeout_s=20.0) == []
 
 
 @pytest.fixture

@@ -63,8 +63,9 @@ class Bad(dx.GenServer):
     def segfault(self) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)
 
-    def burn(self) -> None:
+    def burn(self, path: str) -> None:
         """Hold the GIL in C code for a very long time."""
+        open(path + ".begun", "w").close()
         re.match(r"(a+)+$", "a" * 40 + "b")
 
     def wait(self, path: str) -> str:

@@ -148,7 +148,7 @@ def test_ctrl_c_during_a_start_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_running_out_of_files_is_an_error_for_that_client_and_not_the_end(runtime: Start) -> None:
-    rt = runtime(server("x", "Counter"))
+    rt = runtime(server("x", "Counter"), runtime={"spares": 0})  # whose start would open and close others meanwhile
     soft, hard = resource.prlimit(rt.pid, resource.RLIMIT_NOFILE)
     used = len(os.listdir(f"/proc/{rt.pid}/fd"))
     resource.prlimit(rt.pid, resource.RLIMIT_NOFILE, (used + 1, hard))

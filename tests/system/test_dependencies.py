@@ -322,10 +322,12 @@ class TestCascades:
         everyone = [id for ids in layers for id in ids]
         before = starts(journal)
         pids = [rt.info(id).pid for id in everyone]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+        os.kill(rt.pid, signal.SIGSTOP)  # which hears of all of them in one moment
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+        finally:
+            os.kill(rt.pid, signal.SIGCONT)
         wait_until(lambda: len(starts(journal)) >= len(before) + len(everyone))
         rt.wait(everyone, "ready")
         again = starts(journal)[len(before) :]

@@ -26,6 +26,7 @@ def rt(runtime: Start) -> dx.Runtime:
 
 def end_of(rt: dx.Runtime, request: list[Any], timeout: float = 30.0) -> Any:
     """Make `x` do what ends it; return the exit reason that its monitor is told. Then both serve again."""
+    rt.server("x").call(["pid"])  # the pipe is there: the time is that of the request
     down = rt.monitor("x")
     with pytest.raises((dx.ProcessDownError, dx.CallTimeoutError, dx.ProtocolError)):  # the last: garbage came first
         rt.server("x").call(request, timeout=timeout)
@@ -38,24 +39,27 @@ def end_of(rt: dx.Runtime, request: list[Any], timeout: float = 30.0) -> Any:
 
 
 def test_busy_past_its_deadline_and_grace_is_hung(rt: dx.Runtime, tmp_path: Path) -> None:
-    reason = end_of(rt, ["wait", str(tmp_path / "never")], timeout=0.2)
+    reason = end_of(rt, ["wait", str(tmp_path / "never")], timeout=1.0)
+    assert (tmp_path / "never.begun").exists()
     assert reason[:2] == ("limit", "liveness")
 
 
-def test_c_code_that_holds_the_gil_is_hung_and_answers_nobody(rt: dx.Runtime) -> None:
+def test_c_code_that_holds_the_gil_is_hung_and_answers_nobody(rt: dx.Runtime, tmp_path: Path) -> None:
     down = rt.monitor("x")
     x = rt.server("x")
+    x.call(["pid"])
     with pytest.raises(dx.CallTimeoutError):
-        x.call(["burn"], timeout=0.2)
+        x.call(["burn", str(tmp_path / "it")], timeout=1.0)
+    assert (tmp_path / "it.begun").exists()
     notice = down.wait(20)
     assert notice is not None
     assert notice.reason[:2] == ("limit", "liveness")
 
 
-def test_control_requests_to_a_module_that_holds_its_gil_end_as_busy(runtime: Start) -> None:
+def test_control_requests_to_a_module_that_holds_its_gil_end_as_busy(runtime: Start, tmp_path: Path) -> None:
     rt = runtime(server("x", "Bad", liveness=None, shutdown={"drain": "100ms", "timeout": "300ms"}))
-    with pytest.raises(dx.CallTimeoutError):
-        rt.server("x").call(["burn"], timeout=0.2)
+    rt.server("x").send_request(["burn", str(tmp_path / "it")])
+    wait_until((tmp_path / "it.begun").exists)
     with pytest.raises(dx.BusyError):
         rt.server("x").get_state(timeout=0.3)
     rt.stop("x")
@@ -63,12 +67,11 @@ def test_control_requests_to_a_module_that_holds_its_gil_end_as_busy(runtime: St
 
 
 def test_a_stopped_process_is_hung_when_it_is_busy(rt: dx.Runtime, tmp_path: Path) -> None:
-    pid = rt.info("x").pid
-    assert pid is not None
+    pid = rt.server("x").call(["pid"])
     os.kill(pid, signal.SIGSTOP)
     down = rt.monitor("x")
     with pytest.raises(dx.CallTimeoutError):
-        rt.server("x").call(["pid"], timeout=0.2)
+        rt.server("x").call(["pid"], timeout=1.0)
     notice = down.wait(20)
     assert notice is not None
     assert notice.reason[:2] == ("limit", "liveness")

@@ -52,11 +52,17 @@ def thermostat(id: str = "it", **keys: Any) -> dict[str, Any]:
 def keeper(rt: dx.Runtime) -> psutil.Process:
     """Return the keeper process of a runtime, waiting for one that was replaced."""
 
-    def found() -> list[psutil.Process]:
-        return [child for child in psutil.Process(rt.pid).children() if "dspex_runtime.state.keeper" in child.cmdline()]
+    def is_keeper(child: psutil.Process) -> bool:
+        try:
+            return "dspex_runtime.state.keeper" in child.cmdline()
+        except psutil.Error:  # it has just ended
+            return False
 
-    wait_until(lambda: len(found()) == 1, what="a keeper")
-    return found()[0]
+    def found() -> list[psutil.Process]:
+        return list(filter(is_keeper, psutil.Process(rt.pid).children()))
+
+    (only,) = wait_until(lambda: len(there := found()) == 1 and there, what="a keeper")
+    return only
 
 
 def query(path: Path, sql: str) -> None:
@@ -69,7 +75,7 @@ def query(path: Path, sql: str) -> None:
 def kill_keeper(rt: dx.Runtime) -> None:
     dead = keeper(rt)
     dead.kill()
-    wait_until(lambda: any(event["type"] == "keeper_lost" for event in rt.events(since=0)), what="its end")
+    wait_until(lambda: any(event["type"] == "keeper_lost" for event in rt.events(since=0, follow=False)), what="its end")
     wait_until(lambda: keeper(rt).pid != dead.pid, what="another keeper")
 
 
@@ -287,9 +293,9 @@ class TestFailed:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     continue
-        info = rt.info("it")
-        assert info.checkpoint is not None
-        assert info.checkpoint["number"] == rt.checkpoints("it")[0].number
+        wait_until(
+            lambda: (rt.info("it").checkpoint or {}).get("number") == rt.checkpoints("it")[0].number, what="the last one is shown"
+        )
         assert 1 <= len(rt.checkpoints("it")) <= 3
         assert it.params["target"] == 21.5
         it.params["target"] = 22.5

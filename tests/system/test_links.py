@@ -225,10 +225,10 @@ class TestMonitors:
 
     def test_demonitor_of_a_client_tells_whether_it_was_active(self, runtime: Start) -> None:
         rt = runtime(peer("a"), peer("b"))
-        active, came = rt.monitor("a"), rt.monitor("b")
+        active, came, later = rt.monitor("a"), rt.monitor("b"), rt.monitor("b")
         assert [rt.demonitor(active), rt.demonitor(active)] == [True, False]
         rt.kill("b")
-        rt.monitor("b").wait(20)
+        assert later.wait(20) is not None
         assert rt.demonitor(came) is False
         assert came.wait(0) == dx.Down("b", 1, "killed")  # not flushed
         assert rt.demonitor(came, flush=True) is False

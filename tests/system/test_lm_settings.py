@@ -17,6 +17,7 @@ import dspex_runtime as dx
 from dspex_cli.main import main
 from dspex_runtime.testing import DummyLM, OpenAIServer, Status
 from helpers.leaks import Footprint
+from helpers.runtimes import kill_module
 
 PROGRAMS = Path(__file__).parent / "programs_lm.py"
 KEY = "sk-QWxhZGRpbjpvcGVu-a-key-that-is-nowhere-else"
@@ -79,7 +80,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         (folder / "tree.yaml").write_text(TREE.format(base=server.api_base, programs=PROGRAMS))
         with dx.Runtime(folder / "tree.yaml") as rt:
             yield Site(folder, rt, server, [])
-    assert before.leaks_since(timeout_s=5.0) == []
+    assert before.leaks_since(timeout_s=20.0) == []
 
 
 @pytest.fixture(autouse=True)
@@ -100,8 +101,7 @@ def test_all_modules_share_one_cache_which_is_opened_at_the_first_call(site: Sit
     assert not (site.folder / "answers").exists()
     assert site.ask("a", "shared?").answer == "yes"
     assert site.about("a")["descriptors"] >= descriptors + 16
-    site.rt.kill("a")
-    assert site.rt.wait("a")
+    kill_module(site.rt, "a")
     assert site.ask("a", "shared?").answer == "yes"
     assert site.rt.start(f"{PROGRAMS}:QA", id="late").dx.call(question="shared?").answer == "yes"
     assert len(site.server.requests) == before + 1
@@ -162,8 +162,7 @@ def test_the_key_reaches_its_endpoint_and_nothing_else(site: Site, monkeypatch: 
         heard([dict(ref.params), [ref.params.history(name) for name in ref.params], ref.executions(), ref.metrics(), ref.info()])
         rt.export_checkpoint(id, site.folder / f"{id}.checkpoint")
         heard(list(rt.logs(id)))
-    rt.kill("holder")
-    rt.wait("holder")
+    kill_module(rt, "holder")
     heard([rt.tree(), rt.status(), rt.modules(), list(rt.events(since=0, follow=False))])
     for words in (
         "ps",

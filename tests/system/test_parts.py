@@ -11,6 +11,7 @@ import pytest
 
 import dspex_runtime as dx
 from dspex_cli.main import main
+from helpers.runtimes import kill_module
 from helpers.system import FOLDER, Start
 from helpers.waiting import wait_until
 
@@ -332,8 +333,7 @@ class TestModes:
         ref = rt.ref("qa")
         ref.train()
         assert ref.call("modes") == [True, True]
-        rt.kill("qa/search")
-        rt.wait(["qa/search"])
+        kill_module(rt, "qa/search")
         assert ref.call("modes") == [True, True]
         rt.ref("qa/search").eval()
         rt.restart("qa")

@@ -375,8 +375,9 @@ class TestLocks:
             art = await dx.aio.connect(rt.socket)
             go = asyncio.Event()
             first = asyncio.create_task(hold(art, "first", go))
-            while not order:
-                await asyncio.sleep(0.001)
+            async with asyncio.timeout(20):
+                while not order:
+                    await asyncio.sleep(0.001)
             second, third = (asyncio.create_task(hold(art, name, go)) for name in ("second", "third"))
             await asyncio.sleep(0)
             second.cancel()

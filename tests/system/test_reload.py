@@ -12,6 +12,7 @@ import pytest
 
 import dspex_runtime as dx
 from dspex_runtime.errors import ReloadError
+from helpers.runtimes import kill_module
 
 pytestmark = pytest.mark.process
 
@@ -179,8 +180,7 @@ def test_what_a_user_has_set_stays_when_the_file_says_something_else_now(up: Cal
     rt.reload()
     assert rt.server("tuned").params["temperature"] == 0.7
     pid = rt.info("tuned").pid
-    rt.kill("tuned")
-    rt.wait(["tuned"])
+    kill_module(rt, "tuned")
     assert (rt.server("tuned").call(None)[0], rt.info("tuned").pid != pid) == (0.7, True)
 
 

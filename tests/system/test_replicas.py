@@ -24,7 +24,7 @@ from helpers.replicas import (
     pids,
     under_load,
 )
-from helpers.runtimes import Standing
+from helpers.runtimes import Standing, kill_known
 from helpers.swapping import Running, more
 from helpers.waiting import wait_until
 
@@ -162,8 +162,9 @@ class TestRouting:
                 ref = await mine.server("clerk")
                 gate = tmp_path / "gate"
                 calls = [asyncio.ensure_future(ref.call(["gate", str(gate)], timeout=20)) for _ in range(3)]
-                while len(list(tmp_path.glob("gate.*"))) < 3:
-                    await asyncio.sleep(0.001)
+                async with asyncio.timeout(20):
+                    while len(list(tmp_path.glob("gate.*"))) < 3:
+                        await asyncio.sleep(0.001)
                 gate.touch()
                 return await asyncio.gather(*calls)
 
@@ -254,7 +255,7 @@ class TestNothingIsLost:
         ref = clerks(rt, book, 3)
         with under_load(ref, book) as (notes, answered):
             for round in range(9):
-                rt.kill(f"clerk#{round % 3}")
+                kill_known(rt, f"clerk#{round % 3}")
                 more(answered, 30)
                 rt.wait("clerk")
         assert len(notes.in_flight) <= 9  # one process runs one call
@@ -299,8 +300,9 @@ class TestNothingIsLost:
 
                 async def progress() -> None:
                     enough = len(notes.answered) + 30
-                    while len(notes.answered) < enough:
-                        await asyncio.sleep(0.001)
+                    async with asyncio.timeout(20):
+                        while len(notes.answered) < enough:
+                            await asyncio.sleep(0.001)
 
                 running = [asyncio.ensure_future(run(who)) for who in range(6)]
                 for n in (4, 1, 3):

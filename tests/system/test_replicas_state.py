@@ -22,7 +22,7 @@ from helpers.replicas import (
     is_there,
     under_load,
 )
-from helpers.runtimes import Standing
+from helpers.runtimes import Standing, kill_known
 from helpers.swapping import Running, load, more
 from helpers.system import FOLDER
 from helpers.waiting import wait_until
@@ -153,7 +153,7 @@ class TestSharedParameters:
             with suppress(dx.ProcessDownError):
                 ref.params["k"] = n
                 assert ref.params["k"] == n
-            rt.kill(f"qa#{n % 3}")
+            kill_known(rt, f"qa#{n % 3}")
             rt.wait("qa")
         ref.params["k"] = 100
         assert {ref.call().k for _ in range(30)} == {100}
