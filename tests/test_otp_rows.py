@@ -7,7 +7,6 @@ The rules are in tests/conformance/otp_rows, one file per section. Nothing is im
     tests       who shows it, as pytest names them
     differs     first column of the README's table, where we differ on purpose; the tests show what we do
     no_meaning  in place of tests: why there is nothing of the kind here
-    later       in place of tests: the feature that it belongs to
 """
 
 from __future__ import annotations
@@ -47,7 +46,6 @@ ROWS: Final = {
     "2.11": 9,  # reports
 }
 TABLE: Final = "## Where this differs from OTP"
-LATER: Final = {"2.10/change_code"}  # what belongs to a feature that is not there yet
 
 
 @cache
@@ -100,9 +98,6 @@ def test_a_row_says_its_rule_and_who_shows_it(row: dict[str, Any]) -> None:
         case {"no_meaning": why, **others}:
             assert others.keys() == {"id", "rule"}
             assert why.endswith(".")
-        case {"later": _, **others}:
-            assert others.keys() == {"id", "rule"}
-            assert row["id"] in LATER
         case {"tests": tests, **others}:
             assert others.keys() <= {"id", "rule", "differs"}
             assert tests, "no test shows it"

@@ -45,6 +45,7 @@ def run(command: str, env: dict[str, str], cwd: Path) -> str:
         ("counter.py", "42 40"),
         ("thermostat.py", "23.0 24.0 22.5"),
         ("stock.py", "2 42 verify 2 42 ['1', '2', '1']"),
+        ("library.py", "A Book of Cats, Cats and Dogs A Book of Cats nobody here who knows A Book of Cats Cats and Dogs"),
     ],
 )
 def test_the_python_examples_print_what_their_comments_say(tmp_path: Path, env: dict[str, str], name: str, printed: str) -> None:
