@@ -8,7 +8,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import dspex_runtime as dx
+from helpers.runtimes import Standing
 from helpers.swapping import Running, load, more
 from helpers.system import FOLDER
 from helpers.waiting import wait_until
@@ -30,6 +33,25 @@ def delete_all(rt: dx.Runtime) -> None:
     for child in rt.tree()["children"]:
         if is_there(rt, child["id"]):
             rt.delete(child.get("group") or child["id"])
+
+
+@pytest.fixture(scope="module")
+def shared_runtime(standing: Standing) -> dx.Runtime:
+    """One runtime for all groups of a file."""
+    return standing("replicas", runtime={"spares": 2, "preload": ["dspy"]}, tree={"max_restarts": 1000, "children": []})
+
+
+@pytest.fixture
+def rt(shared_runtime: dx.Runtime) -> Iterator[dx.Runtime]:
+    """That runtime, with nothing under its root."""
+    yield shared_runtime
+    delete_all(shared_runtime)
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    """Where clerks note what they are told."""
+    return tmp_path / "book"
 
 
 def clerks(rt: dx.Runtime, book: Path | str = "", n: int = 3, **keys: Any) -> dx.ServerRef:

@@ -13,16 +13,10 @@ from typing import Any
 import pytest
 
 import dspex_runtime as dx
-from helpers.system import FOLDER, Start
+from helpers.system import Start, part
 from helpers.waiting import wait_until
 
 pytestmark = pytest.mark.process
-
-PROGRAMS = FOLDER / "programs_composite.py"
-
-
-def hop(id: str, name: str = "Hop", **keys: Any) -> dict[str, Any]:
-    return {"id": id, "module": f"{PROGRAMS}:{name}", "backoff": "none", **keys}
 
 
 class Notes:
@@ -51,7 +45,7 @@ def begin(rt: dx.Runtime, id: str, path: list[str], notes: Notes, how: str) -> A
 
 
 def test_over_three_hops(shared: Start, notes: Notes) -> None:
-    rt = shared(hop("a"), hop("b"), hop("c"))
+    rt = shared(part("a"), part("b"), part("c"))
     request = begin(rt, "a", ["b", "c"], notes, "plain")
     request.cancel()
     notes.has("given-up", "b.CallCancelledError", "a.CallCancelledError")
@@ -61,7 +55,7 @@ def test_over_three_hops(shared: Start, notes: Notes) -> None:
 
 @pytest.mark.parametrize("how", ["plain", "streamed", "gathered", "asyncs", "threads"])
 def test_however_the_call_was_made(shared: Start, notes: Notes, how: str) -> None:
-    rt = shared(hop("a"), hop("b"))
+    rt = shared(part("a"), part("b"))
     request = begin(rt, "a", ["b"], notes, how)
     request.cancel()
     notes.has("given-up")
@@ -72,7 +66,7 @@ def test_however_the_call_was_made(shared: Start, notes: Notes, how: str) -> Non
 
 
 def test_a_thread_that_waits_for_one_that_is_not_ready(shared: Start, notes: Notes) -> None:
-    rt = shared(hop("a"), hop("b") | {"backoff": {"initial": "60s", "max": "60s", "jitter": 0}})
+    rt = shared(part("a"), part("b") | {"backoff": {"initial": "60s", "max": "60s", "jitter": 0}})
     first = rt.info("b").incarnation
     rt.kill("b")
     wait_until(lambda: rt.info("b").incarnation > first and rt.info("b").state == "READY")
@@ -85,7 +79,7 @@ def test_a_thread_that_waits_for_one_that_is_not_ready(shared: Start, notes: Not
 
 
 def test_a_thread_that_waits_for_the_runtime(shared: Start, notes: Notes) -> None:
-    rt = shared(hop("a"), hop("b"))
+    rt = shared(part("a"), part("b"))
     request = begin(rt, "a", ["b"], notes, "watches")
     request.cancel()
     notes.has("a.CallCancelledError")
@@ -93,7 +87,7 @@ def test_a_thread_that_waits_for_the_runtime(shared: Start, notes: Notes) -> Non
 
 
 def test_over_async_hops(shared: Start, notes: Notes) -> None:
-    rt = shared(hop("a", "AsyncHop"), hop("b"), hop("c", "AsyncHop"))
+    rt = shared(part("a", "AsyncHop"), part("b"), part("c", "AsyncHop"))
     request = begin(rt, "a", ["b", "c"], notes, "plain")
     request.cancel()
     notes.has("given-up", "b.CallCancelledError", "a.CancelledError")
@@ -102,7 +96,7 @@ def test_over_async_hops(shared: Start, notes: Notes) -> None:
 
 
 def test_a_deadline_ends_all_of_them(shared: Start, notes: Notes) -> None:
-    rt = shared(hop("a"), hop("b"), hop("c"))
+    rt = shared(part("a"), part("b"), part("c"))
     rt.ref("a").call(path=["b", "c"])  # the pipes are there: the time is that of the calls
     with pytest.raises(dx.CallTimeoutError):
         rt.ref("a").call("listened", ["b", "c"], notes.gate, "plain", timeout=2.0)
@@ -111,7 +105,7 @@ def test_a_deadline_ends_all_of_them(shared: Start, notes: Notes) -> None:
 
 
 def test_the_outermost_deadline_caps_the_others(shared: Start) -> None:
-    rt = shared(hop("a"), hop("b"), hop("c", limits={"call_timeout": "500s"}))
+    rt = shared(part("a"), part("b"), part("c", limits={"call_timeout": "500s"}))
     before = monotonic()
     due = rt.ref("a").call(path=["b", "c"], last="due", timeout=30.0)
     assert before + 30.0 <= due <= monotonic() + 30.0
@@ -120,7 +114,7 @@ def test_the_outermost_deadline_caps_the_others(shared: Start) -> None:
 
 
 def test_a_client_that_dies_gives_its_calls_up(shared: Start, notes: Notes) -> None:
-    rt = shared(hop("a"), hop("b"), hop("c"))
+    rt = shared(part("a"), part("b"), part("c"))
     source = f"""
 import dspex_runtime as dx
 dx.connect({rt.status()["socket"]!r}, plain=True).ref("a").call("listened", ["b", "c"], {notes.gate!r}, "plain")
@@ -132,7 +126,7 @@ dx.connect({rt.status()["socket"]!r}, plain=True).ref("a").call("listened", ["b"
 
 
 def test_the_hop_in_between_dies(shared: Start, notes: Notes) -> None:
-    rt = shared(hop("a"), hop("b"), hop("c"))
+    rt = shared(part("a"), part("b"), part("c"))
     request = begin(rt, "a", ["b", "c"], notes, "plain")
     rt.kill("b")
     notes.has("given-up", "a.ProcessDownError")
@@ -140,7 +134,7 @@ def test_the_hop_in_between_dies(shared: Start, notes: Notes) -> None:
 
 
 def test_a_task_that_is_cancelled(shared: Start, notes: Notes) -> None:
-    rt = shared(hop("a"), hop("b"), hop("c"))
+    rt = shared(part("a"), part("b"), part("c"))
 
     async def main() -> None:
         task = asyncio.ensure_future(rt.ref("a").acall("listened", ["b", "c"], notes.gate, "plain"))

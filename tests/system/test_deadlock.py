@@ -4,29 +4,18 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import dspex_runtime as dx
-from helpers.system import FOLDER, Start
+from helpers.system import Start, asker, part
 from helpers.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
-PROGRAMS = FOLDER / "programs_composite.py"
-
-
-def hop(id: str, **keys: Any) -> dict[str, Any]:
-    return {"id": id, "module": f"{PROGRAMS}:Hop", "backoff": "none", **keys}
-
-
-def asker(id: str, **keys: Any) -> dict[str, Any]:
-    return {"id": id, "server": f"{PROGRAMS}:Asker", "backoff": "none", **keys}
-
 
 def test_a_call_that_comes_back_is_refused_and_names_the_circle(shared: Start) -> None:
-    rt = shared(hop("a"), hop("b"), hop("c"))
+    rt = shared(part("a"), part("b"), part("c"))
     with pytest.raises(dx.DeadlockError, match="deadlock: a -> b -> c -> a: every call thread of 'a' waits") as caught:
         rt.ref("a").call(path=["b", "c", "a"])
     assert (caught.value.cycle, caught.value.id, caught.value.code) == (["a", "b", "c", "a"], "a", "deadlock")
@@ -35,20 +24,20 @@ def test_a_call_that_comes_back_is_refused_and_names_the_circle(shared: Start) -
 
 
 def test_whoever_made_the_call_may_go_on_without(shared: Start) -> None:
-    rt = shared(hop("a"), hop("b"))
+    rt = shared(part("a"), part("b"))
     assert rt.ref("b").call("catches", ["a", "b"]) == ["deadlock", ["b", "a", "b"], "b"]
     assert rt.info("a").restarts == rt.info("b").restarts == 0
 
 
 def test_only_the_calls_that_are_in_the_circle_are_named(shared: Start) -> None:
-    rt = shared(hop("z"), hop("a"), hop("b"))
+    rt = shared(part("z"), part("a"), part("b"))
     with pytest.raises(dx.DeadlockError) as caught:
         rt.ref("z").call(path=["a", "b", "a"])
     assert caught.value.cycle == ["a", "b", "a"]
 
 
 def test_a_module_with_a_free_thread_may_be_called_back(shared: Start) -> None:
-    rt = shared(hop("a", concurrency=2), hop("b", concurrency=2))
+    rt = shared(part("a", concurrency=2), part("b", concurrency=2))
     assert rt.ref("a").call(path=["b", "a", "b"]) == "b"
     with pytest.raises(dx.DeadlockError) as caught:
         rt.ref("a").call(path=["b", "a", "b", "a"])
@@ -56,22 +45,22 @@ def test_a_module_with_a_free_thread_may_be_called_back(shared: Start) -> None:
 
 
 def test_calls_on_the_loop_thread_hold_up_nobody(shared: Start) -> None:
-    rt = shared({**hop("a"), "module": f"{PROGRAMS}:AsyncHop"}, hop("b", concurrency=2))
+    rt = shared(part("a", "AsyncHop"), part("b", concurrency=2))
     assert rt.ref("a").call(path=["b", "a", "b", "a"]) == "a"
 
 
 def test_one_that_calls_itself_from_another_thread_is_a_circle_of_one(shared: Start) -> None:
-    rt = shared(hop("a"))
+    rt = shared(part("a"))
     assert rt.ref("a").call("around", [["a"]]) == [["deadlock", ["a", "a"]]]
 
 
 def test_what_goes_elsewhere_meanwhile_is_not_concerned(shared: Start) -> None:
-    rt = shared(hop("a"), hop("b", concurrency=2), hop("c"))
+    rt = shared(part("a"), part("b", concurrency=2), part("c"))
     assert rt.ref("a").call("around", [["b", "a"], ["c"], ["b", "c"]]) == [["deadlock", ["a", "b", "a"]], "c", "c"]
 
 
 def test_others_that_wait_are_served_when_the_circle_is_broken(shared: Start) -> None:
-    rt = shared(hop("a"), hop("b"))
+    rt = shared(part("a"), part("b"))
     with ThreadPoolExecutor(8) as pool:
         circles = [pool.submit(rt.ref("a").call, "catches", ["b", "a"]) for _ in range(8)]
         straight = [pool.submit(rt.ref("a").call, path=["b"]) for _ in range(8)]
@@ -81,7 +70,7 @@ def test_others_that_wait_are_served_when_the_circle_is_broken(shared: Start) ->
 
 def test_a_call_behind_another_callers_is_no_deadlock(shared: Start, tmp_path: Path) -> None:
     """One of two threads serves somebody else: it will be free, and is waited for."""
-    rt = shared(hop("a", concurrency=2), hop("b", concurrency=2))
+    rt = shared(part("a", concurrency=2), part("b", concurrency=2))
     gate = tmp_path / "gate"
     requests = dx.Requests()
     other = requests.call(rt.ref("a"), "hold", str(gate))
@@ -114,6 +103,6 @@ def test_a_request_that_nobody_waits_for_is_no_part_of_a_circle(shared: Start, t
 
 
 def test_the_log_says_it(shared: Start) -> None:
-    rt = shared(hop("a"), hop("b"))
+    rt = shared(part("a"), part("b"))
     rt.ref("a").call("catches", ["b", "a"])
     wait_until(lambda: any("deadlock: a -> b -> a" in line for line in rt.logs("a")))

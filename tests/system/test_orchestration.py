@@ -12,20 +12,10 @@ import pytest
 from dspy.utils.dummies import DummyLM
 
 import dspex_runtime as dx
-from helpers.system import FOLDER, Start
+from helpers.system import Start, asker, part
 from helpers.waiting import wait_until
 
 pytestmark = pytest.mark.process
-
-PROGRAMS = FOLDER / "programs_composite.py"
-
-
-def part(id: str, name: str, **keys: Any) -> dict[str, Any]:
-    return {"id": id, "module": f"{PROGRAMS}:{name}", "backoff": "none", **keys}
-
-
-def asker(id: str) -> dict[str, Any]:
-    return {"id": id, "server": f"{PROGRAMS}:Asker", "backoff": "none"}
 
 
 @pytest.fixture
@@ -154,14 +144,3 @@ def test_a_program_with_its_parts_inline_needs_no_runtime() -> None:
     assert results == {"one": 2, "two": 3}
     assert dx.map(lambda n: 2 * n, [[1], [2]]) == [2, 4]
     assert dx.pipeline(lambda n: {"m": n + 1}, lambda m: m * 2)(n=1) == 4
-
-
-def test_dspys_own_ways_to_do_many_at_once_use_all_replicas(shared: Start) -> None:
-    rt = shared(part("retriever", "Retriever", replicas=2))
-    retriever = rt.module("retriever")
-    pids = {rt.info(f"retriever#{n}").pid for n in range(2)}
-    examples = [dspy.Example(question=f"q{n}").with_inputs("question") for n in range(20)]
-    found = dspy.Parallel(num_threads=4, disable_progress_bar=True)([(retriever, example) for example in examples])
-    assert [each.question for each in found] == [f"q{n}" for n in range(20)]
-    assert {each.pid for each in found} == pids
-    assert {each.pid for each in retriever.batch(examples, num_threads=4, disable_progress_bar=True)} == pids

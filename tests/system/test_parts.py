@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import dspex_runtime as dx
 from dspex_cli.main import main
 from helpers.runtimes import kill_module
-from helpers.system import FOLDER, Start
+from helpers.system import FOLDER, Start, again
 from helpers.waiting import wait_until
 
 pytestmark = pytest.mark.process
@@ -32,15 +33,9 @@ def states(rt: dx.Runtime) -> dict[str, str]:
     return {info.id: info.state for info in rt.modules()}
 
 
-def ask(module: Any, question: str = "x") -> Any:
+def ask(module: Any) -> Any:
     """Call it; a call that a kill just found in flight is made again."""
-    while True:
-        try:
-            return module(question=question)
-        except dx.NoProcessError:
-            raise
-        except dx.ProcessDownError:
-            continue
+    return again(partial(module, question="x"))
 
 
 def children_of(tree: dict[str, Any], id: str) -> list[str]:

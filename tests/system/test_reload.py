@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,12 @@ import pytest
 
 import dspex_runtime as dx
 from dspex_runtime.errors import ReloadError
+from helpers import reloading
+from helpers.reloading import Up, Write, counter, done
 from helpers.runtimes import kill_module
 
 pytestmark = pytest.mark.process
+write, up = reloading.write, reloading.up
 
 CODE = """
 import os
@@ -40,55 +42,9 @@ class Broken(dx.GenServer):
 
 STEP = 1
 """
-TREE = """
-version: 1
-name: reloaded
-runtime: {{spares: 1}}
-tree:
-  max_restarts: {restarts}
-  children:
-{children}
-"""
-
-Write = Callable[..., Path]
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Write the tree: each child as a line of YAML."""
-    (tmp_path / "code.py").write_text(CODE)
-
-    def write(*children: str, restarts: int = 3, name: str = "tree.yaml") -> Path:
-        path = tmp_path / name
-        path.write_text(TREE.format(restarts=restarts, children="\n".join(f"    - {{{child}}}" for child in children)))
-        return path
-
-    return write
-
-
-@pytest.fixture
-def up(write: Write) -> Iterator[Callable[..., dx.Runtime]]:
-    """Start a runtime with such a tree."""
-    started: list[dx.Runtime] = []
-
-    def up(*children: str, **options: Any) -> dx.Runtime:
-        started.append(dx.Runtime(write(*children, **options)))
-        return started[-1]
-
-    yield up
-    for rt in started:
-        rt.close()
-
-
-def counter(id: str, more: str = "") -> str:
-    return f'id: {id}, server: "code.py:Counter"{more and ", "}{more}'
-
-
-def done(result: dx.ReloadResult) -> list[str]:
-    return [f"{step.state} {step.action} {step.id}" for step in result.steps]
-
-
-def test_each_field_takes_the_least_and_state_goes_along(up: Callable[..., dx.Runtime], write: Write) -> None:
+def test_each_field_takes_the_least_and_state_goes_along(up: Up, write: Write) -> None:
     rt = up(
         counter("live"), counter("swap", "args: [5]"), counter("restart"), counter("gone"), 'id: tuned, server: "code.py:Tuned"'
     )
@@ -124,7 +80,7 @@ def test_each_field_takes_the_least_and_state_goes_along(up: Callable[..., dx.Ru
     assert [info.restarts for info in rt.modules()] == [0] * 5
 
 
-def test_a_plan_does_nothing(up: Callable[..., dx.Runtime], write: Write) -> None:
+def test_a_plan_does_nothing(up: Up, write: Write) -> None:
     rt = up(counter("a"))
     write(counter("b"))
     plan = rt.reload(plan=True)
@@ -132,7 +88,7 @@ def test_a_plan_does_nothing(up: Callable[..., dx.Runtime], write: Write) -> Non
     assert [info.id for info in rt.modules()] == ["a"]
 
 
-def test_an_edited_module_is_swapped(up: Callable[..., dx.Runtime], tmp_path: Path) -> None:
+def test_an_edited_module_is_swapped(up: Up, tmp_path: Path) -> None:
     rt = up(counter("a"), counter("b"))
     (tmp_path / "code.py").write_text(CODE.replace("STEP = 1", "STEP = 10"))
     assert set(rt.changed_sources()) == {"a", "b"}
@@ -143,9 +99,7 @@ def test_an_edited_module_is_swapped(up: Callable[..., dx.Runtime], tmp_path: Pa
     assert not rt.reload()
 
 
-def test_the_first_step_that_fails_ends_it_and_the_next_reload_does_the_rest(
-    up: Callable[..., dx.Runtime], write: Write, tmp_path: Path
-) -> None:
+def test_the_first_step_that_fails_ends_it_and_the_next_reload_does_the_rest(up: Up, write: Write, tmp_path: Path) -> None:
     rt = up(counter("a"), counter("b"), counter("gone"))
     pid = rt.info("a").pid
     write('id: a, server: "code.py:Broken"', counter("b", "args: [9]"), counter("c"))
@@ -160,7 +114,7 @@ def test_the_first_step_that_fails_ends_it_and_the_next_reload_does_the_rest(
     assert not rt.reload()
 
 
-def test_a_value_that_is_refused_is_told_and_changes_nothing(up: Callable[..., dx.Runtime], write: Write) -> None:
+def test_a_value_that_is_refused_is_told_and_changes_nothing(up: Up, write: Write) -> None:
     rt = up('id: tuned, server: "code.py:Tuned"')
     write('id: tuned, server: "code.py:Tuned", params: {temperature: 9}, restart: transient')
     with pytest.raises(ReloadError) as caught:
@@ -170,7 +124,7 @@ def test_a_value_that_is_refused_is_told_and_changes_nothing(up: Callable[..., d
     assert rt.get_childspec("root", "tuned")["restart"] == "permanent"
 
 
-def test_what_a_user_has_set_stays_when_the_file_says_something_else_now(up: Callable[..., dx.Runtime], write: Write) -> None:
+def test_what_a_user_has_set_stays_when_the_file_says_something_else_now(up: Up, write: Write) -> None:
     rt = up('id: tuned, server: "code.py:Tuned", params: {temperature: 0.5}')
     rt.server("tuned").params["temperature"] = 1.5
     write('id: tuned, server: "code.py:Tuned"')
@@ -184,7 +138,7 @@ def test_what_a_user_has_set_stays_when_the_file_says_something_else_now(up: Cal
     assert (rt.server("tuned").call(None)[0], rt.info("tuned").pid != pid) == (0.7, True)
 
 
-def test_what_is_taken_out_is_as_it_was_when_it_comes_back(up: Callable[..., dx.Runtime], write: Write) -> None:
+def test_what_is_taken_out_is_as_it_was_when_it_comes_back(up: Up, write: Write) -> None:
     rt = up('id: tuned, server: "code.py:Tuned"', counter("a"))
     rt.server("tuned").params["temperature"] = 1.5
     write(counter("a"))
@@ -196,7 +150,7 @@ def test_what_is_taken_out_is_as_it_was_when_it_comes_back(up: Callable[..., dx.
     assert rt.server("tuned").params["temperature"] == 1.5
 
 
-def test_another_file_and_a_dict_will_do(up: Callable[..., dx.Runtime], write: Write, tmp_path: Path) -> None:
+def test_another_file_and_a_dict_will_do(up: Up, write: Write, tmp_path: Path) -> None:
     rt = up(counter("a"))
     other = write(counter("b"), name="other.yaml")
     assert done(rt.reload(other)) == ["done remove a", "done add b"]
@@ -214,7 +168,7 @@ def test_another_file_and_a_dict_will_do(up: Callable[..., dx.Runtime], write: W
     assert done(rt.reload()) == ["done swap b"], "the file is the other one still"
 
 
-def test_what_is_wrong_with_a_file_is_told_with_its_lines(up: Callable[..., dx.Runtime], write: Write) -> None:
+def test_what_is_wrong_with_a_file_is_told_with_its_lines(up: Up, write: Write) -> None:
     rt = up(counter("a"))
     path = write(counter("a", "limit: 1"), counter("a"))
     with pytest.raises(dx.ConfigError) as caught:
@@ -229,7 +183,7 @@ def test_what_is_wrong_with_a_file_is_told_with_its_lines(up: Callable[..., dx.R
     assert rt.info("a").state == "READY"
 
 
-def test_calls_go_on_while_everything_is_swapped(up: Callable[..., dx.Runtime], write: Write) -> None:
+def test_calls_go_on_while_everything_is_swapped(up: Up, write: Write) -> None:
     rt = up(counter("a"), counter("b"))
     stop, answers, errors = threading.Event(), {"a": 0, "b": 0}, []
 
@@ -258,7 +212,7 @@ def test_calls_go_on_while_everything_is_swapped(up: Callable[..., dx.Runtime], 
     assert min(answers.values()) > 10
 
 
-def test_tasks_reload_too(up: Callable[..., dx.Runtime], write: Write) -> None:
+def test_tasks_reload_too(up: Up, write: Write) -> None:
     rt = up(counter("a"))
     write(counter("a"), counter("b"))
 
@@ -289,7 +243,7 @@ def test_a_module_is_ready_when_its_command_says_so(tmp_path: Path) -> None:
     path.write_text(tree + READY.format(command='"test -f program.py && test -n \\"$DSPEX_SOCKET\\""'))
     with dx.Runtime(path) as rt:
         assert rt.ref("checked").call("forward", x=1)["x"] == 1
-        path.write_text(tree + READY.format(command='[sh, -c, "echo the index is stale; exit 3"]').replace("Echo", "Echo"))
+        path.write_text(tree + READY.format(command='[sh, -c, "echo the index is stale; exit 3"]'))
         assert [change["field"] for change in rt.reload().steps[0].changes] == ["readiness.command"]
         with pytest.raises(
             dx.StartError, match=r"(?s)readiness command 'sh -c echo the index is stale; exit 3' ended with status 3"

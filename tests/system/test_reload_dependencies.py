@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import dspex_runtime as dx
+from helpers import reloading
+from helpers.reloading import Up, Write, counter, done
 
 pytestmark = pytest.mark.process
+write, up = reloading.write, reloading.up
 
 CODE = """
 import dspex_runtime as dx
@@ -20,44 +22,6 @@ class Counter(dx.GenServer):
     def init(self): return 0
     def handle_call(self, request, from_, state): return dx.Reply(state, state + 1)
 """
-
-Up = Callable[..., dx.Runtime]
-Write = Callable[..., Path]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Write the tree: each child as a line of YAML."""
-    (tmp_path / "code.py").write_text(CODE)
-
-    def write(*children: str) -> Path:
-        lines = "\n".join(f"    - {{{child}}}" for child in children)
-        (tmp_path / "tree.yaml").write_text(f"version: 1\nname: reloaded\nruntime: {{spares: 1}}\ntree:\n  children:\n{lines}\n")
-        return tmp_path / "tree.yaml"
-
-    return write
-
-
-@pytest.fixture
-def up(write: Write) -> Iterator[Up]:
-    """Start a runtime with such a tree."""
-    started: list[dx.Runtime] = []
-
-    def up(*children: str) -> dx.Runtime:
-        started.append(dx.Runtime(write(*children)))
-        return started[-1]
-
-    yield up
-    for rt in started:
-        rt.close()
-
-
-def counter(id: str, more: str = "") -> str:
-    return f'id: {id}, server: "code.py:Counter"{more and ", "}{more}'
-
-
-def done(result: dx.ReloadResult) -> list[str]:
-    return [f"{step.state} {step.action} {step.id}" for step in result.steps]
 
 
 def pids(rt: dx.Runtime) -> dict[str, int | None]:

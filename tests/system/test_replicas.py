@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import dspex_runtime as dx
+from helpers import replicas
 from helpers.replicas import (
     CLERK,
     NEW,
@@ -18,33 +18,17 @@ from helpers.replicas import (
     answerers,
     at_gate,
     clerks,
-    delete_all,
     is_there,
     noted,
     pids,
     under_load,
 )
-from helpers.runtimes import Standing, kill_known
+from helpers.runtimes import kill_known
 from helpers.swapping import Running, more
 from helpers.waiting import wait_until
 
 pytestmark = pytest.mark.process
-
-
-@pytest.fixture(scope="module")
-def shared_runtime(standing: Standing) -> dx.Runtime:
-    return standing("replicas", runtime={"spares": 2, "preload": ["dspy"]}, tree={"max_restarts": 1000, "children": []})
-
-
-@pytest.fixture
-def rt(shared_runtime: dx.Runtime) -> Iterator[dx.Runtime]:
-    yield shared_runtime
-    delete_all(shared_runtime)
-
-
-@pytest.fixture
-def book(tmp_path: Path) -> Path:
-    return tmp_path / "book"
+shared_runtime, rt, book = replicas.shared_runtime, replicas.rt, replicas.book
 
 
 class TestGroups:
@@ -357,7 +341,10 @@ class TestScaling:
         asked = [Running(lambda n=n: rt.scale("clerk", n)) for n in (3, 2, 4)]  # type: ignore[misc]
         found = [len(each.done()) for each in asked]
         assert found == [3, 2, 4]
-        assert len(rt.info("clerk").replicas or ()) in (2, 3, 4)
+        left = rt.info("clerk").replicas or ()
+        assert len(left) in (2, 3, 4)  # whoever came last
+        assert list(left) == [f"clerk#{n}" for n in range(len(left))]
+        assert {rt.info(id).state for id in left} == {"READY"}
 
 
 class TestSwaps:

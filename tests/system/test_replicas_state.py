@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
 
 import dspex_runtime as dx
+from helpers import replicas
 from helpers.replicas import (
     ANSWERER,
     CLERK,
@@ -18,32 +18,16 @@ from helpers.replicas import (
     answerers,
     at_gate,
     clerks,
-    delete_all,
     is_there,
     under_load,
 )
-from helpers.runtimes import Standing, kill_known
+from helpers.runtimes import kill_known
 from helpers.swapping import Running, load, more
 from helpers.system import FOLDER
 from helpers.waiting import wait_until
 
 pytestmark = pytest.mark.process
-
-
-@pytest.fixture(scope="module")
-def shared_runtime(standing: Standing) -> dx.Runtime:
-    return standing("replicas", runtime={"spares": 2, "preload": ["dspy"]}, tree={"max_restarts": 1000, "children": []})
-
-
-@pytest.fixture
-def rt(shared_runtime: dx.Runtime) -> Iterator[dx.Runtime]:
-    yield shared_runtime
-    delete_all(shared_runtime)
-
-
-@pytest.fixture
-def book(tmp_path: Path) -> Path:
-    return tmp_path / "book"
+shared_runtime, rt, book = replicas.shared_runtime, replicas.rt, replicas.book
 
 
 class TestSharedParameters:
