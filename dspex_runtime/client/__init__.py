@@ -1,7 +1,7 @@
 """What users hold: Runtime and references, synchronous and asyncio. Talks to the runtime and the modules; runs in neither.
 
 connection, incoming, downs   the control socket         channel_pool, mux, mux_links  direct pipes: one thread each, one loop each
-asking, *_ops, naming         operations, written once   calls, stream, async_calls    what goes over the pipes
+asking, *_ops, naming         operations, written once   calls, stream, async_*        what goes over the pipes
 requests, collection          sent now, awaited later    spawn, address, target        how one is started and found, what it starts
 runtime, ref, aio, async_ref  the public classes
 """

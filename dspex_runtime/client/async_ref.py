@@ -9,8 +9,9 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from dspex_runtime.client import checkpoints, compiling, ref_ops
-from dspex_runtime.client.async_calls import AsyncStream, acall, acast
+from dspex_runtime.client.async_calls import acall, acast
 from dspex_runtime.client.async_request import Request
+from dspex_runtime.client.async_stream import AsyncStream
 from dspex_runtime.client.deadline import SERVER_CALL_TIMEOUT_S
 from dspex_runtime.client.ref import MODULE_CALL, PREDICT, Ref
 from dspex_runtime.client.steps import arun, awaitable

@@ -20,7 +20,7 @@ from dspex_runtime.client.steps import blocking, run
 from dspex_runtime.errors import CallError
 
 if TYPE_CHECKING:
-    from dspex_runtime.client.async_calls import AsyncStream
+    from dspex_runtime.client.async_stream import AsyncStream
     from dspex_runtime.client.edits import Edited
     from dspex_runtime.client.params import Params
     from dspex_runtime.client.request import Request
@@ -227,7 +227,7 @@ class ModuleRef(Ref):
     @_after_edits
     def astream(self, method: str | None = None, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> AsyncStream:
         """`stream` for tasks: an async iterator; closing it early, or cancelling the task, cancels the call."""
-        from dspex_runtime.client.async_calls import AsyncStream
+        from dspex_runtime.client.async_stream import AsyncStream
 
         return AsyncStream(self.session, self.id, method or MODULE_CALL, args, kwargs, timeout)
 

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from dspex_runtime.client import aio
 from dspex_runtime.errors import CallTimeoutError, NoProcessError, OverloadedError, ProcessDownError, RuntimeUnreachableError
-from dspex_runtime.wire.messages import BEGUN, CALL, CANCEL, CAST, CREDIT, ITEM, OVERLOADED, REPLY, RETRY
-
-
-def go(session: Any, work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine; the pipes of its loop are closed with it."""
-
-    async def main() -> Any:
-        try:
-            return await asyncio.wait_for(work, 30)
-        finally:
-            session.mux(asyncio.get_running_loop()).close()
-
-    return asyncio.run(main())
+from dspex_runtime.wire.messages import BEGUN, CALL, CANCEL, CAST, OVERLOADED, REPLY, RETRY
+from helpers.looped import go
 
 
 def mux_echo(pipe: Any) -> None:
@@ -218,63 +206,6 @@ def test_a_cast_goes_before_a_later_call(runtime: Any, session: Any, module: Any
 
     go(session, main())
     assert seen == [CAST, CALL]
-
-
-def test_a_stream_renews_its_credit_and_ends_with_a_value(runtime: Any, session: Any, module: Any) -> None:
-    def serve(pipe: Any) -> None:
-        message = pipe.next()
-        number, credit = message[1], message[7]
-        for item in range(100):
-            while credit == 0:
-                message = pipe.next()
-                credit += message[2] if message[0] == CREDIT else 0
-            pipe.say(ITEM, number, item)
-            credit -= 1
-        pipe.say(REPLY, number, "end")
-        pipe.next()
-
-    runtime.start("qa", module(serve))
-
-    async def main() -> Any:
-        stream = aio.ModuleRef(session, "qa").stream("words")
-        return [item async for item in stream], stream.value
-
-    assert go(session, main()) == (list(range(100)), "end")
-
-
-async def closes(ref: aio.ModuleRef) -> Any:
-    async with ref.stream("words") as stream:
-        return await anext(stream)
-
-
-async def leaves(ref: aio.ModuleRef) -> Any:
-    items = []
-    async for item in ref.stream("words"):
-        items.append(item)
-        break
-    return items[0]
-
-
-@pytest.mark.parametrize("leave", [closes, leaves])
-def test_a_stream_that_is_left_early_is_cancelled(
-    runtime: Any, session: Any, module: Any, leave: Callable[[aio.ModuleRef], Coroutine[Any, Any, Any]]
-) -> None:
-    cancelled = threading.Event()
-
-    def serve(pipe: Any) -> None:
-        number = pipe.next()[1]
-        pipe.say(ITEM, number, 0)
-        if pipe.next() == [CANCEL, number]:
-            cancelled.set()
-        pipe.next()
-
-    runtime.start("qa", module(serve))
-
-    async def main() -> Any:
-        first = await leave(aio.ModuleRef(session, "qa"))
-        return first, await asyncio.to_thread(cancelled.wait, 20)
-
-    assert go(session, main()) == (0, True)
 
 
 def test_a_request_larger_than_the_pipe_arrives_whole_before_the_next(runtime: Any, session: Any, module: Any) -> None:

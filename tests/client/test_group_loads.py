@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -14,19 +13,10 @@ from dspex_runtime.client import aio
 from dspex_runtime.client.ref import ModuleRef
 from dspex_runtime.errors import ProtocolError, UnserialisableError
 from dspex_runtime.wire.messages import CALL, CANCEL, ITEM, REFUSED, REPLY
+from helpers.looped import go
 from helpers.waiting import PATIENCE_S
 
 CANNOT_CROSS = threading.Lock()
-
-
-def go(session: Any, work: Coroutine[Any, Any, Any]) -> Any:
-    async def main() -> Any:
-        try:
-            return await asyncio.wait_for(work, 2 * PATIENCE_S)
-        finally:
-            session.mux(asyncio.get_running_loop()).close()
-
-    return asyncio.run(main())
 
 
 def loads(session: Any) -> list[int]:
