@@ -120,6 +120,11 @@ class ChannelPool:
             CallTimeoutError: None was ready at the deadline.
             RuntimeUnreachableError: The runtime is gone.
         """
+        link = self.pooled()
+        return run(self.open(deadline)) if link is None else link
+
+    def pooled(self) -> Link | None:
+        """Return a pipe that is open already, first that of the thread's last cast; None where there is none. Never waits."""
         link = self.pinned.link
         if link is not None:
             self.pinned.link = None
@@ -127,7 +132,7 @@ class ChannelPool:
         try:
             return self.idle.pop()
         except IndexError:
-            return run(self.open(deadline))
+            return None
 
     def give_back(self, link: Link) -> None:
         """Return a pipe on which no answer is outstanding."""

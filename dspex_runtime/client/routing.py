@@ -67,17 +67,11 @@ class Route:
 
     def _pipe(self, member: Member, deadline: float | None) -> Link | None:
         """Return a pipe to a replica that serves now; None for one that does not."""
-        pool = member.pool
-        link = pool.pinned.link
+        link = member.pool.pooled()
         if link is not None:
-            pool.pinned.link = None
             return link
         try:
-            return pool.idle.pop()
-        except IndexError:
-            pass
-        try:
-            return run(pool.open(deadline, now=True))
+            return run(member.pool.open(deadline, now=True))
         except (CallTimeoutError, NoProcessError):
             self.cannot(member)
             return None

@@ -24,6 +24,21 @@ def test_the_most_recently_used_pipe_comes_first(runtime: Any, session: Any, mod
     assert pool.borrow(None) is two
 
 
+def test_that_of_the_threads_last_cast_comes_before_the_idle_ones_and_none_is_opened(
+    runtime: Any, session: Any, module: Any
+) -> None:
+    qa = runtime.start("qa", module())
+    pool = session.pool("qa")
+    idle = pool.borrow(None)
+    cast(pool, "note", (), {})
+    pool.give_back(idle)
+    kept = pool.pooled()
+    assert kept not in (None, idle)
+    assert pool.pooled() is idle
+    assert pool.pooled() is None
+    assert len(qa.pipes) == 2
+
+
 def test_few_idle_pipes_are_kept(runtime: Any, session: Any, module: Any) -> None:
     runtime.start("qa", module())
     pool = session.pool("qa")
