@@ -40,18 +40,16 @@ class _Course:
         self._results: list[Any] = []
 
     def begin(self, gathering: Gathering | AsyncGathering, inputs: Any) -> None:
-        """Begin the call with the next inputs."""
-        gathering.begin(self.callee, inputs, len(self._results))
+        """Begin the call with the next inputs; behind the deadline they are not sent, and have failed."""
+        place = len(self._results)
         self._results.append(None)
         self.open += 1
-
-    def too_late(self) -> None:
-        """The next inputs come behind the deadline: they are not sent."""
-        error = CallTimeoutError(f"{self.callee.id!r} was not called with inputs {len(self._results)} before the deadline")
+        if monotonic() < gathering.deadline:
+            gathering.begin(self.callee, inputs, place)
+            return
+        error = CallTimeoutError(f"{self.callee.id!r} was not called with inputs {place} before the deadline")
         error.id = self.callee.id
-        self._results.append(None)
-        self.open += 1
-        self.ended([(len(self._results) - 1, error)])
+        self.ended([(place, error)])
 
     def ended(self, responses: Iterable[Response]) -> None:
         """Take results; raises the first exception, unless those are wanted as results."""
@@ -90,10 +88,8 @@ def map_calls(
                 each = next(source, _NO_MORE)
                 if each is _NO_MORE:
                     more = False
-                elif monotonic() < gathering.deadline:
-                    course.begin(gathering, each)
                 else:
-                    course.too_late()
+                    course.begin(gathering, each)
             if course.open:
                 course.ended(gathering.responses())
     return course.results()
@@ -119,10 +115,8 @@ async def amap_calls(
                 each = await anext(source, _NO_MORE)
                 if each is _NO_MORE:
                     more = False
-                elif monotonic() < gathering.deadline:
-                    course.begin(gathering, each)
                 else:
-                    course.too_late()
+                    course.begin(gathering, each)
             if course.open:
                 course.ended(await gathering.responses())
     return course.results()
