@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.client.steps import Await, Steps
 from dspex_runtime.errors import ParameterError
+from dspex_runtime.host.mailbox import OF_PARAMETERS
 
 if TYPE_CHECKING:
     from dspex_runtime.client.channel_pool import ChannelPool
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["EDIT", "OF_THE_LOWEST", "WRITES", "refuse_own", "spread", "without_expectations"]
 
 EDIT: Final = "$edit"
-WRITES: Final = frozenset({"$set", "$set_many", "$gradient", "$rollback", "$reset", EDIT})
-OF_THE_LOWEST: Final = WRITES | {"$mirror"}
+OF_THE_LOWEST: Final = OF_PARAMETERS
+WRITES: Final = OF_PARAMETERS - {"$mirror"}  # that only shows the program
 
 
 def refuse_own(group: Group, method: str) -> None:
