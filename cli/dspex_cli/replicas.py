@@ -18,14 +18,14 @@ def grouped(children: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _as_one(group: str, members: list[dict[str, Any]]) -> dict[str, Any]:
-    states = [member["state"] for member in members]
-    up = [state for state in states if state in ("READY", "DEGRADED")]
-    state = "READY" if set(states) == {"READY"} else "DEGRADED" if up else states[0]
+    from dspex_runtime.core.replicas import group_state
+    from dspex_runtime.types import State
+
     ids = [member["id"] for member in members]
     return {
         "id": group,
         "kind": members[0]["kind"],
-        "state": state,
+        "state": group_state([State(member["state"]) for member in members]).value,
         "replicas": ids,
         "children": [_alone(each) for each in members],
     }

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from dspex_runtime.core.child_spec import ChildSpec, Replica
+from dspex_runtime.core.replicas import group_state
 from dspex_runtime.errors import ConfigError
 from dspex_runtime.types import ChildId, ModuleInfo, State
 
@@ -17,12 +18,6 @@ if TYPE_CHECKING:
     from dspex_runtime.node.registry import Record
 
 __all__ = ["Group", "Groups", "template"]
-
-#: Where not all are READY and none is: what comes first here is nearest to it.
-NEAREST: Final = (
-    State.DEGRADED, State.SWAPPING, State.DRAINING, State.STARTING, State.BACKOFF, State.PENDING, State.STOPPING, State.STOPPED,
-    State.EXITED, State.FAILED,
-)  # fmt: skip
 
 
 @dataclass(slots=True, eq=False)
@@ -88,13 +83,8 @@ class Group:
 
     @property
     def state(self) -> State:
-        """READY when all are, DEGRADED when some are, else that of the one that is nearest to it."""
-        states = [record.shown for record in self.by_number.values()]
-        if not states:
-            return State.STOPPED
-        if State.READY in states:
-            return State.READY if all(state is State.READY for state in states) else State.DEGRADED
-        return min(states, key=NEAREST.index)
+        """See `group_state`."""
+        return group_state([record.shown for record in self.by_number.values()])
 
     def in_state(self, states: frozenset[State]) -> bool:
         """Whether it is in one of `states`; READY does not count while one of them is on its way out."""

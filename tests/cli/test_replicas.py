@@ -28,9 +28,9 @@ class TestTree:
 
     @pytest.mark.parametrize(
         ("states", "state"),
-        [(("READY", "READY"), "READY"), (("READY", "BACKOFF"), "DEGRADED"), (("STOPPED", "STOPPED"), "STOPPED")],
+        [(("READY", "READY"), "READY"), (("READY", "BACKOFF"), "DEGRADED"), (("FAILED", "STARTING"), "STARTING")],
     )
-    def test_a_group_is_as_its_replicas_are(self, states: tuple[str, ...], state: str) -> None:
+    def test_a_group_is_what_info_says_that_it_is(self, states: tuple[str, ...], state: str) -> None:
         (group,) = grouped(child(f"qa#{number}", "qa", each) for number, each in enumerate(states))
         assert group["state"] == state
 

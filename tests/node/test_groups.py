@@ -45,20 +45,20 @@ READY, DOWN = State.READY, State.STOPPED
 
 @pytest.mark.parametrize(
     ("states", "state"),
-    [
-        ((READY, READY), READY),
-        ((READY, DOWN), State.DEGRADED),
-        ((State.BACKOFF, READY), State.DEGRADED),
-        ((State.STARTING, State.FAILED), State.STARTING),
-        ((State.SWAPPING, State.STARTING), State.SWAPPING),
-        ((State.FAILED, DOWN), DOWN),
-        ((State.FAILED, State.FAILED), State.FAILED),
-    ],
+    [((READY, READY), READY), ((State.BACKOFF, READY), State.DEGRADED), ((State.FAILED, State.STARTING), State.STARTING)],
 )
-def test_it_is_ready_when_all_are_degraded_when_some_are_and_else_the_best(
-    registry: Registry, states: tuple[State, ...], state: State
-) -> None:
+def test_it_is_what_its_replicas_are(registry: Registry, states: tuple[State, ...], state: State) -> None:
     assert replicas(registry, *states).state is state
+
+
+def test_a_replica_that_does_without_what_is_down_makes_it_degraded(registry: Registry) -> None:
+    group = replicas(registry, READY, State.STARTING)
+    group.records[0].down = {"librarian": "killed"}
+    assert group.state is State.DEGRADED
+    group.records[1].state = READY
+    assert group.state is State.DEGRADED
+    group.records[0].down = {}
+    assert group.state is READY
 
 
 def test_it_is_gone_when_nothing_runs_and_nothing_is_coming(registry: Registry) -> None:
