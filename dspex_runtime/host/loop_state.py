@@ -243,6 +243,8 @@ class LoopState(ABC):
     def _give_back(self) -> None:
         self.refusing = True
         for request in self.mailbox.take_calls():
-            if request.peer is not None:
-                request.peer.give_back(request.id)
+            # Those that wait for the answer of the same key go, too: after a drain that is ended it would be on its way for ever.
+            for each in (request, *self.answers.settle(request, None)):
+                if each.peer is not None:
+                    each.peer.give_back(each.id)
         self.tally.queued(self._queued())

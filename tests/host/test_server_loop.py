@@ -170,6 +170,28 @@ def test_drain_gives_back_what_has_not_begun_until_resume(fork: Any, gate: Gate)
     assert third.call("$call", "next") == 1
 
 
+def test_a_key_that_a_drain_gave_back_is_run_when_it_is_sent_again(fork: Any, gate: Gate) -> None:
+    class Marked(Counter):
+        @dx.idempotent
+        def handle_call(self, request: Any, from_: Any, state: int) -> Any:
+            return super().handle_call(request, from_, state)
+
+    process = fork()
+    process.start(Marked)
+    first, second, third = held(process, gate), process.client(), process.client()
+    second.begin("$call", "next", key="k")
+    second.recv()
+    third.begin("$call", "next", key="k")  # waits for the other's answer
+    process.tell("drain", timeout_s=20.0)
+    assert second.recv() == [m.RETRY, 1]
+    assert third.answer() == [m.RETRY, 1]
+    gate.open()
+    assert first.result() == 0
+    process.ask("resume")
+    number = second.begin("$call", "next", key="k")
+    assert second.answer() == [m.REPLY, number, 1]
+
+
 def test_drain_says_what_still_runs_when_its_time_is_over(fork: Any, gate: Gate) -> None:
     process = fork()
     process.start(Counter)
