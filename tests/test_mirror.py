@@ -90,6 +90,7 @@ COVERED_BY = {
     "host/stopping.py": "host/test_control.py",
     "host/traced.py": "host/test_debug.py",
     "host/understudy.py": "host/test_prefault.py",
+    "host/becoming.py": "host/test_bootstrap.py",
     "node/control_pipe.py": "node/test_module_process.py",
     "node/dependency_view.py": "node/test_dependencies.py",
     "node/compile_copy.py": "node/test_compiling.py",

@@ -8,41 +8,28 @@ from __future__ import annotations
 
 import _thread
 import atexit
-import os
-import select
 import socket
 import sys
 import time
 from typing import Any
 
-from dspex_runtime.core.child_spec import LaunchSpec
-from dspex_runtime.errors import ProtocolError, StartError
-from dspex_runtime.host import context, sources, targets
+from dspex_runtime.errors import ProtocolError
+from dspex_runtime.host import becoming, context
 from dspex_runtime.host.assignment import Assignment, from_message
-from dspex_runtime.host.behaviours import GenServer
 from dspex_runtime.host.causes import fault_reason
-from dspex_runtime.host.channels import DataChannels
-from dspex_runtime.host.control import Control
-from dspex_runtime.host.dependencies import check
-from dspex_runtime.host.ending import Ending
-from dspex_runtime.host.genserver import ServerHost
-from dspex_runtime.host.hosted import Hosted
 from dspex_runtime.host.logs import ProcessLog, install
 from dspex_runtime.host.os_signals import ignore_interrupts, stop_on_sigterm
 from dspex_runtime.host.own_mail import OwnMail
-from dspex_runtime.host.param_service import ParamService
 from dspex_runtime.host.parameters import Parameters
 from dspex_runtime.host.prefault import rehearse_in_zygote, warm_up
 from dspex_runtime.host.server_cells import cells_of as cells_of  # here, so that a fork shares it
-from dspex_runtime.host.server_loop import ServerLoop
 from dspex_runtime.host.shared import SharedParameters
 from dspex_runtime.host.start_failure import start_failed
 from dspex_runtime.host.uplink import Uplink
-from dspex_runtime.osproc.board import Board, Slot
+from dspex_runtime.osproc.board import Board
 from dspex_runtime.osproc.channel import FdChannel
 from dspex_runtime.osproc.warmth import Warmth
 from dspex_runtime.params.parameter import read_shared_with
-from dspex_runtime.types import Kind
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.faults import to_fault
@@ -98,30 +85,23 @@ def main(control_fd: int, board: Board, warmth: int) -> int:
 
 def _become(assignment: Assignment, control: FdChannel, board: Board, codec: Codec, started: float) -> int:
     logs = _open_log(assignment, control)
-    _settle_in(assignment)
+    becoming.settle_in(assignment)
     context.Process.parent = uplink = Uplink(control, codec)
     context.Process.mail = mail = OwnMail()
     parameters = Parameters(assignment, control, codec)
     if assignment.launch.shared:
         read_shared_with(SharedParameters(codec).read)
     try:
-        hosted = _build(assignment, codec, parameters, uplink)
+        hosted = becoming.build(assignment, codec, parameters, uplink)
         if hosted is None:
             control.send([m.READY, 0, {"ignore": True}])
             return 0
     except BaseException as exc:
         return start_failed(exc, assignment, control, codec)
-    control.send([m.READY, 0, _facts(hosted, started)])
+    control.send([m.READY, 0, becoming.facts(hosted, started, had_dspy=_inherited.has_dspy)])
     # The rest is not on the way to READY. What comes meanwhile waits in the control socket.
-    epoll = select.epoll()
-    ending = Ending(control)
-    service = Control(control, epoll, assignment, codec, ending, logs, uplink, parameters)
-    loop = _loop(hosted, assignment, DataChannels(epoll), board.slot(assignment.slot), codec, service, ending)
-    _serve_parameters(loop, hosted, assignment, parameters, service)
-    if assignment.dependencies:
-        loop.depend(assignment.dependencies)
-    ending.hosted, ending.loop, ending.closing = hosted, loop, service.close
-    context.Process.loop = loop
+    slot = board.slot(assignment.slot)
+    loop, service, ending = becoming.open_for_calls(hosted, assignment, control, codec, slot, logs, uplink, parameters)
     if assignment.rehearsal:
         loop.rehearse()  # what `init` has sent waits, too
     else:
@@ -149,100 +129,6 @@ def _open_log(assignment: Assignment, control: FdChannel) -> ProcessLog:
     logs.open()
     install(logs)
     return logs
-
-
-def _settle_in(assignment: Assignment) -> None:
-    """Make this process its own: environment, paths, randomness, priority."""
-    context.Process.assignment, context.Process.pid = assignment, os.getpid()
-    os.chdir(assignment.cwd)  # the folder of the YAML: what a module is told to read is relative to it
-    os.environ.update(assignment.environment())
-    if assignment.launch.sys_path:
-        targets.prepend_paths(assignment.launch.sys_path)
-    sources.prepare(assignment.launch.sources)
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed()
-    if assignment.launch.limits.nice:
-        os.setpriority(os.PRIO_PROCESS, 0, assignment.launch.limits.nice)
-
-
-def _build(assignment: Assignment, codec: Codec, parameters: Parameters, uplink: Uplink) -> Hosted | None:
-    """Find, build and initialise what is to be hosted, with what is kept for it; None when it chose to be ignored."""
-    launch = assignment.launch
-    hosted = _host(targets.find(launch), launch, codec)
-    check(hosted, assignment.dependencies, assignment.id)
-    context.Process.server = hosted if isinstance(hosted, ServerHost) else None
-    args, kwargs = targets.arguments(launch)
-    hosted.build(args, kwargs)
-    parameters.adopt(hosted, uplink)
-    if assignment.rehearsal and isinstance(hosted, ServerHost) and not hosted.keeps_user_state:
-        hosted.check_start(args, kwargs)  # its state comes from the process whose place it takes
-    elif not hosted.start(args, kwargs):
-        return None
-    parameters.adopt_what_setup_added(hosted, uplink)
-    parameters.give_user_state()
-    parameters.give_rest()
-    return hosted
-
-
-def _host(found: Any, launch: LaunchSpec, codec: Codec) -> Hosted:
-    # First the class that needs no dspy: a server's process never imports or configures it.
-    if isinstance(found, GenServer):
-        return ServerHost(found)
-    if isinstance(found, type) and issubclass(found, GenServer):
-        return ServerHost(found())
-    if launch.kind is Kind.SERVER:
-        name = getattr(found, "__qualname__", None) or type(found).__qualname__
-        raise StartError(f"{name} is not hostable as a server: expected a dx.GenServer subclass; a dspy.Module goes under `module`")
-    from dspex_runtime.modules import hosting, runtime_env, values
-
-    hosted = hosting.ModuleHost(found, launch.load)
-    values.register(codec)
-    # After the import of the user's file and before the constructor: the config has the last word over a dspy.configure
-    # at the top of the file, and the constructor finds the LM.
-    runtime_env.prepare(launch.lm, launch.dspy)
-    return hosted
-
-
-def _loop(
-    hosted: Hosted, assignment: Assignment, channels: DataChannels, slot: Slot, codec: Codec, service: Control, ending: Ending
-) -> ServerLoop:
-    """Make the loop that is to run on this thread; it tells the control thread and the end what concerns them."""
-    return ServerLoop(
-        hosted,
-        assignment.launch,
-        channels,
-        slot,
-        codec,
-        id=assignment.id,
-        incarnation=assignment.incarnation,
-        on_max_calls=lambda n: service.event({"type": "max_calls", "calls": n}),
-        on_idle=service.wake,
-        on_end=ending.exit,
-        base=assignment.base,
-    )
-
-
-def _serve_parameters(loop: ServerLoop, hosted: Hosted, assignment: Assignment, parameters: Parameters, service: Control) -> None:
-    """Have calls read and write what the parameters hold, and what a call changed published before it is answered."""
-    loop.calls.make_service = lambda: ParamService(
-        assignment.id, parameters.owner, assignment.launch.durability, loop.calls, getattr(hosted, "mirrored", None)
-    )
-    if parameters.watches_calls:
-        loop.calls.before_reply = parameters.after_call
-    parameters.attach(service.wake)
-
-
-def _facts(hosted: Hosted, started: float) -> dict[str, Any]:
-    return {
-        "kind": str(hosted.kind),
-        "version": hosted.version,
-        "methods": {"idempotent": hosted.idempotent_methods(), **hosted.call_facts()},
-        "outgrew": not _inherited.has_dspy and ("dspy" in sys.modules or "numpy" in sys.modules),  # forked from where they are next
-        "files": sources.loaded(),
-        "main": f"thread {_thread.get_ident()}",  # as `names.this_thread` has it: what callbacks lock goes along in a swap
-        "seconds": time.monotonic() - started,
-    }
 
 
 def _log_full(control: FdChannel, text: str) -> None:

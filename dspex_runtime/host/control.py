@@ -72,12 +72,13 @@ class Control:
         self._operations: Operations | None = None
         self._chores: Chores | None = None
         self._signalled = False
+        self._left = False
         self._stopping: Stopping | None = None
         epoll.register(channel.fileno(), select.EPOLLIN)
         epoll.register(self._wake, select.EPOLLIN | select.EPOLLET)
 
-    def serve(self, loop: ServerLoop, hosted: Hosted) -> None:
-        """Serve until the process ends: the control thread's whole life."""
+    def begin(self, loop: ServerLoop, hosted: Hosted) -> None:
+        """Make what the parent's requests need."""
         self._loop = loop
         loop.parent_waits = self._turns.unserved
         self._chores = Chores(loop, self._logs, self._parameters, self.wake)
@@ -86,12 +87,26 @@ class Control:
         self._operations = Operations(
             self, loop, hosted, self._stopping, self._assignment, self._codec, self._logs, self._parameters, parent
         )
+
+    def serve(self, loop: ServerLoop, hosted: Hosted) -> None:
+        """Serve until the process ends: the control thread's whole life. Of a rehearsal, until `leave`."""
         try:
+            self.begin(loop, hosted)
             self._serve()
         except BaseException as exc:
             # A module that hears nobody could never be stopped in order: better a clear end.
             log.critical("the control thread failed", exc_info=exc)
             self._ending.exit(("error", type(exc).__name__, f"control thread: {exc}", ""))
+
+    def leave(self) -> None:
+        """Have `serve` return: it was a rehearsal."""
+        self._left = True
+        self.wake()
+
+    def release(self) -> None:
+        """Close its own descriptors, of one that does not serve (any more)."""
+        os.close(self._wake)
+        self._epoll.close()
 
     def _serve(self) -> None:
         loop = self._loop
@@ -103,7 +118,7 @@ class Control:
         if self._channel.pending:  # what came with the assignment is in our buffer, and the descriptor is quiet
             self._serve_parent()
             self._after_turn()
-        while True:
+        while not self._left:
             self._turns.end()
             ready = [fileno for fileno, _ in self._epoll.poll(self._timeout_s())]
             if self._turns.begin() or control in ready:

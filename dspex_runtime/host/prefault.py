@@ -2,20 +2,22 @@
 
 In the zygote, several times before it forks: what the first runs of code leave (specialised bytecode, filled caches, names
 looked up) is then done and shared. In a spare, once: every page that becoming a module will write is the zygote's until it is
-copied at its first write, 3 us each; a rehearsal makes the copies beforehand. It leaves nothing behind, and in a spare it stops
-between two steps when the assignment is there.
+copied at its first write, 2 to 3 us each; a rehearsal makes the copies beforehand. It takes the steps of a start itself
+(`becoming`), with a parent and a client played by this process. It leaves nothing behind, and in a spare it stops between two
+steps when the assignment is there.
 """
 
 from __future__ import annotations
 
 import _thread
+import gc
 import logging
 import os
 import select
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
@@ -23,11 +25,10 @@ from typing import Any, Final
 from dspex_runtime.core.child_spec import LaunchSpec, Limits
 from dspex_runtime.core.launch_map import to_map
 from dspex_runtime.errors import ProtocolError
-from dspex_runtime.host import sources, targets
-from dspex_runtime.host.assignment import from_message
-from dspex_runtime.host.channels import DataChannels
+from dspex_runtime.host import becoming, context, sources
+from dspex_runtime.host.assignment import Assignment, from_message
 from dspex_runtime.host.context import current_request
-from dspex_runtime.host.genserver import ServerHost
+from dspex_runtime.host.control import Control
 from dspex_runtime.host.hosted import Hosted
 from dspex_runtime.host.logs import ProcessLog, install
 from dspex_runtime.host.parameters import Parameters
@@ -44,13 +45,15 @@ from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
 
 UNDERSTUDY: Final = os.path.join(os.path.dirname(__file__), "understudy.py")
+ONE_CALL: Final = Limits(max_calls=1)  # then its loop ends
 _NOTHING_KEPT: Final[dict[str, Any]] = {"kept": False, "journal": "", "base": {}}
-_LAUNCH: Final = LaunchSpec(Kind.SERVER, target=f"{UNDERSTUDY}:Understudy")
+_BY_FILE: Final = LaunchSpec(Kind.SERVER, target=f"{UNDERSTUDY}:Understudy", limits=ONE_CALL)
+_BY_NAME: Final = replace(_BY_FILE, target="understudy:Understudy")
 
 
 def _assignment_as_sent() -> bytes:
     own = {"id": "", "incarnation": 0, "runtime": "", "socket": "", "slot": 0, "cwd": "/"}
-    spec: dict[str, Any] = {**own, **_NOTHING_KEPT, "log": "", "log_max_bytes": 0, "log_keep": 0, "launch": to_map(_LAUNCH)}
+    spec: dict[str, Any] = {**own, **_NOTHING_KEPT, "log": "", "log_max_bytes": 0, "log_keep": 0, "launch": to_map(_BY_FILE)}
     return Codec().pack([m.CONTROL, 0, "assign", spec])
 
 
@@ -69,12 +72,11 @@ def warm_up(control_fd: int, codec: Codec, warmth: Warmth) -> None:
         return
     waiting = select.poll()
     waiting.register(control_fd, select.POLLIN)
-    steps = _steps(codec, modules=warmth is Warmth.MODULE)
-    steps.insert(1, _thread_start)
-    for step in steps:
+    for step in _steps(codec, modules=warmth is Warmth.MODULE, threads=True):
         if waiting.poll(0):
             return
         step()
+        gc.collect()  # in circles by now: what the next start makes is to lie where this lay, whose pages are copied
 
 
 def rehearse_in_zygote(codec: Codec) -> None:
@@ -83,7 +85,7 @@ def rehearse_in_zygote(codec: Codec) -> None:
     That imports and fills what each process would at its first question. In a spare it would take 1.5 MB of pages, which a
     module that asks none never needs.
     """
-    for step in _steps(codec, modules=True):
+    for step in _steps(codec, modules=True, threads=False):
         step()
     if "dspy" in sys.modules:
         from dspex_runtime.modules import rehearsal
@@ -91,12 +93,12 @@ def rehearse_in_zygote(codec: Codec) -> None:
         rehearsal.ask()
 
 
-def _steps(codec: Codec, *, modules: bool) -> list[Callable[[], None]]:
-    steps: list[Callable[[], None]] = [lambda: _assignment(codec), lambda: _server(codec)]
+def _steps(codec: Codec, *, modules: bool, threads: bool) -> list[Callable[[], None]]:
+    steps: list[Callable[[], None]] = [lambda: _assignment(codec), lambda: _server(codec, threads=threads)]
     if modules and "dspy" in sys.modules:
         from dspex_runtime.modules import rehearsal
 
-        steps.append(rehearsal.build_and_call)
+        steps.append(lambda: rehearsal.build_and_call(threads=threads))
     return steps
 
 
@@ -123,69 +125,135 @@ def _streams_restored() -> Iterator[None]:
                 handler.stream = stream
 
 
-def _thread_start() -> None:
-    started = _thread.allocate_lock()
-    started.acquire()
-    _thread.start_new_thread(started.release, ())
-    started.acquire()
-
-
-def _server(codec: Codec) -> None:
+def _server(codec: Codec, *, threads: bool) -> None:
     path = list(sys.path)
-    if user_code.is_installed():
-        sources.prepare({})
-    found = targets.find(_LAUNCH)
-    server = ServerHost(found())
-    server.build((), {})
-    adopt(server, codec)
-    server.start((), {})
-    serve(server, codec, m.plain_call("$call", ["x"], {}))
+    with _found_by_name() as launch:
+        hosted = perform(launch, codec, m.plain_call("$call", ["x"], {}), threads=threads)
     sys.path[:] = path
-    del sys.modules[found.__module__]
-    sources.forget(found.__module__)
+    found: str = type(hosted.server).__module__  # type: ignore[attr-defined] # it is a server
+    del sys.modules[found]
+    sources.forget(found)
 
 
-def adopt(hosted: Hosted, codec: Codec) -> None:
-    """Give what was built its parameters twice: those of a first start, and then what such a one has kept for the next."""
+@contextmanager
+def _found_by_name() -> Iterator[LaunchSpec]:
+    """Have the understudy imported as a user's module is; by its file where another one has that name."""
+    folder = os.path.dirname(UNDERSTUDY)
+    if "understudy" in sys.modules or not user_code.is_installed():
+        yield _BY_FILE
+        return
+    sys.path.insert(0, folder)
+    sys.path_importer_cache[folder] = user_code.finder_of(folder)
+    try:
+        yield _BY_NAME
+    finally:
+        del sys.path_importer_cache[folder]
+
+
+def perform(launch: LaunchSpec, codec: Codec, call: list[Any], *, threads: bool) -> Hosted:
+    """Become what is specified, answer one call, and be what was kept of it for the next one; return what was hosted.
+
+    Args:
+        launch: What to become; its loop is to end after one call.
+        codec: Of this process.
+        call: What the client asks.
+        threads: Whether the control thread is started, too.
+
+    Raises:
+        ProtocolError: The call was not taken.
+    """
     theirs, ours = socket.socketpair()
-    assignment = from_message(codec.unpack(_ASSIGNMENT))
-    with FdChannel(ours, codec) as control, FdChannel(theirs, codec) as parent:
-        first, second = Parameters(assignment, control, codec), Parameters(replace(assignment, kept=True), control, codec)
-        first.adopt(hosted, Uplink(control, codec))
+    with FdChannel(ours, codec) as control, FdChannel(theirs, codec) as parent, _as_nobody():
+        assignment = replace(from_message(codec.unpack(_ASSIGNMENT)), launch=launch, cwd=os.getcwd())
+        if user_code.is_installed():
+            becoming.settle_in(assignment)
+        uplink = Uplink(control, codec)
+        parameters = Parameters(assignment, control, codec)
+        hosted = becoming.build(assignment, codec, parameters, uplink)
+        assert hosted is not None
         parent.recv()  # it offers its table
-        table_fd = parent.take_fd()
-        first.close()
-        parent.send([m.CONTROL, 0, KEPT, {"table": True}], fds=[table_fd])
-        os.close(table_fd)
-        second.adopt(hosted, Uplink(control, codec))
-        second.close()
+        with os.fdopen(parent.take_fd(), "rb", buffering=0) as table:
+            control.send([m.READY, 0, becoming.facts(hosted, 0.0, had_dspy=True)])
+            parent.recv()
+            with closing(parameters):
+                _serve_once(hosted, assignment, control, codec, uplink, parameters, call, threads=threads)
+            with closing(Parameters(replace(assignment, kept=True), control, codec)) as next_ones:
+                parent.send([m.CONTROL, 0, KEPT, {"table": True}], fds=[table.fileno()])
+                next_ones.adopt(hosted, Uplink(control, codec))
+    return hosted
 
 
-def serve(hosted: Hosted, codec: Codec, call: list[Any]) -> None:
-    """Serve one call on this thread, through a loop and a channel like any.
+@contextmanager
+def _as_nobody() -> Iterator[None]:
+    """Forget at the end which process this was."""
+    process = {name: value for name, value in vars(context.Process).items() if not name.startswith("_")}
+    variables = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name, value in process.items():
+            setattr(context.Process, name, value)
+        for name in [name for name in os.environ if name not in variables]:
+            del os.environ[name]
+
+
+def _serve_once(
+    hosted: Hosted,
+    assignment: Assignment,
+    control: FdChannel,
+    codec: Codec,
+    uplink: Uplink,
+    parameters: Parameters,
+    call: list[Any],
+    *,
+    threads: bool,
+) -> None:
+    logs = ProcessLog(os.devnull, max_bytes=0, keep=0, on_full=lambda _: None)
+    slot = Slot(memoryview(bytearray(SLOT_BYTES)).cast("Q"))
+    loop, service, _ = becoming.open_for_calls(hosted, assignment, control, codec, slot, logs, uplink, parameters)
+    try:
+        if threads:
+            with _serving(service, loop, hosted):
+                ask(loop, codec, call)
+        else:
+            ask(loop, codec, call)
+            service.begin(loop, hosted)
+    finally:
+        loop.channels.close()
+        service.release()
+
+
+@contextmanager
+def _serving(service: Control, loop: ServerLoop, hosted: Hosted) -> Iterator[None]:
+    """Have the parent served on the control thread meanwhile."""
+    over = _thread.allocate_lock()
+    over.acquire()
+
+    def serve() -> None:
+        try:
+            service.serve(loop, hosted)
+        finally:
+            over.release()
+
+    _thread.start_new_thread(serve, ())
+    try:
+        yield
+    finally:
+        service.leave()
+        over.acquire()
+
+
+def ask(loop: ServerLoop, codec: Codec, call: list[Any]) -> None:
+    """Run a loop on this thread for one call, which comes over a channel like any.
 
     Raises:
         ProtocolError: It was not taken.
     """
-    ours, theirs = socket.socketpair()
-    control = select.epoll()
-    channels = DataChannels(control)
-    loop = ServerLoop(
-        hosted,
-        LaunchSpec(hosted.kind, limits=Limits(max_calls=1)),
-        channels,
-        Slot(memoryview(bytearray(SLOT_BYTES)).cast("Q")),
-        codec,
-        id="",
-        incarnation=0,
-        on_max_calls=lambda _: None,
-        on_idle=lambda: None,
-        on_end=lambda _reason, _owed: None,
-    )
-    loop.add_channel(Peer(Channel(theirs, codec)))
-    client = Channel(ours, codec)
-    client.send_many([[m.HELLO, 0, {"protocol": list(m.PROTOCOL), "mux": False, "client": ""}], call])
+    theirs, ours = socket.socketpair()
+    client = Channel(theirs, codec)
     try:
+        loop.add_channel(Peer(Channel(ours, codec)))
+        client.send_many([[m.HELLO, 0, {"protocol": list(m.PROTOCOL), "mux": False, "client": ""}], call])
         with loop.lock:
             loop.read()
             if not loop.mailbox:  # there would be nothing to do, for ever
@@ -195,5 +263,3 @@ def serve(hosted: Hosted, codec: Codec, call: list[Any]) -> None:
         client.recv()
     finally:
         client.close()
-        channels.close()
-        control.close()

@@ -10,9 +10,10 @@ from typing import Any, Final
 import dspy
 from dspy import lm15
 
+from dspex_runtime.core.child_spec import LaunchSpec
 from dspex_runtime.host import prefault
-from dspex_runtime.modules import runtime_env, values
-from dspex_runtime.modules.hosting import ModuleHost
+from dspex_runtime.modules import runtime_env
+from dspex_runtime.types import Kind
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
 
@@ -49,19 +50,13 @@ _understudy: Final = Understudy()
 
 # Made in the zygote: in a child it costs 150 pages. Not the process's own codec, which a server keeps free of dspy.
 _codec = Codec(pickle=True)
-values.register(_codec)
+_LAUNCH: Final = LaunchSpec(Kind.MODULE, target=f"{__name__}:Understudy", limits=prefault.ONE_CALL)
 
 
-def build_and_call() -> None:
+def build_and_call(*, threads: bool) -> None:
     """Configure dspy, build a module, have it called, and put the settings back: what becomes of this process may be a server."""
     with runtime_env.restored():
-        runtime_env.prepare(None, None)
-        hosted = ModuleHost(Understudy)
-        hosted.build((), {})
-        prefault.adopt(hosted, _codec)
-        hosted.start((), {})
-        hosted.idempotent_methods()
-        prefault.serve(hosted, _codec, m.plain_call("__call__", [], {"x": 1}))
+        prefault.perform(_LAUNCH, _codec, m.plain_call("__call__", [], {"x": 1}), threads=threads)
 
 
 def ask() -> None:

@@ -32,7 +32,7 @@ from typing import Any, Final, NamedTuple
 
 from dspex_runtime.core.child_spec import GIVEN
 
-__all__ = ["Read", "UserLoader", "finders", "given", "install", "is_installed", "is_users", "loaded"]
+__all__ = ["Read", "UserLoader", "finder_of", "finders", "given", "install", "is_installed", "is_users", "loaded"]
 
 
 class Read(NamedTuple):
@@ -162,10 +162,15 @@ class _Further:
         return None
 
 
+def finder_of(folder: str) -> FileFinder:
+    """Return what looks into a folder as into one of the user's."""
+    return _UserFinder(folder, *_LOADERS)
+
+
 def _hook(folder: str) -> FileFinder:
     if not is_users(folder) or not (os.path.isdir(folder) or _holds_given(folder)):
         raise ImportError("not a folder of the user's own", path=folder)
-    finder = _UserFinder(folder, *_LOADERS)
+    finder = finder_of(folder)
     finders.append(finder)
     return finder
 

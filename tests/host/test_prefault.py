@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from dspex_runtime.core.child_spec import LaunchSpec
 from dspex_runtime.errors import ProtocolError
-from dspex_runtime.host import context, prefault
-from dspex_runtime.host.prefault import serve, warm_up
-from dspex_runtime.host.understudy import Understudy
+from dspex_runtime.host import context, prefault, sources
+from dspex_runtime.host.prefault import perform, warm_up
+from dspex_runtime.osproc import user_code
 from dspex_runtime.osproc.warmth import Warmth
+from dspex_runtime.types import Kind
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
 
@@ -58,7 +60,7 @@ def steps_done(monkeypatch: pytest.MonkeyPatch, control: tuple[socket.socket, so
     parent, ours = control
     done: list[str] = []
     monkeypatch.setattr(prefault, "_assignment", lambda codec: (done.append("assignment"), parent.send(b"it"))[0])
-    monkeypatch.setattr(prefault, "_server", lambda codec: done.append("server"))
+    monkeypatch.setattr(prefault, "_server", lambda codec, threads: done.append("server"))
     warm_up(ours.fileno(), Codec(), warmth)
     return done
 
@@ -84,29 +86,49 @@ def test_a_module_is_rehearsed_only_where_dspy_is_loaded(
 ) -> None:
     done: list[str] = []
     monkeypatch.setattr(prefault, "_assignment", lambda codec: done.append("assignment"))
-    monkeypatch.setattr(prefault, "_server", lambda codec: done.append("server"))
+    monkeypatch.setattr(prefault, "_server", lambda codec, threads: done.append("server"))
     monkeypatch.delitem(sys.modules, "dspy", raising=False)
     warm_up(control[1].fileno(), Codec(), Warmth.MODULE)
     assert done == ["assignment", "server"]
     assert "dspy" not in sys.modules
 
 
-def test_the_understudy_is_called_through_a_loop_like_any_server() -> None:
-    from dspex_runtime.host.genserver import ServerHost
+@pytest.fixture
+def understudy(monkeypatch: pytest.MonkeyPatch) -> Iterator[LaunchSpec]:
+    """The server of the rehearsal, found by its file as a user's is, and forgotten."""
+    name = "understudy"
+    yield LaunchSpec(Kind.SERVER, target=f"{prefault.UNDERSTUDY}:Understudy", limits=prefault.ONE_CALL)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    sources.forget(name)
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder != os.path.dirname(prefault.UNDERSTUDY)])
 
-    server = ServerHost(Understudy())
-    assert server.start((), {})
-    serve(server, Codec(), m.plain_call("$call", ["x"], {}))
-    assert server.get_state() == 1
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_the_understudy_is_started_and_called_like_any_server(understudy: LaunchSpec, threads: bool) -> None:
+    codec = Codec(pickle=True)
+    hosted = perform(understudy, codec, m.plain_call("$call", ["x"], {}), threads=threads)
+    assert hosted.get_state() == 1
+    assert [declared.name for declared in hosted.parameters()] == ["word"]
 
 
-def test_a_call_that_is_not_taken_fails_the_rehearsal() -> None:
-    from dspex_runtime.host.genserver import ServerHost
-
-    server = ServerHost(Understudy())
-    server.start((), {})
+@pytest.mark.parametrize("threads", [False, True])
+def test_a_call_that_is_not_taken_fails_the_rehearsal(understudy: LaunchSpec, threads: bool) -> None:
+    before = everything()["descriptors"], threading.active_count()
     with pytest.raises(ProtocolError, match="the call of the rehearsal was refused"):
-        serve(server, Codec(), m.plain_call("$call", ["x"], {})[:-1])
+        perform(understudy, Codec(pickle=True), m.plain_call("$call", ["x"], {})[:-1], threads=threads)
+    assert (everything()["descriptors"], threading.active_count()) == before
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_where_users_files_are_imported_as_such_so_is_it(monkeypatch: pytest.MonkeyPatch, threads: bool) -> None:
+    for name in ("path", "path_hooks", "meta_path"):
+        monkeypatch.setattr(sys, name, list(getattr(sys, name)))
+    monkeypatch.setattr(sys, "path_importer_cache", {})
+    user_code.install()
+    prefault._server(Codec(pickle=True), threads=threads)  # the folders of the path are looked into once
+    before = everything(), set(sys.path_importer_cache), dict(user_code.loaded), list(user_code.finders)
+    prefault._server(Codec(pickle=True), threads=threads)
+    assert (everything(), set(sys.path_importer_cache), dict(user_code.loaded), list(user_code.finders)) == before
 
 
 @pytest.mark.process

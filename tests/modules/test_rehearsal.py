@@ -25,9 +25,9 @@ def settings() -> dict[str, Any]:
 
 
 def test_it_leaves_no_module_descriptor_thread_or_history_behind() -> None:
-    rehearsal.build_and_call()  # what dspy imports lazily stays imported
+    rehearsal.build_and_call(threads=True)  # what dspy imports lazily stays imported
     before = set(sys.modules), len(os.listdir("/proc/self/fd")), threading.enumerate()
-    rehearsal.build_and_call()
+    rehearsal.build_and_call(threads=True)
     assert (set(sys.modules), len(os.listdir("/proc/self/fd")), threading.enumerate()) == before
     assert list(GLOBAL_HISTORY) == []
     assert context.Process.assignment is None
@@ -38,7 +38,7 @@ def test_it_leaves_the_settings_and_their_owner_as_they_were(monkeypatch: pytest
     monkeypatch.setattr(settings_module, "config_owner_thread_id", threading.get_ident() if owned else None)
     monkeypatch.setitem(settings_module.main_thread_config, "trace", ["the preload's"])
     before = settings()
-    rehearsal.build_and_call()
+    rehearsal.build_and_call(threads=True)
     assert settings() == before
 
 
