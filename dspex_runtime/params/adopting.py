@@ -168,7 +168,9 @@ class Adoption:
         if not _was_set(found) and setting is None and found.data != initial:
             return False
         try:
-            owned.holder.store(self._coder.again(owned.name, owned.spec, found.data))
+            if found.data != initial:  # else it has that value
+                adopt = getattr(owned.holder, "adopt", owned.holder.store)
+                adopt(self._coder.again(owned.name, owned.spec, found.data))
         except Exception as exc:  # of another class, of older limits, or a user's check that fails
             self.refused[owned.name] = exc
             self._report(f"{owned.name}: the kept version {found.version} cannot be used and is dropped: {without_promise(exc)}")

@@ -16,7 +16,8 @@ class Holder(Protocol):
     """Where a value lives in the module: a Cell, a predictor, a Box.
 
     A holder with a `changed() -> bool` is asked that before `load` is, wherever it might have changed by itself. One with
-    `bind(owner, name)` and `unbind()` is told who writes for it.
+    `bind(owner, name)` and `unbind()` is told who writes for it. One with an `adopt(value)` is given there, in place of `store`,
+    what is kept for it at a start: a value that is nobody else's.
     """
 
     def load(self) -> Any:

@@ -15,20 +15,27 @@ MAX_DEPTH: Final = 1024  # msgpack's own limit, in both directions (before its 1
 # A header may announce more items than bytes follow, and msgpack allocates for them, 1024 levels deep: 8 KB for a byte.
 # Bodies above this size are to be skipped through first, which allocates nothing and finds what is missing.
 TRUSTED_BYTES: Final = 4096
+PIECE_BYTES: Final = 16 * 1024
 
 
 def check_complete(data: bytes | memoryview) -> None:
     """Look through a body of more than TRUSTED_BYTES that is about to be unpacked; allocates nothing for what is announced.
 
+    Piece by piece: the probe copies what it is fed, and a copy of 1 MB is 0.3 ms of page faults in a process that is new.
+
     Raises:
         ValueError: A header announces more than follows.
     """
-    probe = msgpack.Unpacker(max_buffer_size=len(data))
-    probe.feed(data)
-    try:
-        probe.skip()
-    except msgpack.OutOfData:
-        raise ValueError("incomplete input") from None
+    probe = msgpack.Unpacker(read_size=min(PIECE_BYTES, len(data)), max_buffer_size=len(data))
+    view = memoryview(data)
+    for at in range(0, len(view), PIECE_BYTES):
+        probe.feed(view[at : at + PIECE_BYTES])
+        try:
+            probe.skip()
+        except msgpack.OutOfData:
+            continue  # it goes on where it was
+        return
+    raise ValueError("incomplete input")
 
 
 def head(body: bytes | memoryview) -> tuple[int | None, int | None]:

@@ -94,6 +94,49 @@ def test_the_users_own_signature_and_lm_stay_where_the_state_says_the_same() -> 
     assert held.predictor.lm is model
 
 
+def test_an_adopted_state_is_what_it_gives_then_and_its_demos_are_the_very_ones() -> None:
+    held = holder()
+    signature = held.predictor.signature
+    state = {**held.load(), "demos": [dict(DEMO)]}
+    held.adopt(state)
+    assert held.load() == state
+    assert held.predictor.demos is state["demos"], "it was nobody else's: no copy is made"
+    assert held.predictor.signature is signature
+    assert not held.changed()
+
+
+def test_an_adopted_state_with_other_instructions_has_them_and_can_be_stored_over() -> None:
+    held = holder()
+    before = held.load()
+    held.adopt(with_instructions(before, "Be brief."))
+    assert held.predictor.signature.instructions == "Be brief."
+    held.store(before)
+    assert held.load() == before
+
+
+def test_an_adopted_state_that_does_not_fit_changes_nothing() -> None:
+    held = holder()
+    before = held.load()
+    with pytest.raises(ConstraintViolationError, match=r"fields question, answer, in this order"):
+        held.adopt({**before, "demos": [DEMO], "signature": {"instructions": "", "fields": []}})
+    assert held.load() == before
+
+
+@pytest.mark.parametrize("way", ["store", "adopt"])
+def test_a_load_state_of_the_users_own_is_given_a_signature_like_any(way: str) -> None:
+    seen = []
+
+    class Looks(dspy.Predict):  # type: ignore[misc]
+        def load_state(self, state: dict[str, Any], **options: Any) -> Any:
+            seen.append(list(self.signature.fields))
+            return super().load_state(state, **options)
+
+    held = PredictorHolder("x", Looks("question -> answer"))
+    getattr(held, way)({**held.load(), "demos": [dict(DEMO)]})
+    assert seen == [["question", "answer"]]
+    assert held.predictor.demos == [DEMO]
+
+
 def test_config_history_and_callbacks_are_no_part_of_it() -> None:
     held = PredictorHolder("x", dspy.Predict("a -> b", callbacks=[1], temperature=0.5))
     history = held.predictor.history

@@ -145,6 +145,38 @@ def test_a_holder_that_refuses_what_is_kept_keeps_what_it_has(keeper: Keeper) ->
     assert "fields do not fit" in keeper.reports[0]
 
 
+def test_what_a_holder_has_already_is_not_stored_again(keeper: Keeper) -> None:
+    class Once(Box):
+        def store(self, value: Any) -> None:
+            raise AssertionError("it has that")
+
+    keeper.start(SPECS).set("text", "mine", who="x")
+    keeper.kill()
+    heir = keeper.start(SPECS, holders={"text": Once("mine")})
+    assert (heir.get("text"), heir.version("text")) == ("mine", 2)
+    assert keeper.reports == []
+
+
+def test_a_holder_that_adopts_is_given_what_is_kept_there_and_what_is_set_as_ever(keeper: Keeper) -> None:
+    calls = []
+
+    class Adopts(Box):
+        def adopt(self, value: Any) -> None:
+            calls.append("adopt")
+            self.value = value
+
+        def store(self, value: Any) -> None:
+            calls.append("store")
+            self.value = value
+
+    keeper.start(SPECS).set("text", "mine", who="x")
+    keeper.kill()
+    heir = keeper.start(SPECS, holders={"text": Adopts("")})
+    heir.set("text", "theirs", who="x")
+    assert calls == ["adopt", "store"]
+    assert keeper.boxes["text"].load() == "theirs"
+
+
 def test_a_default_that_nobody_overrode_follows_the_code(keeper: Keeper) -> None:
     keeper.start(SPECS).set("text", "mine", who="x")
     keeper.kill()

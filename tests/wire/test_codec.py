@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from dspex_runtime.errors import DspexError, ProtocolError, UnserialisableError
 from dspex_runtime.types import Down, Exit, Registered, State, Unregistered
 from dspex_runtime.wire import ext
+from dspex_runtime.wire.bodies import PIECE_BYTES, check_complete
 from dspex_runtime.wire.codec import MAX_DEPTH, MAX_EXT_DEPTH, Codec, Opaque, UndecodableError
 
 PLAIN = Codec()
@@ -434,3 +435,14 @@ def test_a_failed_message_leaves_nothing_in_the_next() -> None:
 def test_a_nan_keeps_its_bits() -> None:
     odd = struct.unpack("!d", b"\x7f\xf8\x00\x00\x00\x00\x00\x05")[0]
     assert struct.pack("!d", through(odd)) == b"\x7f\xf8\x00\x00\x00\x00\x00\x05"
+
+
+def test_a_body_of_many_pieces_is_looked_through_wherever_a_piece_ends() -> None:
+    codec = Codec()
+    for extra in range(PIECE_BYTES - 40, PIECE_BYTES + 40):
+        body = codec.pack([1, {"a": "x" * extra, "b": [None] * 9000, "c": b"y" * (2 * PIECE_BYTES)}])
+        check_complete(body)
+        assert codec.unpack(body)[1]["c"] == b"y" * (2 * PIECE_BYTES)
+        for cut in (len(body) - 1, PIECE_BYTES, PIECE_BYTES + 1, extra):
+            with pytest.raises(ValueError, match="incomplete input"):
+                check_complete(memoryview(body)[:cut])
