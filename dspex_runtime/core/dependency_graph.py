@@ -65,6 +65,9 @@ class DependencyGraph:
 
         Cost: proportional to what they depend on, directly or not; nothing of those that depend on nothing.
         """
+        wanted = [each for each in wanted if self._is_news(*each)]
+        if not wanted:
+            return {}  # as of nearly every start
         before = {id: self._places.get(id, NOWHERE) for id, _, _ in wanted}
         found: dict[str, Cycle] = {}
         try:
@@ -79,6 +82,9 @@ class DependencyGraph:
         finally:
             self._restore(before)
         return found
+
+    def _is_news(self, id: str, targets: Iterable[str], group: str | None) -> bool:
+        return (tuple(targets), group) != self._places.get(id, NOWHERE)
 
     def _circle_with(self, wanted: Iterable[Wanted]) -> Cycle | None:
         new = {edge: None for each in wanted for edge in self.put(*each)}
