@@ -40,6 +40,7 @@ from dspex_runtime.host.start_failure import start_failed
 from dspex_runtime.host.uplink import Uplink
 from dspex_runtime.osproc.board import Board, Slot
 from dspex_runtime.osproc.channel import FdChannel
+from dspex_runtime.osproc.forker import Forker
 from dspex_runtime.osproc.warmth import Warmth
 from dspex_runtime.params.parameter import read_shared_with
 from dspex_runtime.types import Kind
@@ -70,7 +71,7 @@ def rehearse() -> None:
     rehearse_in_zygote(_inherited.codec)
 
 
-def main(control_fd: int, board: Board, warmth: int) -> int:
+def main(control_fd: int, board: Board, warmth: int, forker: Forker) -> int:
     """Be a module process; return its exit status.
 
     Args:

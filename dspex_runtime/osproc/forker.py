@@ -10,8 +10,10 @@ import _socket
 import os
 import sys
 import traceback
-from collections.abc import Callable, Collection
-from typing import NoReturn
+import resource
+import signal
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NoReturn, TypeAlias
 
 from dspex_runtime.osproc import lifeline, signals
 from dspex_runtime.osproc.board import Board
@@ -20,7 +22,7 @@ from dspex_runtime.osproc.mark import Marker
 
 __all__ = ["Entry", "Forker"]
 
-Entry = Callable[[int, Board, int], int]
+Entry: TypeAlias = "Callable[[int, Board, int, Forker], int]"
 
 
 class Forker:
@@ -35,27 +37,53 @@ class Forker:
         marker: Marker,
         keep_fds: Collection[int],
         limit: int,
+        dispositions: Mapping[signal.Signals, Any],
     ) -> None:
-        """Prepare; call after the preload, which may have changed signal dispositions.
+        """Prepare.
 
         Args:
-            entry: Called in the child as entry(control_fd, board, warmth); its result is the exit status.
+            entry: Called in the child as entry(control_fd, board, warmth, forker); its result is the exit status. The last is this
+                one, for its `successor`.
             board: Passed to entry.
             lifeline_fd: Read end of the runtime's lifeline.
             marker: Marks each child and so all its descendants.
             keep_fds: Descriptors that stay open in a child beside stdio, control and lifeline: the board's.
             limit: RLIMIT_NOFILE.
+            dispositions: Of signals, as a child is to have them.
         """
         self._entry = entry
         self._board = board
         self._lifeline_fd = lifeline_fd
-        self._marker = marker
+        self.marker = marker
         self._keep_fds = tuple(keep_fds)
         self._limit = limit
+        self._dispositions = dispositions
         signals.unblock_all()
-        self._dirty_signals = signals.non_default()
         self._count = 0
         self._ahead: tuple[int, int, int, str] | None = None
+
+    def successor(self, entry: Entry, *, keep_fds: Collection[int], dispositions: Mapping[signal.Signals, Any]) -> Forker:
+        """Return a forker for a child of this one, in that child: what it forks is tied and marked as its siblings are.
+
+        Args:
+            entry: As above.
+            keep_fds: Descriptors that stay open beside those that stay open in the child itself.
+            dispositions: As above.
+        """
+        return Forker(
+            entry,
+            self._board,
+            lifeline_fd=self._lifeline_fd,
+            marker=self.marker.of_this_process(),
+            keep_fds=(*self._keep_fds, *keep_fds),
+            limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            dispositions=dispositions,
+        )
+
+    @property
+    def own_fds(self) -> frozenset[int]:
+        """In a child: the descriptors that it has from here, but for its control pipe."""
+        return frozenset((self._lifeline_fd, *self._keep_fds))
 
     def prepare(self) -> None:
         """Make ready what the next fork needs, while nobody waits for it: here it hits warm pages and costs no latency.
@@ -75,8 +103,8 @@ class Forker:
             os.close(lifeline_fd)
             raise
         self._count += 1
-        mark = self._marker.mark(self._count)
-        self._marker.apply(mark)
+        mark = self.marker.mark(self._count)
+        self.marker.apply(mark)
         return ours.detach(), theirs.detach(), lifeline_fd, mark
 
     def fork(self, warmth: int) -> tuple[int, int, str]:
@@ -108,10 +136,11 @@ class Forker:
         try:
             os.setpgid(0, 0)
             lifeline.tie(lifeline_fd)
-            signals.reset_in_child(self._dirty_signals)
+            self._lifeline_fd = lifeline_fd  # in this process; what it was is closed next
+            signals.reset_in_child(self._dispositions)
             close_all_but((control_fd, lifeline_fd, *self._keep_fds), limit=self._limit)
-            self._marker.adopt(mark)
-            status = int(self._entry(control_fd, self._board, warmth))
+            self.marker.adopt(mark)
+            status = int(self._entry(control_fd, self._board, warmth, self))
         except SystemExit as exc:
             status = _exit_status(exc)
         except BaseException:

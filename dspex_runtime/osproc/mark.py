@@ -17,7 +17,7 @@ import signal
 from collections.abc import Collection, Iterator
 from typing import Final
 
-__all__ = ["BLANK", "VARIABLE", "Marker", "kill_marked", "read_mark", "run_of"]
+__all__ = ["BLANK", "VARIABLE", "Marker", "forked_by", "kill_marked", "read_mark", "run_of"]
 
 VARIABLE: Final = "DSPEX_FORK"
 BLANK: Final = "0" * (12 + 1 + 8 + 1 + 12)  # run, zygote, number, all of fixed width
@@ -30,18 +30,22 @@ def run_of(lifeline_fd: int) -> str:
 
 
 class Marker:
-    """Makes and writes marks; one per zygote, made before anything changes the environment."""
+    """Makes and writes marks; one per zygote, made before anything changes the environment, and one per template."""
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, memory: memoryview[int] | None = None) -> None:
+        """Make one for the calling process.
+
+        Args:
+            run: See `run_of`.
+            memory: Where others read the mark; None: where the blank is.
+        """
         self._run = run
         self.prefix = f"{run}.{os.getpid():08d}"  #: of the marks of one zygote
-        getenv = ctypes.CDLL(None).getenv
-        getenv.restype = ctypes.c_void_p
-        address = getenv(VARIABLE.encode())
-        self._memory: memoryview[int] | None = None
-        # Without the blank (a zygote run by hand) the in-place copy is left out: never write to memory of another length.
-        if address is not None and os.environ.get(VARIABLE) == BLANK:
-            self._memory = memoryview((ctypes.c_char * len(BLANK)).from_address(address)).cast("B")
+        self._memory = _blank() if memory is None else memory
+
+    def of_this_process(self) -> Marker:
+        """Return one for a fork of the process that has this one: it has the same memory, in a copy of its own."""
+        return Marker(self._run, self._memory)
 
     def mark(self, number: int) -> str:
         """Return the mark of the zygote's `number`-th child."""
@@ -59,6 +63,21 @@ class Marker:
     def adopt(self, mark: str) -> None:
         """Mark what the calling process execs from now on. Its child does this, not the zygote: see `zygote` on pages."""
         os.environ[VARIABLE] = mark
+
+
+def _blank() -> memoryview[int] | None:
+    getenv = ctypes.CDLL(None).getenv
+    getenv.restype = ctypes.c_void_p
+    address = getenv(VARIABLE.encode())
+    # Without the blank (a zygote run by hand) the in-place copy is left out: never write to memory of another length.
+    if address is None or os.environ.get(VARIABLE) != BLANK:
+        return None
+    return memoryview((ctypes.c_char * len(BLANK)).from_address(address)).cast("B")
+
+
+def forked_by(mark: str) -> int:
+    """Return the pid of the zygote or template that forked the process with this mark, or an ancestor of it."""
+    return int(mark.split(".")[1])
 
 
 def read_mark(pid: int) -> str | None:
@@ -79,7 +98,7 @@ def kill_marked(run: str, *, keep: Collection[int] = ()) -> int:
     count = 0
     for pid in _all_pids():
         mark = None if pid in keep else read_mark(pid)
-        if mark is None or not mark.startswith(run + ".") or int(mark.split(".")[1]) == pid:
+        if mark is None or not mark.startswith(run + ".") or forked_by(mark) == pid:
             continue  # the last: a zygote carries its latest child's mark, and ends by itself
         count += _kill_if_marked(pid, mark)
     return count

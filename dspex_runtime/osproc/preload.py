@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from dspex_runtime.osproc.descendants import children_of
 
-__all__ = ["PreloadError", "own_modules", "preload", "rehearse", "resolve", "set_environment"]
+__all__ = ["PreloadError", "check_alone", "own_modules", "preload", "rehearse", "resolve", "set_environment"]
 
 THREAD_GRACE_S: Final = 0.3  # an import may run a thread that ends by itself
 REHEARSALS: Final = 10  # bytecode is specialised at its eighth run
@@ -65,7 +65,7 @@ def preload(names: Iterable[str], *, known_children: Collection[int] = ()) -> li
         except BaseException as exc:  # SystemExit at import too: the culprit must be named, not the zygote end silently
             raise PreloadError(f"preload of {name!r} failed: {type(exc).__name__}: {exc}", traceback.format_exc()) from exc
         advice = f". Take {name!r} out of runtime.preload; modules that need it import it themselves"
-        _check(f"preload of {name!r}", advice, known_children)
+        check_alone(f"preload of {name!r}", advice, known_children)
         done.append(name)
     gc.collect()
     gc.freeze()
@@ -86,7 +86,7 @@ def rehearse(name: str, *, known_children: Collection[int] = ()) -> None:
         raise
     except Exception as exc:
         raise PreloadError(f"the rehearsal of a start failed: {type(exc).__name__}: {exc}", traceback.format_exc()) from exc
-    _check("the rehearsal of a start", "", known_children)
+    check_alone("the rehearsal of a start", "", known_children)
     gc.collect()
     gc.freeze()
 
@@ -125,7 +125,12 @@ def resolve(entry: str) -> Callable[..., Any]:
     return function
 
 
-def _check(what: str, advice: str, known_children: Collection[int]) -> None:
+def check_alone(what: str, advice: str, known_children: Collection[int] = ()) -> None:
+    """See that this process may be forked, by what `what` has left in it.
+
+    Raises:
+        PreloadError: A thread, a child process or CUDA; with `advice`.
+    """
     if threads := _other_threads():
         listed = ", ".join(threads)
         left = f"{what} left {len(threads)} thread(s) running: {listed}"

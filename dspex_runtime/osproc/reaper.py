@@ -61,8 +61,21 @@ class Reaper:
         """Know `pid` from now on. Call before the next scan, or it is taken for a stray."""
         self.live.add(pid)
 
-    def scan(self, *, everyone: bool = False) -> list[tuple[int, int]]:
+    def adopt(self, pid: int) -> bool:
+        """Know a process from now on that became a child by the death of its parent; False if it is none of ours, or was reported."""
+        if pid in self.reported:
+            return False
+        try:
+            os.waitid(os.P_PID, pid, _PEEK)
+        except ChildProcessError:
+            return False
+        self.live.add(pid)
+        return True
+
+    def scan(self, *, everyone: bool = False, strangers: bool = False) -> list[tuple[int, int]]:
         """Return (pid, wait status) of children that died since, each once; they stay zombies. Strays are reaped here.
+
+        With `strangers` they are returned, too, and acknowledged like any: one of them may be somebody's who adopts it late.
 
         Cost: a few system calls. When P_ALL keeps returning a zombie already reported, one more per live child: at once
         if they are few or `everyone` is set, else `behind` is left True.
@@ -77,7 +90,7 @@ class Reaper:
                 else:
                     self.behind = True
                 break
-            if pid in self.live:
+            if strangers or pid in self.live:
                 self._report(pid)
                 found.append(first)
             else:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-__all__ = ["Wakeup", "ignore", "non_default", "reset_in_child", "unblock_all"]
+__all__ = ["Wakeup", "ignore", "non_default", "now", "reset_in_child", "unblock_all"]
 
 # Plain numbers: _signal.signal takes no enums.
 _DEFAULT: Final = int(signal.SIG_DFL)
@@ -69,24 +69,37 @@ def unblock_all() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def non_default() -> list[signal.Signals]:
-    """Return the signals whose disposition is not that of a fresh interpreter: what `reset_in_child` has to undo."""
-    return [
-        signo
+def non_default() -> dict[signal.Signals, Any]:
+    """Return what a fresh interpreter has for each signal that has something else now: what `reset_in_child` has to undo."""
+    return {
+        signo: fresh
         for signo in signal.Signals
-        if signo not in (signal.SIGKILL, signal.SIGSTOP) and signal.getsignal(signo) != _PYTHON_DEFAULTS.get(signo, _DEFAULT)
-    ]
+        if signo not in (signal.SIGKILL, signal.SIGSTOP)
+        and signal.getsignal(signo) != (fresh := _PYTHON_DEFAULTS.get(signo, _DEFAULT))
+    }
 
 
-def reset_in_child(signals: Iterable[signal.Signals]) -> None:
-    """Give a forked child a fresh interpreter's dispositions for `signals`, and no wakeup descriptor.
+def now(signals: Iterable[signal.Signals]) -> dict[signal.Signals, Any]:
+    """Return the dispositions of some signals, for children that are to have them whatever this process makes of them later."""
+    return {signo: _plain(signal.getsignal(signo)) for signo in signals}
+
+
+def reset_in_child(dispositions: Mapping[signal.Signals, Any]) -> None:
+    """Give a forked child these dispositions, and no wakeup descriptor.
 
     Args:
-        signals: From `non_default`, taken before the fork: asking all 64 here would cost more than the rest of the child.
+        dispositions: From `non_default` or `now`, taken before the fork: asking all 64 here would cost more than the rest of the
+            child.
     """
     signal.set_wakeup_fd(-1)
-    for signo in signals:
-        _set(signo, _PYTHON_DEFAULTS.get(signo, _DEFAULT))
+    for signo, disposition in dispositions.items():
+        _set(signo, disposition)
+
+
+def _plain(disposition: Any) -> Any:
+    if disposition is None:  # of C code, which cannot be put back
+        return _DEFAULT
+    return int(disposition) if isinstance(disposition, signal.Handlers) else disposition
 
 
 def _nothing(_signo: int, _frame: object) -> None:

@@ -9,6 +9,8 @@
                         ["fork_failed", text, warmth]
                         ["exited", pid, wait_status]      pid stays a zombie until
     runtime -> zygote   ["reap", pid]
+                        ["template", pid]                 a child that is to fork itself: at its death its children become ours,
+                        ["adopt", pid, [pid, ...]]        and these of them are to be reported from then on
                         ["quit"] or the socket's end      kill every descendant, exit
 
 Invariants: one thread; never runs user code but the preload list; never decides a restart; a pid is reported forked before it is
@@ -82,11 +84,19 @@ def main(argv: list[str] | None = None) -> int:
         from dspex_runtime.osproc.zygote_loop import ZygoteLoop
 
         board = Board.attach(options.board)
-        forker = Forker(entry, board, lifeline_fd=options.lifeline, marker=marker, keep_fds=same_file(options.board), limit=limit)
+        forker = Forker(
+            entry,
+            board,
+            lifeline_fd=options.lifeline,
+            marker=marker,
+            keep_fds=same_file(options.board),
+            limit=limit,
+            dispositions=signals.non_default(),
+        )
         threads = len(os.listdir("/proc/self/task"))
         ready = {"pid": os.getpid(), "modules": modules, "threads": threads, "seconds": time.monotonic() - started}
         if _try_send(channel, ["ready", ready]):
-            zygote = ZygoteLoop(sock, channel, forker, marker, wakeup, guard_pid)
+            zygote = ZygoteLoop(sock, channel, forker, wakeup, others=(guard_pid,))
             zygote.run()
             everything = zygote.told_to_quit
         return 0

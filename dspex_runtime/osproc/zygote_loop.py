@@ -15,6 +15,7 @@ import socket
 import struct
 import time
 from collections import deque
+from collections.abc import Collection
 from typing import Any, Final
 
 from dspex_runtime.errors import ProtocolError
@@ -22,7 +23,7 @@ from dspex_runtime.osproc import signals
 from dspex_runtime.osproc.channel import FdChannel
 from dspex_runtime.osproc.descendants import children_of, kill
 from dspex_runtime.osproc.forker import Forker
-from dspex_runtime.osproc.mark import Marker, read_mark
+from dspex_runtime.osproc.mark import forked_by, read_mark
 from dspex_runtime.osproc.reaper import Reaper
 
 __all__ = ["ZygoteLoop"]
@@ -37,17 +38,26 @@ _FD: Final = struct.Struct("i")
 
 
 class ZygoteLoop:
-    """What the zygote does after the preload, until it is told to quit or the runtime is gone."""
+    """What the zygote does after the preload, and a template once it is built, until it is told to quit or the runtime is gone."""
 
     def __init__(
-        self, sock: socket.socket, channel: FdChannel, forker: Forker, marker: Marker, wakeup: signals.Wakeup, guard_pid: int
+        self, sock: socket.socket, channel: FdChannel, forker: Forker, wakeup: signals.Wakeup, *, others: Collection[int] = ()
     ) -> None:
-        self._sock = sock  #: the channel's
+        """Prepare.
+
+        Args:
+            sock: The channel's.
+            channel: To the runtime.
+            forker: Forks.
+            wakeup: Of SIGCHLD.
+            others: Children that are no modules.
+        """
+        self._sock = sock
         self._channel = channel
         self._forker = forker
-        self._marker = marker
         self._wakeup = wakeup
-        self._guard_pid = guard_pid
+        self._others = frozenset(others)
+        self._templates: set[int] = set()  #: children that fork, until the runtime has said whom to adopt of the dead one's
         self._reaper = Reaper()
         self._marks: dict[int, str] = {}  #: of live children
         self._wanted: deque[int] = deque()  #: forks asked for, as their warmth
@@ -100,12 +110,17 @@ class ZygoteLoop:
         return None
 
     def _handle(self, message: list[Any]) -> bool:
-        """Carry out one request; True if it freed a zombie."""
+        """Carry out one request; True if it freed a zombie, or there may be a new one."""
         match message:
             case ["reap", int(pid)]:
                 return self._reaper.acknowledge(pid)
             case ["fork", int(n), int(warmth)]:
                 self._wanted.extend([warmth] * n)
+            case ["template", int(pid)]:
+                self._templates.add(pid)
+            case ["adopt", int(pid), list(orphans)]:
+                self._adopt(pid, orphans)
+                return True  # one of them may be dead, and its end have been passed over
             case ["quit"]:
                 self.told_to_quit = True
             case _:
@@ -138,17 +153,24 @@ class ZygoteLoop:
             pass  # the next fork will say so, if the shortage lasts
 
     def _report_exits(self, *, everyone: bool) -> None:
-        for pid, status in self._reaper.scan(everyone=everyone):
-            self._marks.pop(pid, None)
-            try:
-                os.killpg(pid, signal.SIGKILL)  # leftover grandchildren; the zombie pins the group's number
-            except ProcessLookupError:
-                pass
+        for pid, status in self._reaper.scan(everyone=everyone, strangers=bool(self._templates)):
+            if self._marks.pop(pid, None) is not None:  # the group of a stranger may be that of a living module's daemon
+                _kill_group(pid)
             self._channel.send(["exited", pid, status])
             self._look_for_strays()
         if self._reaper.strays != self._strays_seen:
             self._strays_seen = self._reaper.strays
             self._look_for_strays()  # what the dead stray had started moved up to us
+
+    def _adopt(self, template: int, orphans: list[int]) -> None:
+        """Report these from now on: the template that forked them is dead. Those that were reported as strangers are known now."""
+        self._templates.discard(template)
+        for pid in orphans:
+            if pid in self._reaper.reported:
+                _kill_group(pid)
+            elif self._reaper.adopt(pid):
+                self._marks[pid] = read_mark(pid) or ""
+        self._look_for_strays()
 
     def _look_for_strays(self) -> None:
         if self._strays_at is None:
@@ -158,10 +180,19 @@ class ZygoteLoop:
         """Kill orphans that carry the mark of a child that is dead. Those of living ones (daemons) are left alone."""
         self._strays_at = None
         self._last_sweep = time.monotonic()
-        ours = self._reaper.live | self._reaper.reported | {self._guard_pid}
+        ours = self._reaper.live | self._reaper.reported | self._others
         living = set(self._marks.values())
         for pid in children_of(os.getpid()):
             if pid in ours or (mark := read_mark(pid)) is None:
                 continue
-            if self._marker.of_this_run(mark) and mark not in living:
+            # What a template had forked that died just now is its children's, or one of them, until it is known which live.
+            if self._forker.marker.of_this_run(mark) and mark not in living and forked_by(mark) not in self._templates:
                 kill(pid)
+
+
+def _kill_group(pid: int) -> None:
+    """Kill what a dead child leaves behind; its zombie pins the group's number."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass

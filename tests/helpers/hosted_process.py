@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dspex_runtime.core.child_spec import LaunchSpec
 from dspex_runtime.core.launch_map import to_map
@@ -118,7 +118,7 @@ class HostedProcess:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             logging.getLogger().handlers.clear()  # pytest's; a zygote has none
             close_all_but((control_fd, *same_file(self.board.fd)), limit=4096)
-            status = bootstrap.main(control_fd, self.board, warmth)
+            status = bootstrap.main(control_fd, self.board, warmth, cast(Any, None))  # forks nothing
         finally:
             os._exit(status)
 

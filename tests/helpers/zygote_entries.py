@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 from typing import Any
 
+from dspex_runtime.osproc import template
 from dspex_runtime.osproc.board import Board
+from dspex_runtime.osproc.channel import FdChannel
+from dspex_runtime.osproc.forker import Forker
+from dspex_runtime.wire.codec import Codec
 
 
-def main(control_fd: int, board: Board, warmth: int) -> int:
+def main(control_fd: int, board: Board, warmth: int, forker: Forker) -> int:
     """Execute sources until the control pipe ends; the status is what one of them sets as `status`, else 0."""
 
     def reply(value: Any) -> None:
         os.write(control_fd, json.dumps(value).encode() + b"\0")
 
+    def become_template() -> int:
+        sock = socket.socket(fileno=control_fd)
+        channel = FdChannel(sock, Codec())
+        return template.serve(sock, channel, forker, main, keep_fds=(), facts={})
+
     names: dict[str, Any] = {
+        "become_template": become_template,
         "control_fd": control_fd,
         "board": board,
         "warmth": warmth,

@@ -146,7 +146,7 @@ def test_names_are_imported_once_in_order_and_nothing_is_imported_after_a_failur
             raise ImportError("no bad")
 
     monkeypatch.setattr(subject.importlib, "import_module", fake_import)
-    monkeypatch.setattr(subject, "_check", lambda *_: None)
+    monkeypatch.setattr(subject, "check_alone", lambda *_: None)
     monkeypatch.setattr(subject.gc, "freeze", lambda: None)  # would freeze the test run's heap
     assert preload(["b", "a", "b"]) == ["b", "a"]
     with pytest.raises(PreloadError, match="'bad' failed: ImportError: no bad") as caught:

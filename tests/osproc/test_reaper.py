@@ -58,6 +58,27 @@ say([found == [(other, 6 << 8)], reaper.strays, exited(mine), exited(stray)])
 
 
 @pytest.mark.process
+def test_strangers_are_returned_when_they_are_asked_for_and_kept_until_acknowledged() -> None:
+    assert run_fresh("""
+reaper = Reaper()
+stray = dead(fork(5))
+say([reaper.scan(strangers=True) == [(stray, 5 << 8)], reaper.scan(strangers=True), exited(stray) == 5 << 8])
+say([reaper.acknowledge(stray), exited(stray), reaper.strays])
+""") == [[True, [], True], [True, None, 0]]
+
+
+@pytest.mark.process
+def test_what_became_a_child_is_adopted_once_and_nobody_elses_is() -> None:
+    assert run_fresh("""
+reaper = Reaper()
+a, b = dead(fork(5)), dead(fork(6))
+say([reaper.adopt(a), reaper.adopt(1), reaper.live == {a}])
+say([reaper.scan(strangers=True) == [(a, 5 << 8)], reaper.acknowledge(a)])
+say([reaper.scan(strangers=True) == [(b, 6 << 8)], reaper.adopt(a), reaper.adopt(b), reaper.live == set()])
+""") == [[True, False, True], [True, True], [True, False, False, True]]
+
+
+@pytest.mark.process
 def test_without_children_nothing_is_found() -> None:
     assert run_fresh("say([first_exited(), Reaper().scan(), exited(1)])") == [[None, [], None]]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dspex_runtime.osproc.signals import Wakeup, ignore, non_default, reset_in_child
+from dspex_runtime.osproc.signals import Wakeup, ignore, non_default, now, reset_in_child
 from helpers.waiting import wait_readable
 
 TOUCHED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
@@ -58,7 +58,19 @@ def test_reset_gives_back_what_a_fresh_interpreter_has() -> None:
     wakeup = Wakeup([signal.SIGCHLD])
     changed = non_default()
     assert set(changed) - fresh == {signal.SIGUSR1, signal.SIGCHLD}
-    reset_in_child(set(changed) - fresh)
+    reset_in_child({signo: disposition for signo, disposition in changed.items() if signo not in fresh})
     assert set(non_default()) == fresh
     assert signal.set_wakeup_fd(-1) == -1
     wakeup.close()
+
+
+def test_reset_gives_back_what_was_there_at_a_moment() -> None:
+    def handler(*_: object) -> None:
+        pass
+
+    was = signal.signal(signal.SIGUSR1, handler)
+    before = now([signal.SIGUSR1, signal.SIGUSR2])
+    ignore([signal.SIGUSR1, signal.SIGUSR2])
+    reset_in_child(before)
+    assert (signal.getsignal(signal.SIGUSR1), signal.getsignal(signal.SIGUSR2)) == (handler, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR1, was)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from dspex_runtime.osproc.channel import FdChannel
 from dspex_runtime.osproc.descendants import children_of
+from dspex_runtime.osproc.mark import forked_by, read_mark
+from dspex_runtime.osproc.zygote_loop import STRAYS_EVERY_S
+from dspex_runtime.wire.codec import Codec
 from helpers.fake_runtime import Child, FakeRuntime
-from helpers.waiting import is_alive, is_zombie, wait_gone, wait_until
+from helpers.waiting import PATIENCE_S, is_alive, is_zombie, wait_gone, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -244,3 +250,139 @@ def test_a_fork_that_fails_says_so_and_the_next_succeeds(rt: FakeRuntime) -> Non
     assert answers[-1][2] is True
     resource.prlimit(rt.zygote.pid, resource.RLIMIT_NOFILE, (soft, hard))
     assert rt.fork_one().ask("reply(1)") == 1
+
+
+class Template:
+    """A child of the zygote that forks, and what it has forked."""
+
+    def __init__(self, rt: FakeRuntime) -> None:
+        self.rt = rt
+        self.child = rt.fork_one()
+        self.pid = self.child.pid
+        rt.send("template", self.pid)
+        self.child.run("status = become_template()")
+        self.child.sock.settimeout(None)
+        self.channel = FdChannel(self.child.sock, Codec())
+        assert self.receive() == ["ready", {"pid": self.pid}]
+
+    def receive(self) -> list[Any]:
+        return self.channel.recv(time.monotonic() + PATIENCE_S)
+
+    def fork(self, n: int = 1) -> list[Child]:
+        self.channel.send(["fork", n, 0])
+        made = []
+        for _ in range(n):
+            kind, pid, _ = self.receive()
+            assert kind == "forked"
+            made.append(Child(pid, self.channel.take_fd()))
+        self.rt.children += made
+        return made
+
+    def dies(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        assert self.rt.end(self.child) == signal.SIGKILL
+
+
+@pytest.fixture
+def template(rt: FakeRuntime) -> Template:
+    return Template(rt)
+
+
+class TestTemplates:
+    """A child that forks itself: it reports as the zygote does, and its death costs nothing of what it has forked."""
+
+    def test_report_what_they_have_forked(self, template: Template) -> None:
+        one, other = template.fork(2)
+        assert one.ask("reply(os.getppid())") == template.pid
+        other.run("os._exit(3)")
+        assert template.receive() == ["exited", other.pid, 3 << 8]
+        assert is_zombie(other.pid)
+        template.channel.send(["reap", other.pid])
+        wait_until(lambda: not os.path.exists(f"/proc/{other.pid}"))
+
+    def test_mark_what_they_have_forked_as_theirs(self, template: Template) -> None:
+        (child,) = template.fork()
+        mark = child.ask("reply(os.environ['DSPEX_FORK'])")
+        assert forked_by(mark) == template.pid
+        assert read_mark(child.pid) == mark
+
+    def test_their_children_have_the_signals_that_they_had(self, rt: FakeRuntime) -> None:
+        child = rt.fork_one()
+        child.ask("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); reply(1)")
+        child.run("status = become_template()")
+        channel = FdChannel(child.sock, Codec())
+        channel.recv(time.monotonic() + PATIENCE_S)
+        channel.send(["fork", 1, 0])
+        _, pid, _ = channel.recv(time.monotonic() + PATIENCE_S)
+        forked = Child(pid, channel.take_fd())
+        asked = "import signal; reply([int(signal.getsignal(s)) for s in (15, 1, 17)] + [signal.getsignal(2) is signal.default_int_handler])"
+        assert forked.ask(asked) == [signal.SIG_IGN, signal.SIG_DFL, signal.SIG_DFL, True]
+        forked.sock.close()
+
+    def test_end_all_they_have_forked_when_they_are_told_to_quit(self, template: Template) -> None:
+        (child,) = template.fork()
+        escaped = child.ask(SETSID_EXEC)
+        template.channel.send(["quit"])
+        assert template.rt.end(template.child) == 0
+        assert wait_gone([child.pid, escaped]) == []
+
+    def test_that_died_leave_theirs_to_the_zygote(self, template: Template) -> None:
+        rt, (one, other) = template.rt, template.fork(2)
+        template.dies()
+        rt.send("adopt", template.pid, [one.pid, other.pid])
+        assert one.ask("reply(os.getppid())") == rt.zygote.pid
+        one.run("os._exit(7)")
+        os.kill(other.pid, signal.SIGSEGV)
+        assert [rt.end(one), rt.end(other)] == [7 << 8, signal.SIGSEGV]
+
+    def test_what_died_with_them_or_before_it_was_adopted_is_reported_exactly(self, template: Template) -> None:
+        rt, (one, other) = template.rt, template.fork(2)
+        os.kill(other.pid, signal.SIGKILL)
+        template.dies()
+        os.kill(one.pid, signal.SIGTERM)
+        told = {}
+        while len(told) < 2:  # as strangers: each hides the next until it is acknowledged
+            _, pid, status = rt.receive()
+            told[pid] = status
+            rt.send("reap", pid)
+        assert told == {one.pid: signal.SIGTERM, other.pid: signal.SIGKILL}
+        rt.send("adopt", template.pid, [one.pid, other.pid])
+        wait_until(lambda: not any(os.path.exists(f"/proc/{child.pid}") for child in (one, other)))
+
+    def test_a_stranger_that_is_reported_leaves_its_group_alone(self, template: Template) -> None:
+        rt, owner = template.rt, template.rt.fork_one()
+        source = """
+import subprocess
+double = "import os; os.setsid(); r = os.fork(); os._exit(0) if r else os.execlp('sleep', 'sleep', '1000')"
+subprocess.run([__import__("sys").executable, "-c", double])
+reply(1)
+"""
+        owner.ask(source)
+        rt.fork(1)  # whatever was to be reported is
+        wait_until(lambda: any(comm_of(pid) == "sleep" for pid in children_of(rt.zygote.pid) if os.path.exists(f"/proc/{pid}")))
+        (daemon,) = [pid for pid in children_of(rt.zygote.pid) if comm_of(pid) == "sleep"]
+        assert is_alive(daemon)
+
+    @pytest.mark.parametrize("source", [SETSID_EXEC, SETSID_FORK, DAEMON], ids=["exec", "fork", "daemon"])
+    def test_escaped_grandchildren_die_with_their_module_and_not_with_the_template(self, template: Template, source: str) -> None:
+        rt, (child,) = template.rt, template.fork()
+        escaped = child.ask(source)
+        template.dies()
+        other = rt.fork_one()
+        other.run("status = 0")
+        rt.end(other)  # has strays looked for
+        rt.send("adopt", template.pid, [child.pid])
+        time.sleep(2 * STRAYS_EVERY_S)
+        assert is_alive(escaped)
+        os.kill(child.pid, signal.SIGKILL)
+        rt.end(child)
+        assert wait_gone([escaped]) == []
+
+    def test_leave_nothing_behind_when_the_runtime_dies(self, rt: FakeRuntime) -> None:
+        template = Template(rt)
+        (child,) = template.fork()
+        escaped = child.ask(SETSID_EXEC)
+        rt.kill_zygote()
+        os.close(rt.lifeline_write_fd)
+        assert wait_gone([template.pid, child.pid, escaped]) == []
+        rt.lifeline_write_fd = os.dup(rt.lifeline_fd)
