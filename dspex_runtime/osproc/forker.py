@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import _socket
 import os
-import sys
-import traceback
 import resource
 import signal
+import sys
+import traceback
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn, TypeAlias
 

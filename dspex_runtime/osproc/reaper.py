@@ -62,7 +62,7 @@ class Reaper:
         self.live.add(pid)
 
     def adopt(self, pid: int) -> bool:
-        """Know a process from now on that became a child by the death of its parent; False if it is none of ours, or was reported."""
+        """Know a process that became a child by the death of its parent; False if it is none of ours, or was reported."""
         if pid in self.reported:
             return False
         try:

@@ -12,15 +12,16 @@ import signal
 import socket
 import stat
 from collections.abc import Collection
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dspex_runtime.osproc import signals
 from dspex_runtime.osproc.channel import FdChannel
 from dspex_runtime.osproc.descendants import end_all
-from dspex_runtime.osproc.forker import Entry, Forker
 from dspex_runtime.osproc.preload import PreloadError, check_alone
 from dspex_runtime.osproc.subreaper import set_subreaper
-from dspex_runtime.osproc.zygote_loop import ZygoteLoop
+
+if TYPE_CHECKING:
+    from dspex_runtime.osproc.forker import Entry, Forker
 
 __all__ = ["check", "open_fds", "serve"]
 
@@ -74,6 +75,8 @@ def serve(
         keep_fds: From `check`.
         facts: For the runtime.
     """
+    from dspex_runtime.osproc.zygote_loop import ZygoteLoop  # not above: it is the zygote's last import, see there
+
     dispositions = signals.now(_TAKEN)
     signals.ignore((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     set_subreaper()

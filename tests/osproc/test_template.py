@@ -60,4 +60,3 @@ def test_what_was_open_before_and_what_only_a_cycle_holds_is_not_looked_at() -> 
 )
 def test_what_forks_would_share_is_refused_by_name(source: str, said: str) -> None:
     assert said in checked(source)
-
