@@ -123,6 +123,7 @@ def build_child(child: Mapping[str, Any], inherited: Inherited, base_dir: str, p
             id: Dependency(OnDown(edge["on_down"]), edge.get("fallback")) for id, edge in data.get("depends_on", {}).items()
         },
         parts=_parts(data["parts"]) if "parts" in data else None,
+        template=data.get("template", False),
     )
 
 

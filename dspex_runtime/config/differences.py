@@ -33,7 +33,7 @@ _PLAIN_WORDS: Final = frozenset(
 SWAPPED: Final = ("sys_path", "load", "concurrency", "trap_exit")
 RESTARTED: Final = ("durability",)
 WATCHED: Final = ("liveness", "readiness", "checkpoint")
-POLICY: Final = ("restart", "shutdown", "significant", "start_timeout_s", "backoff")
+POLICY: Final = ("restart", "shutdown", "significant", "start_timeout_s", "backoff", "template")
 # What it is, is seen in the child's own kind; `shared` follows the runtime; `inline` is for copies that compile.
 OF_THE_RUNTIME: Final = ("kind", "label", "shared", "inline")
 
@@ -135,7 +135,7 @@ def _pinned(launch: LaunchSpec) -> bool:
 
 def _policy(spec: ChildSpec) -> dict[str, Any]:
     shutdown, backoff = spec.shutdown, spec.backoff
-    told: dict[str, Any] = {"restart": spec.restart.value, "significant": spec.significant}
+    told: dict[str, Any] = {"restart": spec.restart.value, "significant": spec.significant, "template": spec.template}
     if shutdown.brutal:
         told["shutdown"] = "brutal_kill"
     else:

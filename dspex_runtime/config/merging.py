@@ -26,6 +26,7 @@ _FOR_PROCESSES: Final = (
     "dspy",
     "checkpoint",
     "durability",
+    "template",
 )
 _FOR_MODULES: Final = ("readiness", "concurrency", "lm", "dspy")
 

@@ -126,6 +126,13 @@ def policy_keys() -> tuple[Key, ...]:
         ),
         Key("env", ENV, "Environment variables of the process.", kinds=PROCESS),
         Key("concurrency", Integer(1, 10_000), "Calls that run at the same time; a server runs one.", 1, kinds=PROCESS),
+        Key(
+            "template",
+            Boolean(),
+            "Build it once, in a process that the others are forked from: its file and its constructor then run once for all.",
+            False,
+            kinds=PROCESS,
+        ),
         Key("lm", LM_TYPE, "The module's language model: its keys over the runtime's.", kinds=MODULE),
         Key("dspy", DSPY, "The module's settings: its keys over the runtime's.", kinds=MODULE),
         Key(

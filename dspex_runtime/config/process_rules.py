@@ -62,6 +62,10 @@ def check_process(
     if kind == "module":
         check_lm(child.get("lm"), merged.get("lm"), (*path, "lm"), folders, problems)
         check_dspy(child.get("dspy", {}), merged["dspy"], (*path, "dspy"), folders, base_dir, problems)
+        if merged.get("template") and child.get("parts"):
+            key, other = ("template", "parts") if "template" in child else ("parts", "template")
+            text = f"found with {other}; allowed: one of them, as what is built once for all has no sub-modules for each"
+            problems.add((*path, key), text)
         _check_parts(child.get("parts", {}), (*path, "parts"), inherited, base_dir, problems)
 
 

@@ -217,6 +217,7 @@ class ChildSpec:
             those that are not after one another are started side by side.
         replica: Set when it is one of several behind one id.
         parts: How its sub-modules are supervised; None: as its class says.
+        template: Its processes are forked from one that was built before, once there is one.
     """
 
     id: ChildId
@@ -235,3 +236,4 @@ class ChildSpec:
     after: frozenset[ChildId] = frozenset()
     replica: Replica | None = None
     parts: PartsSpec | None = None
+    template: bool = False

@@ -67,7 +67,7 @@ TEN_PROBLEMS = [
     (
         "qa.yaml:15:7: tree.children[2].modul: found the unknown key 'modul'; allowed: id, module, load, server, supervisor, "
         "args, restart, backoff, shutdown, "
-        "start_timeout, limits, liveness, readiness, trap_exit, env, concurrency, lm, dspy, checkpoint, durability, "
+        "start_timeout, limits, liveness, readiness, trap_exit, env, concurrency, template, lm, dspy, checkpoint, durability, "
         "version, metadata, register, params, depends_on, replicas, parts, significant; did you mean 'module'?"
     ),
     "qa.yaml:16:20: tree.children[2].env.TOKEN: the environment variable NOPE is not set; set it, or write ${NOPE:-default}",

@@ -88,6 +88,7 @@ FIELDS: list[tuple[dict[str, Any], dict[str, Any], str, str, Any, Any]] = [
     ({"args": [1]}, {"args": [2]}, "swap", "args", "[1]", "[2]"),
     ({}, {"version": "2"}, "swap", "version", None, "2"),
     ({}, {"trap_exit": False}, "swap", "trap_exit", True, False),
+    ({}, {"template": True}, "live", "template", False, True),
     ({}, {"durability": "memory"}, "restart", "durability", "journal", "memory"),
     ({}, {"register": "name"}, "restart", "register", None, "name"),
     ({"register": 1}, {"register": True}, "restart", "register", 1, True),
@@ -170,7 +171,7 @@ def test_every_field_of_a_spec_is_compared() -> None:
         "restart": "transient", "shutdown": Shutdown(1.0), "significant": True, "start_timeout_s": 1.0, "backoff": Backoff(1.0),
         "version": "1", "metadata": {"k": 1}, "register": "k", "kind": Kind.MODULE,
         "depends_on": {"b": Dependency()}, "after": frozenset({"b"}), "replica": Replica("a", 0),
-        "parts": PartsSpec(max_restarts=1),
+        "parts": PartsSpec(max_restarts=1), "template": True,
     }  # fmt: skip
     assert {field.name for field in fields(ChildSpec)} - policy.keys() == {"id", "launch", "supervisor"}
     for name, value in policy.items():

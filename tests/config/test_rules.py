@@ -97,6 +97,18 @@ MISTAKES = {
     ),
     "lm of defaults": ("defaults: {lm: {temperature: 0}}", "defaults.lm: found temperature; allowed: model: or class:"),
     "no such adapter": ("dspy: {adapter: 'nope.py:A'}", "dspy.adapter: found 'nope.py:A', but there is no file "),
+    "template of an owner": (
+        child("module: 'p:M', template: true, parts: {strategy: one_for_all}"),
+        "tree.children[0].template: found with parts; allowed: one of them",
+    ),
+    "inherited template of an owner": (
+        "defaults: {template: true}\n" + child("module: 'p:M', parts: {strategy: one_for_all}"),
+        "tree.children[0].parts: found with template; allowed: one of them",
+    ),
+    "template of a supervisor": (
+        child("supervisor: {}, template: true"),
+        "template: found on a supervisor; allowed: on a module and",
+    ),
     "adapter of a child": (child("module: 'p:M', dspy: {adapter: JSONAdapter}"), "dspy.adapter: found 'JSONAdapter' (text)"),
 }
 
@@ -126,6 +138,8 @@ LEGAL = {
     "partial lm over a model": "lm: {model: m}\n" + child("module: 'p:M', lm: {temperature: 0}"),
     "partial lm over none": "lm: {model: '${LM:-}', api_key: '${KEY:-}'}\n" + child("module: 'p:M', lm: {temperature: 0}"),
     "same id elsewhere": child("supervisor: {children: [{id: a, server: 'p:C'}]}"),
+    "templates of all but an owner": "defaults: {template: true}\n"
+    + child("module: 'p:M', template: false, parts: {strategy: one_for_all}"),
     "busy defaults": "defaults: {concurrency: 4}\n" + child("server: 'p:C'"),
     "budget of none": "tree: {max_restarts: 0}",
     "empty": "tree: {}",

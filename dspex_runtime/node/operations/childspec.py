@@ -44,6 +44,7 @@ def as_dict(spec: ChildSpec) -> dict[str, Any]:
         data["args"] = dict(spec.launch.kwargs) or list(spec.launch.args)
         data["concurrency"] = spec.launch.concurrency
         data["trap_exit"] = spec.launch.trap_exit
+        data["template"] = spec.template
         limits = spec.launch.limits
         data["limits"] = {
             "memory": limits.memory_bytes,

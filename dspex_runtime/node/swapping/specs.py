@@ -27,7 +27,7 @@ OTHERWISE: Final = {"depends_on": "rt.reload, of a file that says so,", "replica
 #: Fields of the spec, and of its launch, by the key of a child that says them.
 SUPERVISED: Final[Mapping[str, tuple[str, ...]]] = {
     "restart": ("restart",), "shutdown": ("shutdown",), "significant": ("significant",), "start_timeout": ("start_timeout_s",),
-    "backoff": ("backoff",), "version": ("version",), "metadata": ("metadata",), "parts": ("parts",),
+    "backoff": ("backoff",), "version": ("version",), "metadata": ("metadata",), "parts": ("parts",), "template": ("template",),
 }  # fmt: skip
 LAUNCHED: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("module", "server", "pickled"), ("kind", "target", "label", "pickled")),
