@@ -43,13 +43,16 @@ class Assignment:
 
     def environment(self) -> dict[str, str]:
         """Return what user code finds in os.environ: who it is, and what the spec sets."""
-        own = {
+        return {**self.launch.env, **self.own_environment()}
+
+    def own_environment(self) -> dict[str, str]:
+        """Return what of that no other process has."""
+        return {
             "DSPEX_ID": self.id,
             "DSPEX_INCARNATION": str(self.incarnation),
             "DSPEX_RUNTIME": self.runtime,
             "DSPEX_SOCKET": self.socket,
         }
-        return {**self.launch.env, **own}
 
 
 def from_message(message: list[Any]) -> Assignment:

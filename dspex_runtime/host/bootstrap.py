@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import _thread
 import atexit
-import os
 import select
 import socket
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dspex_runtime.core.child_spec import LaunchSpec
-from dspex_runtime.errors import ProtocolError, StartError
-from dspex_runtime.host import context, sources, targets
+from dspex_runtime.errors import ProtocolError
+from dspex_runtime.host import building, context, sources, targets, template
 from dspex_runtime.host.assignment import Assignment, from_message
-from dspex_runtime.host.behaviours import GenServer
 from dspex_runtime.host.causes import fault_reason
 from dspex_runtime.host.channels import DataChannels
 from dspex_runtime.host.control import Control
@@ -37,16 +34,18 @@ from dspex_runtime.host.server_cells import cells_of as cells_of  # here, so tha
 from dspex_runtime.host.server_loop import ServerLoop
 from dspex_runtime.host.shared import SharedParameters
 from dspex_runtime.host.start_failure import start_failed
+from dspex_runtime.host.template import Built
 from dspex_runtime.host.uplink import Uplink
 from dspex_runtime.osproc.board import Board, Slot
 from dspex_runtime.osproc.channel import FdChannel
-from dspex_runtime.osproc.forker import Forker
 from dspex_runtime.osproc.warmth import Warmth
 from dspex_runtime.params.parameter import read_shared_with
-from dspex_runtime.types import Kind
 from dspex_runtime.wire import messages as m
 from dspex_runtime.wire.codec import Codec
 from dspex_runtime.wire.faults import to_fault
+
+if TYPE_CHECKING:  # the zygote imports it last, see `zygote_loop`
+    from dspex_runtime.osproc.forker import Forker
 
 
 class _Inherited:
@@ -71,48 +70,59 @@ def rehearse() -> None:
     rehearse_in_zygote(_inherited.codec)
 
 
-def main(control_fd: int, board: Board, warmth: int, forker: Forker) -> int:
+def main(control_fd: int, board: Board, warmth: int, forker: Forker, built: Built | None = None) -> int:
     """Be a module process; return its exit status.
 
     Args:
         control_fd: Our end of the control socketpair; owned from here on.
         board: Where to stamp; the slot comes with the assignment.
         warmth: A `Warmth`: what to rehearse while nobody waits.
+        forker: That made it: a template forks on.
+        built: What its template has built.
     """
-    atexit._clear()  # what the zygote's imports registered belongs to the zygote
+    if built is None:
+        atexit._clear()  # what the zygote's imports registered belongs to the zygote
+        ignore_interrupts()
     codec = _inherited.codec
-    control = FdChannel(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, control_fd), codec)
-    ignore_interrupts()
-    warm_up(control.fileno(), codec, Warmth(warmth))
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, control_fd)
+    control = FdChannel(sock, codec)
+    warm_up(control.fileno(), codec, Warmth(warmth), None if built is None else built.hosted)
     try:
         message = control.recv()
     except (EOFError, OSError):
         return 0  # never needed
     started = time.monotonic()
+    if built is None and (spec := template.told_to_be(message)) is not None:
+        return template.serve(spec, sock, control, codec, forker, main)
     try:
         assignment = from_message(message)
     except ProtocolError as exc:
         control.send([m.FAULT, 0, to_fault(exc, id=None, incarnation=None, codec=codec)])
         return 1
-    return _become(assignment, control, board, codec, started)
+    return _become(assignment, control, board, codec, started, built)
 
 
-def _become(assignment: Assignment, control: FdChannel, board: Board, codec: Codec, started: float) -> int:
+def _become(assignment: Assignment, control: FdChannel, board: Board, codec: Codec, started: float, built: Built | None) -> int:
     logs = _open_log(assignment, control)
-    _settle_in(assignment)
+    stale = built is not None and built.is_stale()
+    if built is None:
+        building.settle_in(assignment.launch, assignment.cwd)
+    elif stale:
+        _forget_built(assignment)
+    building.settle_again(assignment)
     context.Process.parent = uplink = Uplink(control, codec)
     context.Process.mail = mail = OwnMail()
     parameters = Parameters(assignment, control, codec)
     if assignment.launch.shared:
         read_shared_with(SharedParameters(codec).read)
     try:
-        hosted = _build(assignment, codec, parameters, uplink)
+        hosted = _build(assignment, codec, parameters, uplink, None if built is None or stale else built.hosted)
         if hosted is None:
             control.send([m.READY, 0, {"ignore": True}])
             return 0
     except BaseException as exc:
         return start_failed(exc, assignment, control, codec)
-    control.send([m.READY, 0, _facts(hosted, started)])
+    control.send([m.READY, 0, {**_facts(hosted, started), **({"stale": True} if stale else {})}])
     # The rest is not on the way to READY. What comes meanwhile waits in the control socket.
     epoll = select.epoll()
     ending = Ending(control)
@@ -152,29 +162,24 @@ def _open_log(assignment: Assignment, control: FdChannel) -> ProcessLog:
     return logs
 
 
-def _settle_in(assignment: Assignment) -> None:
-    """Make this process its own: environment, paths, randomness, priority."""
-    context.Process.assignment, context.Process.pid = assignment, os.getpid()
-    os.chdir(assignment.cwd)  # the folder of the YAML: what a module is told to read is relative to it
-    os.environ.update(assignment.environment())
-    if assignment.launch.sys_path:
-        targets.prepend_paths(assignment.launch.sys_path)
+def _forget_built(assignment: Assignment) -> None:
+    """Drop what the template has built: a file of it has changed since."""
+    atexit._clear()  # what it registered is registered again
     sources.prepare(assignment.launch.sources)
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed()
-    if assignment.launch.limits.nice:
-        os.setpriority(os.PRIO_PROCESS, 0, assignment.launch.limits.nice)
 
 
-def _build(assignment: Assignment, codec: Codec, parameters: Parameters, uplink: Uplink) -> Hosted | None:
-    """Find, build and initialise what is to be hosted, with what is kept for it; None when it chose to be ignored."""
+def _build(assignment: Assignment, codec: Codec, parameters: Parameters, uplink: Uplink, built: Hosted | None) -> Hosted | None:
+    """Find, build and initialise what is to be hosted, with what is kept for it; None when it chose to be ignored.
+
+    What a template has `built` is initialised only.
+    """
     launch = assignment.launch
-    hosted = _host(targets.find(launch), launch, codec)
+    hosted = building.host(targets.find(launch), launch, codec) if built is None else built
     check(hosted, assignment.dependencies, assignment.id)
     context.Process.server = hosted if isinstance(hosted, ServerHost) else None
     args, kwargs = targets.arguments(launch)
-    hosted.build(args, kwargs)
+    if built is None:
+        hosted.build(args, kwargs)
     parameters.adopt(hosted, uplink)
     if assignment.rehearsal and isinstance(hosted, ServerHost) and not hosted.keeps_user_state:
         hosted.check_start(args, kwargs)  # its state comes from the process whose place it takes
@@ -183,25 +188,6 @@ def _build(assignment: Assignment, codec: Codec, parameters: Parameters, uplink:
     parameters.adopt_what_setup_added(hosted, uplink)
     parameters.give_user_state()
     parameters.give_rest()
-    return hosted
-
-
-def _host(found: Any, launch: LaunchSpec, codec: Codec) -> Hosted:
-    # First the class that needs no dspy: a server's process never imports or configures it.
-    if isinstance(found, GenServer):
-        return ServerHost(found)
-    if isinstance(found, type) and issubclass(found, GenServer):
-        return ServerHost(found())
-    if launch.kind is Kind.SERVER:
-        name = getattr(found, "__qualname__", None) or type(found).__qualname__
-        raise StartError(f"{name} is not hostable as a server: expected a dx.GenServer subclass; a dspy.Module goes under `module`")
-    from dspex_runtime.modules import hosting, runtime_env, values
-
-    hosted = hosting.ModuleHost(found, launch.load)
-    values.register(codec)
-    # After the import of the user's file and before the constructor: the config has the last word over a dspy.configure
-    # at the top of the file, and the constructor finds the LM.
-    runtime_env.prepare(launch.lm, launch.dspy)
     return hosted
 
 

@@ -57,13 +57,14 @@ def _assignment_as_sent() -> bytes:
 _ASSIGNMENT: Final = _assignment_as_sent()  # packed in the zygote: packing is the parent's part and no pages of ours
 
 
-def warm_up(control_fd: int, codec: Codec, warmth: Warmth) -> None:
+def warm_up(control_fd: int, codec: Codec, warmth: Warmth, built: Hosted | None = None) -> None:
     """Run the code paths of a start and of a call once.
 
     Args:
         control_fd: Readable as soon as the assignment is there; then nothing more is rehearsed.
         codec: Of this process.
         warmth: What to rehearse.
+        built: What its template has built: its parameters are looked up.
     """
     if warmth is Warmth.COLD:
         return
@@ -71,6 +72,8 @@ def warm_up(control_fd: int, codec: Codec, warmth: Warmth) -> None:
     waiting.register(control_fd, select.POLLIN)
     steps = _steps(codec, modules=warmth is Warmth.MODULE)
     steps.insert(1, _thread_start)
+    if built is not None:
+        steps += _steps_of(built)
     for step in steps:
         if waiting.poll(0):
             return
@@ -98,6 +101,17 @@ def _steps(codec: Codec, *, modules: bool) -> list[Callable[[], None]]:
 
         steps.append(rehearsal.build_and_call)
     return steps
+
+
+def _steps_of(built: Hosted) -> list[Callable[[], None]]:
+    if built.kind is Kind.SERVER:
+        return []
+    from dspex_runtime.modules import rehearsal
+
+    def look_up() -> None:
+        built.parameters()
+
+    return [rehearsal.build_and_adopt, look_up]
 
 
 def _assignment(codec: Codec) -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from dspex_runtime.core.child_spec import GIVEN, LaunchSpec
 from dspex_runtime.osproc import user_code
 from dspex_runtime.osproc.user_code import Read
 
-__all__ = ["forget", "loaded", "prepare"]
+__all__ = ["forget", "have_changed", "loaded", "prepare", "read_for"]
 
 
 def prepare(given: Mapping[str, bytes]) -> None:
@@ -49,9 +50,27 @@ def loaded() -> list[list[Any]]:
     return [list(read[:4]) for read in dict.fromkeys(user_code.loaded.values())]
 
 
+def read_for(launch: LaunchSpec) -> tuple[Read, ...]:
+    """Return what this process has read of the disk to build what a launch names: imports, a saved program, a saved state."""
+    saved = [launch.load] if launch.load is not None else []
+    if launch.target is not None and os.path.isdir(launch.target):
+        saved += [entry.path for entry in os.scandir(launch.target)]
+    return (*(read for read in user_code.loaded.values() if read.mtime_ns != GIVEN), *map(_as_read, saved))
+
+
+def have_changed(files: Iterable[Read]) -> bool:
+    """Return whether one of these is another now, or gone."""
+    return any(map(_is_stale, files))
+
+
 def forget(name: str) -> None:
     """Let a module that was removed be no file of this process's."""
     user_code.loaded.pop(name, None)
+
+
+def _as_read(path: str) -> Read:
+    info = os.stat(path)
+    return Read(path, info.st_mtime_ns, info.st_size, b"", info.st_ctime_ns)
 
 
 def _is_stale(read: Read) -> bool:

@@ -96,7 +96,8 @@ def attached(cls: type, asked: Mapping[str, Asked]) -> dict[str, Any]:
         StartError: One did not start; it is that one's error.
         ConfigError: One is nothing that can be started.
     """
-    assert Process.assignment is not None
+    if Process.assignment is None:
+        raise StartError(f"{cls.__qualname__} has sub-modules that are processes; what has them cannot have a template")
     inline = _inline.get()
     if inline is None:
         inline = Process.assignment.launch.inline

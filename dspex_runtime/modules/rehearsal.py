@@ -64,6 +64,18 @@ def build_and_call() -> None:
         prefault.serve(hosted, _codec, m.plain_call("__call__", [], {"x": 1}))
 
 
+def build_and_adopt() -> None:
+    """Build a module and give it its parameters: what a fork of a template does that has the user's settings of dspy.
+
+    Nothing is called: a call would meet the user's callbacks.
+    """
+    hosted = ModuleHost(Understudy)
+    hosted.build((), {})
+    prefault.adopt(hosted, _codec)
+    hosted.start((), {})
+    hosted.idempotent_methods()
+
+
 def ask() -> None:
     """Have a predictor ask an LM: 7 ms the first time in a process, 1 ms afterwards. No history, no callback, no cache sees it."""
     with dspy.context(lm=_lm, adapter=None, callbacks=[], trace=None, disable_history=True, track_usage=False):

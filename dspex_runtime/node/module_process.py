@@ -85,6 +85,7 @@ class ModuleProcess(ControlPipe):
         self.files: list[list[Any]] = []  #: of the user's, that it was made of (`node.sources`)
         self.boot_s: float | None = None  #: from assignment to ready, as the process measured it
         self.outgrew = False  #: it imported what is not in the zygote it came from, and is in the other one
+        self.stale = False  #: its template was built of a file that has changed since; it has built itself anew
         self.on_started: Callable[[ModuleProcess], None] | None = None  #: told when the above is known
         self.keeper: Keeper | None = None
         self.on_changed: Callable[[str, dict[str, Any]], None] | None = None  #: told of changes of its parameters
@@ -183,6 +184,7 @@ class ModuleProcess(ControlPipe):
         self.idempotent = list(methods.get("idempotent", ()))
         self.takes, self.awaited = methods.get("takes"), bool(methods.get("awaited"))
         self.outgrew = bool(info.get("outgrew"))
+        self.stale = bool(info.get("stale"))
         self.main = info.get("main")
         if self.on_started is not None:
             self.on_started(self)

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from dspex_runtime.node.event_loop import EventLoop
 from dspex_runtime.node.peer import Peer
@@ -19,6 +19,48 @@ from dspex_runtime.wire.messages import Message
 log = logging.getLogger(__name__)
 
 RESPAWN_DELAYS_S: Final = (0.0, 0.1, 0.5, 2.0, 10.0)  # before the nth replacement of a zygote that never got ready
+
+
+class Life(Protocol):
+    """What a nursery knows of its zygote, or template: at most one is alive at a time, and there may be a next one."""
+
+    ready: bool
+    was_ready: bool
+
+    @property
+    def pid(self) -> int | None:
+        """The living one's pid."""
+
+    def open(self) -> None:
+        """Start one; may raise OSError."""
+
+    def became_ready(self) -> None:
+        """It says that it forks from now on."""
+
+    def send(self, message: Message) -> None:
+        """Send it something; only while it is ready."""
+
+    def reopen_later(self) -> float | None:
+        """Start the next one after a delay; return its seconds, None when there will be none."""
+
+    def close(self) -> None:
+        """Ask it to end, for good. Idempotent."""
+
+    def collect(self) -> None:
+        """Wait until the one that was closed is gone."""
+
+
+class MakeLife(Protocol):
+    """Makes one that tells its nursery what it hears."""
+
+    def __call__(
+        self,
+        *,
+        on_message: Callable[[Peer, Message], None],
+        on_lost: Callable[[int], None],
+        on_failed: Callable[[str], None],
+    ) -> Life:
+        """Return it; not started."""
 
 
 class ZygoteLife:

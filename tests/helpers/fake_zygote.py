@@ -86,11 +86,11 @@ class FakeZygote:
 class Process:
     """A ModuleProcess as the launcher sees it."""
 
-    def __init__(self, id: str, kind: Kind, target: str | None = "pkg:X") -> None:
+    def __init__(self, id: str, kind: Kind, target: str | None = "pkg:X", *, template: bool = False) -> None:
         self.id = id
-        self.spec = ChildSpec(ChildId(id), kind, launch=LaunchSpec(kind, target=target))
+        self.spec = ChildSpec(ChildId(id), kind, launch=LaunchSpec(kind, target=target), template=template)
         self.kind = kind
-        self.outgrew = False
+        self.outgrew = self.stale = False
         self.on_started: Any = None
         self.pid: int | None = None
         self.slot: int | None = None
@@ -107,6 +107,10 @@ class Process:
         self.statuses.append(status)
         if self._sock is not None:
             self._sock.close()
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.statuses or self.unborn)
 
     @property
     def launch(self) -> LaunchSpec:

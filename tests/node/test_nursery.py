@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -12,7 +13,7 @@ from dspex_runtime.errors import StartError
 from dspex_runtime.node.module_process import ModuleProcess
 from dspex_runtime.node.nursery import CALM_S, MAX_FORKS_AHEAD, REFILL_AFTER_S, Nursery
 from dspex_runtime.node.spares import Spare
-from dspex_runtime.node.zygote_life import RESPAWN_DELAYS_S
+from dspex_runtime.node.zygote_life import RESPAWN_DELAYS_S, ZygoteLife
 from dspex_runtime.osproc.warmth import Warmth
 from dspex_runtime.osproc.zygote_client import Zygote
 from dspex_runtime.types import Kind
@@ -33,9 +34,12 @@ class Bench:
         self.assigned: dict[str, int] = {}
         self.exits: list[tuple[int, int]] = []
         self.orphans: list[set[int]] = []
+        self.strangers: list[tuple[int, int]] = []
         self.refusals: list[tuple[StartError, bool]] = []
         self.spawn_error: OSError | None = None
-        self.nursery = Nursery(self.loop, self, name="servers", warmth=warmth, spares=spares, spawn=self._spawn)
+        self.nursery = Nursery(
+            self.loop, self, name="servers", warmth=warmth, spares=spares, life=partial(ZygoteLife, self.loop, self._spawn)
+        )
 
     def assign(self, process: ModuleProcess, spare: Spare) -> None:
         self.assigned[process.id] = spare.pid
@@ -44,8 +48,23 @@ class Bench:
     def exited(self, pid: int, status: int) -> None:
         self.exits.append((pid, status))
 
-    def orphaned(self, pids: set[int]) -> None:
-        self.orphans.append(pids)
+    def give(self) -> list[int | None]:
+        """Ask for a process that is to be a template; return where its pid will be, None for none."""
+        given: list[int | None] = []
+
+        def taker(spare: Spare | None) -> None:
+            given.append(None if spare is None else spare.pid)
+            if spare is not None:
+                spare.sock.close()
+
+        self.nursery.give(taker)
+        return given
+
+    def stranger(self, pid: int, status: int) -> None:
+        self.strangers.append((pid, status))
+
+    def lost(self, nursery: Nursery, pid: int, orphans: set[int]) -> None:
+        self.orphans.append(orphans)
 
     def refused(self, nursery: Nursery, error: StartError) -> None:
         self.refusals.append((error, nursery.waited_for))
@@ -276,6 +295,71 @@ def test_an_exit_is_told_and_then_acknowledged(bench: Bench) -> None:
     bench.says(["exited", pid, 9])
     assert bench.exits == [(pid, 9)]
     assert zygote.heard() == [["reap", pid]]
+
+
+class TestTemplates:
+    """A process that is to fork itself, and what one that died has left."""
+
+    def test_is_a_spare_where_there_is_one(self, spared: Bench) -> None:
+        (pid, _) = spared.forks(2, warmth=Warmth.SERVER)
+        spared.zygote.heard()
+        given = spared.give()
+        assert given == [pid]
+        assert spared.zygote.heard() == [["template", pid]]
+
+    def test_is_the_next_fork_else_and_starts_go_on(self, bench: Bench) -> None:
+        bench.open()
+        bench.start("a")
+        given = bench.give()
+        template, other = bench.forks(2)
+        assert given == [template]
+        assert bench.assigned == {"a": other}
+        assert ["template", template] in bench.zygote.heard()
+
+    def test_is_none_where_none_can_be_had(self, bench: Bench) -> None:
+        bench.open()
+        given = bench.give()
+        bench.says(["fork_failed", "no more processes", 0])
+        assert given == [None]
+
+    def test_leaves_what_it_had_forked_to_its_zygote(self, bench: Bench) -> None:
+        bench.open()
+        bench.give()
+        (template,) = bench.forks()
+        bench.zygote.heard()
+        assert bench.nursery.orphaned_by(template, {71})
+        assert not bench.nursery.orphaned_by(template, {72})
+        assert bench.zygote.heard() == [["adopt", template, [71]]]
+        bench.says(["exited", 71, 9])
+        assert bench.exits == [(71, 9)]
+        bench.dies()
+        assert bench.orphans == [{template}]
+
+    def test_what_it_had_forked_and_is_not_adopted_yet_is_told_as_a_strangers(self, bench: Bench) -> None:
+        bench.open()
+        bench.says(["exited", 71, 9])
+        assert (bench.strangers, bench.exits) == ([(71, 9)], [])
+        assert bench.zygote.heard() == [["reap", 71]]
+
+    def test_what_waits_for_a_process_can_be_taken_elsewhere(self, bench: Bench) -> None:
+        bench.open()
+        a, b = bench.start("a"), bench.start("b")
+        assert bench.nursery.take_waiting(lambda process: process.id == "a") == [a]
+        bench.forks(2)
+        assert list(bench.assigned) == ["b"]
+        assert (b.unborn, bench.nursery.take_waiting()) == ([], [])
+
+    def test_a_retired_one_ends_with_the_last_of_its_processes(self, spared: Bench) -> None:
+        one, spare = spared.forks(2, warmth=Warmth.SERVER)
+        spared.start("a")
+        spared.nursery.retire()
+        spared.loop.advance(REFILL_AFTER_S)
+        assert spared.zygote.modules[spare].recv(1) == b""
+        spared.zygote.heard()
+        spared.says(["exited", spare, 0])
+        assert spared.zygote.heard() == [["reap", spare]]
+        spared.says(["exited", one, 0])
+        assert ["quit"] in spared.zygote.heard()
 
 
 class TestLostZygote:
