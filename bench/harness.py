@@ -8,11 +8,14 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+import dspex_runtime as dx
 
 RESULTS: Final = Path(__file__).parent / "results"
 
@@ -129,6 +132,15 @@ def private_mb(pid: int) -> float:
         if line.startswith("Private_"):
             total_kb += int(line.split()[1])
     return total_kb / 1024
+
+
+def wait_for_templates(rt: dx.Runtime, n: int) -> None:
+    """Return when so many templates are there."""
+    deadline, idle = time.monotonic() + 30, threading.Event()
+    while sum(name.startswith("template of ") for name in rt.status()["zygote_pids"]) < n:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"there are not {n} templates: {rt.status()['zygote_pids']}")
+        idle.wait(0.02)
 
 
 def note_machine() -> None:

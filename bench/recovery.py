@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 import dspex_runtime as dx
-from bench.harness import Report, in_unit, sample
+from bench.harness import Report, in_unit, sample, wait_for_templates
 
 N = 60
 
@@ -64,6 +64,8 @@ def main() -> None:
         "children": [
             {"id": "echo", "server": "bench.servers:Echo", **child},
             {"id": "module", "module": "bench.programs:OnePredictor", **child},
+            {"id": "built-echo", "server": "bench.servers:Echo", "template": True, **child},
+            {"id": "built-module", "module": "bench.programs:OnePredictor", "template": True, **child},
         ],
     }
     with dx.Runtime({"version": 1, "name": "bench-recovery", "tree": tree}) as rt:
@@ -72,6 +74,12 @@ def main() -> None:
         report.add(
             in_unit("module with one predictor", recoveries(rt, "module", lambda: module.call("echo", "x")), "ms"), beside=raw.name
         )
+        wait_for_templates(rt, 2)
+        echo, module = rt.server("built-echo"), rt.ref("built-module")
+        seconds = recoveries(rt, "built-echo", lambda: echo.call("x", timeout=10))
+        report.add(in_unit("GenServer, from a template", seconds, "ms"), beside=raw.name)
+        seconds = recoveries(rt, "built-module", lambda: module.call("echo", "x"))
+        report.add(in_unit("module with one predictor, from a template", seconds, "ms"), beside=raw.name)
     report.show()
 
 

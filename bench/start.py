@@ -1,6 +1,7 @@
 """Start to ready, beside a raw fork and multiprocessing's forkserver, in the same run.
 
 "Start" is from `rt.start(...)` to its return: parent asked, spare taken, target imported and built, ready told, client told.
+"From a template": another process of the same spec was started before, so that it is imported and built already.
 The forkserver has dspy preloaded and its start includes the first answer of the child, since it has no ready message.
 A raw fork is fork + exit + wait of this process, which has dspy imported.
 """
@@ -17,7 +18,7 @@ from multiprocessing.connection import Connection
 import dspy
 
 import dspex_runtime as dx
-from bench.harness import Report, in_unit, sample
+from bench.harness import Report, in_unit, sample, wait_for_templates
 
 N = 100
 
@@ -46,16 +47,18 @@ def forkserver() -> None:
     process.join()
 
 
-def starts(rt: dx.Runtime, target: str, n: int) -> list[float]:
+def starts(rt: dx.Runtime, target: str, n: int, *, template: bool = False) -> list[float]:
     """Return seconds per start; each child is stopped again, and spares get time to be refilled, outside the clock."""
     seconds = []
     idle = threading.Event()
-    rt.start(target, id="first")  # waits for the zygote's imports
+    rt.start(target, id="first", template=template)  # waits for the zygote's imports
+    if template:
+        wait_for_templates(rt, 1)
     rt.delete("first")
     for number in range(n):
         idle.wait(0.05)  # warm: the pool is full again, as between the starts of a running service
         started = time.perf_counter()
-        rt.start(target, id=f"m{number}")
+        rt.start(target, id=f"m{number}", template=template)
         seconds.append(time.perf_counter() - started)
         rt.delete(f"m{number}")
     return seconds
@@ -70,6 +73,10 @@ def main() -> None:
     with dx.Runtime(preload=["dspy"]) as rt:
         report.add(in_unit("GenServer", starts(rt, "bench.servers:Echo", N), "ms"), beside=raw.name)
         report.add(in_unit("module with one predictor", starts(rt, "bench.programs:OnePredictor", N), "ms"), beside=raw.name)
+    for label, target in (("GenServer", "bench.servers:Echo"), ("module with one predictor", "bench.programs:OnePredictor")):
+        with dx.Runtime(preload=["dspy"]) as rt:
+            seconds = starts(rt, target, N, template=True)
+            report.add(in_unit(f"{label}, from a template", seconds, "ms"), beside=raw.name)
     report.add(in_unit("forkserver, to first answer", sample(forkserver, 20, warm_up=2), "ms"), beside=raw.name)
     report.show()
 

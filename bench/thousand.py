@@ -54,9 +54,9 @@ def raw_forks() -> float:
     return seconds
 
 
-def in_order(label: str, key: str, target: str, report: Report, beside: str) -> None:
+def in_order(label: str, key: str, target: str, report: Report, beside: str, *, template: bool = False) -> None:
     """Bring a tree of N up and down."""
-    children: list[dict[str, Any]] = [{"id": f"m{i}", key: target} for i in range(N)]
+    children: list[dict[str, Any]] = [{"id": f"m{i}", key: target, "template": template} for i in range(N)]
     imported: list[float] = []
 
     def progress(event: dict[str, Any]) -> None:
@@ -102,6 +102,7 @@ def main() -> None:
         ("modules with one predictor", "module", "bench.programs:OnePredictor"),
     ):
         in_order(label, key, target, report, raw.name)
+        in_order(f"{label}, from a template", key, target, report, raw.name, template=True)
         report.add(Figure(f"{N} {label} up, each alone", "s", (asyncio.run(alone(target)),)), beside=raw.name)
     report.show()
 
