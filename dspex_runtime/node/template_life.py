@@ -104,7 +104,10 @@ class TemplateLife:
         self._peer.close()
 
     def collect(self) -> None:
-        """Nothing: it is waited for where its exit is heard of."""
+        """Wait until the one that was closed is gone, where its zygote is dead and it is our child; else that waits for it."""
+        if self._closed and self.pid is not None:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
 
     def _pipe_lost(self, _peer: Peer, _error: Exception | None) -> None:
         self.ready = False

@@ -129,6 +129,8 @@ class Templates:
         self._closing = True
         for template in self._all:
             template.nursery.close()
+        for template in self._all:
+            template.nursery.collect()
 
     # -- making
 
