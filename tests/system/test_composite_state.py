@@ -71,8 +71,8 @@ def saved(rt: dx.Runtime, id: str, number: int) -> list[int]:
 
 
 class TestACheckpoint:
-    def test_it_is_one_of_the_owner_and_names_its_parts(self, runtime: Start) -> None:
-        rt = runtime(owner(name="Tower"))
+    def test_it_is_one_of_the_owner_and_names_its_parts(self, shared: Start) -> None:
+        rt = shared(owner(name="Tower"))
         rt.module("qa")()
         info = rt.checkpoint("qa")
         assert info.parts == {"qa/near": 1, "qa/near/part": 1, "qa/far": 1}
@@ -84,8 +84,8 @@ class TestACheckpoint:
         assert (rt.info("qa/far").checkpoint or {})["number"] == 1
 
     @pytest.mark.parametrize("concurrency", [1, 3])
-    def test_what_counts_together_is_saved_together_under_load(self, runtime: Start, concurrency: int) -> None:
-        rt = runtime(owner(checkpoint={"keep": 100}, concurrency=concurrency))
+    def test_what_counts_together_is_saved_together_under_load(self, shared: Start, concurrency: int) -> None:
+        rt = shared(owner(checkpoint={"keep": 100}, concurrency=concurrency))
         module = rt.module("qa")
         with Load(module) as load:
             made = [rt.checkpoint("qa") for _ in range(50)]
@@ -99,8 +99,8 @@ class TestACheckpoint:
         said = module()
         assert said.count == said.below == was[0] + 1
 
-    def test_calls_of_others_to_a_part_go_on_before_and_after(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_calls_of_others_to_a_part_go_on_before_and_after(self, shared: Start) -> None:
+        rt = shared(owner())
         part = rt.module("qa/part")
         with Load(rt.module("qa")), Load(part, threads=1) as others:
             for _ in range(5):
@@ -108,9 +108,9 @@ class TestACheckpoint:
         assert others.calls > 0
         part()
 
-    def test_what_is_written_to_both_by_a_client_is_saved_in_that_order(self, runtime: Start) -> None:
+    def test_what_is_written_to_both_by_a_client_is_saved_in_that_order(self, shared: Start) -> None:
         """A client writes the owner's and then the part's: no checkpoint has the second without the first."""
-        rt = runtime(owner(checkpoint={"keep": 100}))
+        rt = shared(owner(checkpoint={"keep": 100}))
         ended = threading.Event()
         qa, part = rt.module("qa").dx.params, rt.module("qa/part").dx.params
 
@@ -131,8 +131,8 @@ class TestACheckpoint:
             (own, _), (below, _) = saved(rt, "qa", info.number), saved(rt, "qa/part", info.parts["qa/part"])
             assert own - below in (0, 1)
 
-    def test_what_does_not_come_to_rest_is_busy_and_goes_on(self, runtime: Start, tmp_path: Path) -> None:
-        rt = runtime(owner(shutdown={"drain": "100ms", "timeout": "5s"}))
+    def test_what_does_not_come_to_rest_is_busy_and_goes_on(self, shared: Start, tmp_path: Path) -> None:
+        rt = shared(owner(shutdown={"drain": "100ms", "timeout": "5s"}))
         gate = tmp_path / "gate"
         waiting = threading.Thread(target=lambda: rt.module("qa").dx.call("wait_below", str(gate)))
         waiting.start()
@@ -145,8 +145,8 @@ class TestACheckpoint:
         assert rt.module("qa")().below == 1
         assert rt.checkpoint("qa").parts == {"qa/part": 1}
 
-    def test_a_part_is_saved_alone_and_kept_apart_from_its_owners(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_a_part_is_saved_alone_and_kept_apart_from_its_owners(self, shared: Start) -> None:
+        rt = shared(owner())
         rt.checkpoint("qa")
         alone = rt.checkpoint("qa/part")
         assert (alone.number, alone.of, alone.parts) == (2, None, {})
@@ -155,14 +155,14 @@ class TestACheckpoint:
         assert rt.prune_checkpoints("qa", checkpoints=[1]) == [1]
         assert [info.number for info in rt.checkpoints("qa/part")] == [2]
 
-    def test_without_one_of_its_parts_there_is_none(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_without_one_of_its_parts_there_is_none(self, shared: Start) -> None:
+        rt = shared(owner())
         rt.stop("qa/part")
         with pytest.raises(dx.CheckpointError, match="'qa/part' is STOPPED: 'qa' can be saved with all of its parts only"):
             rt.checkpoint("qa")
 
-    def test_one_that_is_started_again_is_waited_for(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_one_that_is_started_again_is_waited_for(self, shared: Start) -> None:
+        rt = shared(owner())
         for _ in range(3):  # as often as the owner's parts may be restarted
             rt.wait(["qa/part"])  # between two incarnations there is no process to be killed
             rt.kill("qa/part")
@@ -176,8 +176,8 @@ class TestACheckpoint:
         wait_until(lambda: rt.info("qa/part").state == "READY", what="the part serves")
         assert rt.checkpoint("qa").parts.keys() == {"qa/part"}
 
-    def test_periodic_ones_are_of_all_and_left_out_when_busy(self, runtime: Start, tmp_path: Path) -> None:
-        rt = runtime(owner(checkpoint={"every": "100ms"}, shutdown={"drain": "50ms", "timeout": "5s"}))
+    def test_periodic_ones_are_of_all_and_left_out_when_busy(self, shared: Start, tmp_path: Path) -> None:
+        rt = shared(owner(checkpoint={"every": "100ms"}, shutdown={"drain": "50ms", "timeout": "5s"}))
         wait_until(lambda: any(info.kind == "periodic" and info.parts for info in rt.checkpoints("qa")), what="one is taken")
         gate = tmp_path / "gate"
         waiting = threading.Thread(target=lambda: rt.module("qa").dx.call("wait", str(gate)))
@@ -194,8 +194,8 @@ class TestACheckpoint:
 
 
 class TestARestore:
-    def test_it_puts_back_the_owner_and_its_parts(self, runtime: Start) -> None:
-        rt = runtime(owner(name="Tower"))
+    def test_it_puts_back_the_owner_and_its_parts(self, shared: Start) -> None:
+        rt = shared(owner(name="Tower"))
         module, ids = rt.module("qa"), ("qa", "qa/near", "qa/near/part", "qa/far")
         module()
         info = rt.checkpoint("qa")
@@ -211,8 +211,8 @@ class TestARestore:
         wait_until(lambda: rt.info("qa/near").incarnation == 2 and rt.info("qa/near").state == "READY", what="it serves again")
         assert counts(rt, "qa/near") == [[2, 9]]
 
-    def test_a_part_is_put_back_alone_with_its_own_parts(self, runtime: Start) -> None:
-        rt = runtime(owner(name="Tower"))
+    def test_a_part_is_put_back_alone_with_its_own_parts(self, shared: Start) -> None:
+        rt = shared(owner(name="Tower"))
         module = rt.module("qa")
         module()
         info = rt.checkpoint("qa")
@@ -221,8 +221,8 @@ class TestARestore:
         assert counts(rt, "qa", "qa/near", "qa/near/part", "qa/far") == [[2, 2], [1, 1], [1, 1], [2, 2]]
 
     @pytest.mark.parametrize("which", ["qa", "qa/part"])
-    def test_where_one_refuses_all_stay_as_they_are(self, runtime: Start, which: str) -> None:
-        rt = runtime(owner())
+    def test_where_one_refuses_all_stay_as_they_are(self, shared: Start, which: str) -> None:
+        rt = shared(owner())
         rt.module("qa")()
         rt.module(which).dx.call("set_own", -1)
         refused = rt.checkpoint("qa")
@@ -234,8 +234,8 @@ class TestARestore:
         assert counts(rt, "qa", "qa/part") == before
         assert rt.module("qa")().below == 3
 
-    def test_under_load_nobody_sees_a_half_of_it(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_under_load_nobody_sees_a_half_of_it(self, shared: Start) -> None:
+        rt = shared(owner())
         module = rt.module("qa")
         seen: list[tuple[int, int]] = []
 
@@ -251,8 +251,8 @@ class TestARestore:
         assert [count for count, _ in seen] == [below for _, below in seen]
 
     @pytest.mark.parametrize("killed", ["qa", "qa/part"])
-    def test_whoever_is_killed_meanwhile_all_are_put_back_or_none(self, runtime: Start, killed: str) -> None:
-        rt = runtime(owner(parts={"max_restarts": 1000, "part": {"backoff": "none"}}))
+    def test_whoever_is_killed_meanwhile_all_are_put_back_or_none(self, shared: Start, killed: str) -> None:
+        rt = shared(owner(parts={"max_restarts": 1000, "part": {"backoff": "none"}}))
         module, parameters = rt.module("qa"), [rt.ref(id).params for id in ("qa", "qa/part")]
         module()
         info = rt.checkpoint("qa")
@@ -273,8 +273,8 @@ class TestARestore:
             assert [each["count"] for each in parameters] == [wanted, wanted]
             assert wanted != 1 or counts(rt, "qa", "qa/part") == [[1, 1], [1, 1]]
 
-    def test_replicas_are_put_back_with_their_parts(self, runtime: Start) -> None:
-        rt = runtime(owner(replicas=2))
+    def test_replicas_are_put_back_with_their_parts(self, shared: Start) -> None:
+        rt = shared(owner(replicas=2))
         ids = ("qa#0", "qa#0/part", "qa#1", "qa#1/part")
         rt.module("qa#0")()
         info = rt.checkpoint("qa")
@@ -283,8 +283,8 @@ class TestARestore:
         rt.restore("qa", info)  # also while one is still given what the others have
         assert counts(rt, *ids) == [[1, 1]] * 4
 
-    def test_one_that_is_stopped_is_put_back_for_its_next_start(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_one_that_is_stopped_is_put_back_for_its_next_start(self, shared: Start) -> None:
+        rt = shared(owner())
         rt.module("qa")()
         info = rt.checkpoint("qa")
         rt.module("qa")()
@@ -294,8 +294,8 @@ class TestARestore:
         rt.start("qa")
         assert counts(rt, "qa", "qa/part") == [[1, 1], [1, 1]]
 
-    def test_a_part_that_is_stopped_is_put_back_with_its_owner_that_runs(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_a_part_that_is_stopped_is_put_back_with_its_owner_that_runs(self, shared: Start) -> None:
+        rt = shared(owner())
         rt.module("qa")()
         info = rt.checkpoint("qa")
         rt.module("qa")()
@@ -316,8 +316,8 @@ class TestARestore:
             rt.restore("qa", info)
             assert counts(rt, "qa", "qa/part") == [[1, 1], [1, 1]]
 
-    def test_it_is_carried_to_another_owner_as_a_file(self, runtime: Start, tmp_path: Path) -> None:
-        rt = runtime(owner(), owner("other"))
+    def test_it_is_carried_to_another_owner_as_a_file(self, shared: Start, tmp_path: Path) -> None:
+        rt = shared(owner(), owner("other"))
         rt.module("qa")()
         rt.checkpoint("qa")
         file = str(tmp_path / "exported")
@@ -327,8 +327,8 @@ class TestARestore:
         rt.restore("other")
         assert counts(rt, "other", "other/part") == [[1, 1], [1, 1]]
 
-    def test_what_differs_is_told_as_the_owner_has_it(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_what_differs_is_told_as_the_owner_has_it(self, shared: Start) -> None:
+        rt = shared(owner())
         first = rt.checkpoint("qa")
         rt.ref("qa/part").params["limit"] = 7
         second = rt.checkpoint("qa")
@@ -340,16 +340,16 @@ class TestARestore:
 class TestACompile:
     TRAINSET = programs_compile.TRAINSET
 
-    def started(self, runtime: Start, **keys: Any) -> dx.Runtime:
-        return runtime(owner(name="TwoSteps", lm={"class": f"{FOLDER / 'programs_compile.py'}:Stateless", "args": {}}, **keys))
+    def started(self, shared: Start, **keys: Any) -> dx.Runtime:
+        return shared(owner(name="TwoSteps", lm={"class": f"{FOLDER / 'programs_compile.py'}:Stateless", "args": {}}, **keys))
 
     def instructions(self, rt: dx.Runtime, id: str = "qa") -> list[str]:
         found = [rt.ref(id).params["hop.predict"], rt.ref(f"{id}/judge").params["verdict"]]
         return [state["signature"]["instructions"] for state in found]
 
     @pytest.mark.parametrize("name", ["LabeledFewShot", "BootstrapFewShot"])
-    def test_it_gives_what_the_optimizer_gives_in_one_process(self, runtime: Start, name: str) -> None:
-        rt = self.started(runtime)
+    def test_it_gives_what_the_optimizer_gives_in_one_process(self, shared: Start, name: str) -> None:
+        rt = self.started(shared)
         made = {
             "LabeledFewShot": lambda: dspy.LabeledFewShot(k=3),
             "BootstrapFewShot": lambda: dspy.BootstrapFewShot(metric=programs.exact),
@@ -364,8 +364,8 @@ class TestACompile:
         assert {path: state["demos"] for path, state in found.items()} == wanted
         assert set(result.changes) <= wanted.keys()
 
-    def test_its_result_is_of_all_and_can_be_taken_back_of_all(self, runtime: Start) -> None:
-        rt = self.started(runtime)
+    def test_its_result_is_of_all_and_can_be_taken_back_of_all(self, shared: Start) -> None:
+        rt = self.started(shared)
         rt.module("qa/judge")(question="a", answer="b")
         before = self.instructions(rt)
         result = rt.compile("qa", f"{PROGRAMS}:Tell", trainset=self.TRAINSET, freeze=True)
@@ -383,8 +383,8 @@ class TestACompile:
         assert rt.ref("qa/judge").call("flags") == [False, {}, before[1]]
         assert [info.id for info in rt.modules()] == ["qa", "qa/judge"]
 
-    def test_its_result_is_of_all_replicas_with_their_parts(self, runtime: Start) -> None:
-        rt = self.started(runtime, replicas=2)
+    def test_its_result_is_of_all_replicas_with_their_parts(self, shared: Start) -> None:
+        rt = self.started(shared, replicas=2)
         rt.compile("qa", f"{PROGRAMS}:Tell", trainset=self.TRAINSET)
         told = "Asked 0, 8 examples."
         for id in ("qa#0", "qa#1"):
@@ -392,8 +392,8 @@ class TestACompile:
             assert rt.ref(f"{id}/judge").call("flags") == [False, {"temperature": 0.9}, told]
             assert [info.kind for info in rt.checkpoints(id)] == ["compiled", "before_compile"]
 
-    def test_while_a_part_is_not_there_it_waits(self, runtime: Start, tmp_path: Path) -> None:
-        rt = self.started(runtime)
+    def test_while_a_part_is_not_there_it_waits(self, shared: Start, tmp_path: Path) -> None:
+        rt = self.started(shared)
         gate, told = Gate(tmp_path / "gate"), []
         running = self.compiling(rt, gate, told)
         rt.stop("qa/judge")
@@ -404,8 +404,8 @@ class TestACompile:
         running.done()
         assert self.instructions(rt) == ["Asked 0, 8 examples."] * 2
 
-    def test_while_they_do_not_come_to_rest_it_waits(self, runtime: Start, tmp_path: Path) -> None:
-        rt = self.started(runtime, shutdown={"drain": "50ms", "timeout": "5s"})
+    def test_while_they_do_not_come_to_rest_it_waits(self, shared: Start, tmp_path: Path) -> None:
+        rt = self.started(shared, shutdown={"drain": "50ms", "timeout": "5s"})
         gate, busy, told = Gate(tmp_path / "gate"), Gate(tmp_path / "busy"), []
         running = self.compiling(rt, gate, told)
         calling = Running(lambda: rt.ref("qa/judge").call("wait", str(busy.path)))
@@ -427,8 +427,8 @@ class TestACompile:
         gate.reached()
         return running
 
-    def test_what_is_compiled_with_its_owner_is_not_compiled_or_swapped_by_itself(self, runtime: Start, tmp_path: Path) -> None:
-        rt = self.started(runtime)
+    def test_what_is_compiled_with_its_owner_is_not_compiled_or_swapped_by_itself(self, shared: Start, tmp_path: Path) -> None:
+        rt = self.started(shared)
         gate = Gate(tmp_path / "gate")
         running = self.compiling(rt, gate, [])
         with pytest.raises(dx.BusyError, match="'qa/judge' is being compiled already"):
@@ -439,8 +439,8 @@ class TestACompile:
         running.done()
 
     @pytest.mark.parametrize("killed", ["qa", "qa/judge"])
-    def test_whoever_is_killed_meanwhile_all_have_it_in_the_end(self, runtime: Start, tmp_path: Path, killed: str) -> None:
-        rt = self.started(runtime, parts={"max_restarts": 1000, "judge": {"backoff": "none"}})
+    def test_whoever_is_killed_meanwhile_all_have_it_in_the_end(self, shared: Start, tmp_path: Path, killed: str) -> None:
+        rt = self.started(shared, parts={"max_restarts": 1000, "judge": {"backoff": "none"}})
         for turn in range(5):
             rt.wait(["qa", "qa/judge"])
             gate, told = Gate(tmp_path / f"gate{turn}"), []
@@ -453,8 +453,8 @@ class TestACompile:
             assert self.instructions(rt) == [f"Asked 0, {turn + 1} examples."] * 2
             assert rt.checkpoints("qa")[0].number == result.version
 
-    def test_a_copy_that_is_killed_harms_nobody(self, runtime: Start, tmp_path: Path) -> None:
-        rt = self.started(runtime)
+    def test_a_copy_that_is_killed_harms_nobody(self, shared: Start, tmp_path: Path) -> None:
+        rt = self.started(shared)
         before, gate = self.instructions(rt), Gate(tmp_path / "gate")
         running = self.compiling(rt, gate, [])
         rt.kill("qa$compile")
@@ -464,8 +464,8 @@ class TestACompile:
 
 
 class TestASwap:
-    def test_checkpoints_and_swaps_go_on_beside_one_another(self, runtime: Start) -> None:
-        rt = runtime(owner(checkpoint={"keep": 100}))
+    def test_checkpoints_and_swaps_go_on_beside_one_another(self, shared: Start) -> None:
+        rt = shared(owner(checkpoint={"keep": 100}))
         made: list[dx.CheckpointInfo] = []
         ended = threading.Event()
 
@@ -484,8 +484,8 @@ class TestASwap:
         for info in made:
             assert saved(rt, "qa", info.number) == saved(rt, "qa/part", info.parts["qa/part"])
 
-    def test_a_part_that_comes_back_is_what_it_was(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_a_part_that_comes_back_is_what_it_was(self, shared: Start) -> None:
+        rt = shared(owner())
         rt.module("qa")()
         before = rt.checkpoint("qa")
         rt.swap("qa", f"{PROGRAMS}:NewPair")
@@ -502,8 +502,8 @@ class TestASwap:
         rt.swap("qa", f"{PROGRAMS}:NewPair")
         assert rt.ref("qa/more").params["count"] == 1
 
-    def test_the_image_before_and_after_it_is_the_owners_own(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_the_image_before_and_after_it_is_the_owners_own(self, shared: Start) -> None:
+        rt = shared(owner())
         rt.swap("qa", f"{PROGRAMS}:Alone")
         wait_until(lambda: {info.kind for info in rt.checkpoints("qa")} == {"before_swap", "swapped"}, what="both are saved")
         assert [info.parts for info in rt.checkpoints("qa")] == [{}, {}]
