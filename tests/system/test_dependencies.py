@@ -84,8 +84,8 @@ def queued(rt: dx.Runtime, id: str) -> int:
 class TestWait:
     """Calls park until what is needed is back, or their deadline."""
 
-    def test_calls_and_casts_park_until_it_is_back_and_nothing_else_does(self, runtime: Start, gate: Path) -> None:
-        rt = runtime(server("y", args=behind(gate)), server("x", ["y"]))
+    def test_calls_and_casts_park_until_it_is_back_and_nothing_else_does(self, shared: Start, gate: Path) -> None:
+        rt = shared(server("y", args=behind(gate)), server("x", ["y"]))
         x = rt.server("x")
         assert x.call(1) == ["x", 1]
         take_down(rt, "y", gate)
@@ -102,8 +102,8 @@ class TestWait:
         rt.wait(["x"], "ready")
         assert rt.info("x").incarnation == 1
 
-    def test_a_call_gives_up_at_its_deadline(self, runtime: Start, gate: Path) -> None:
-        rt = runtime(server("y", args=behind(gate)), server("x", ["y"]))
+    def test_a_call_gives_up_at_its_deadline(self, shared: Start, gate: Path) -> None:
+        rt = shared(server("y", args=behind(gate)), server("x", ["y"]))
         take_down(rt, "y", gate)
         rt.wait(["x"], "degraded")
         with pytest.raises(dx.CallTimeoutError):
@@ -112,8 +112,8 @@ class TestWait:
         rt.wait(["x"], "ready")
         assert rt.server("x").call(2) == ["x", 2]
 
-    def test_what_runs_goes_on(self, runtime: Start, gate: Path, tmp_path: Path) -> None:
-        rt = runtime(server("y", args=behind(gate)), server("x", ["y"]))
+    def test_what_runs_goes_on(self, shared: Start, gate: Path, tmp_path: Path) -> None:
+        rt = shared(server("y", args=behind(gate)), server("x", ["y"]))
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(rt.server("x").call, ["wait", str(tmp_path / "go")])
             wait_until((tmp_path / "go.begun").exists)
@@ -123,8 +123,8 @@ class TestWait:
             assert answer.result(20)[0] == "x"
         gate.touch()
 
-    def test_a_full_mailbox_refuses_as_ever(self, runtime: Start, gate: Path) -> None:
-        rt = runtime(server("y", args=behind(gate)), server("x", ["y"], limits={"mailbox": 1}))
+    def test_a_full_mailbox_refuses_as_ever(self, shared: Start, gate: Path) -> None:
+        rt = shared(server("y", args=behind(gate)), server("x", ["y"], limits={"mailbox": 1}))
         take_down(rt, "y", gate)
         rt.wait(["x"], "degraded")
         x = rt.server("x")
@@ -134,8 +134,8 @@ class TestWait:
             x.call(1)
         gate.touch()
 
-    def test_a_stop_while_it_waits_gives_calls_back(self, runtime: Start, gate: Path) -> None:
-        rt = runtime(apart(server("y", args=behind(gate))), server("x", ["y"]))
+    def test_a_stop_while_it_waits_gives_calls_back(self, shared: Start, gate: Path) -> None:
+        rt = shared(apart(server("y", args=behind(gate))), server("x", ["y"]))
         take_down(rt, "y", gate)
         rt.wait(["x"], "degraded")
         with ThreadPoolExecutor(1) as pool:
@@ -150,8 +150,8 @@ class TestWait:
 class TestFail:
     """Calls fail at once and say why."""
 
-    def test_new_calls_and_queued_ones_fail_with_the_reason(self, runtime: Start, gate: Path, tmp_path: Path) -> None:
-        rt = runtime(server("y", args=behind(gate)), server("x", {"y": "fail"}))
+    def test_new_calls_and_queued_ones_fail_with_the_reason(self, shared: Start, gate: Path, tmp_path: Path) -> None:
+        rt = shared(server("y", args=behind(gate)), server("x", {"y": "fail"}))
         x = rt.server("x")
         with ThreadPoolExecutor(2) as pool:
             running = pool.submit(x.call, ["wait", str(tmp_path / "go")])
@@ -171,8 +171,8 @@ class TestFail:
         rt.wait(["x"], "ready")
         assert x.call(4) == ["x", 4]
 
-    def test_a_module_fails_for_its_callers_by_proxy_too(self, runtime: Start, gate: Path) -> None:
-        rt = runtime(server("y", args=behind(gate)), module("x", {"y": "fail"}))
+    def test_a_module_fails_for_its_callers_by_proxy_too(self, shared: Start, gate: Path) -> None:
+        rt = shared(server("y", args=behind(gate)), module("x", {"y": "fail"}))
         x = rt.module("x")
         assert x(question="a").answer == "x: a"
         take_down(rt, "y", gate)
@@ -185,8 +185,8 @@ class TestFail:
 class TestDegrade:
     """An answer without what is down."""
 
-    def test_forward_degraded_answers_and_is_recorded_as_such(self, runtime: Start, gate: Path) -> None:
-        rt = runtime(server("y", args=behind(gate)), module("x", {"y": "degrade"}, "Degrading"))
+    def test_forward_degraded_answers_and_is_recorded_as_such(self, shared: Start, gate: Path) -> None:
+        rt = shared(server("y", args=behind(gate)), module("x", {"y": "degrade"}, "Degrading"))
         x = rt.module("x")
         assert x(question="a").answer == "x: a"
         take_down(rt, "y", gate)
@@ -202,8 +202,8 @@ class TestDegrade:
             ("__call__", False), ("__call__", True), ("__call__", True), ("count", False), ("__call__", False),
         ]  # fmt: skip
 
-    def test_whoever_has_stopped_or_started_what_it_depends_on_finds_it_so_at_once(self, runtime: Start) -> None:
-        rt = runtime(server("y"), module("x", {"y": "degrade"}, "Degrading"))
+    def test_whoever_has_stopped_or_started_what_it_depends_on_finds_it_so_at_once(self, shared: Start) -> None:
+        rt = shared(server("y"), module("x", {"y": "degrade"}, "Degrading"))
         x = rt.module("x")
         for turn in range(20):
             rt.stop("y")
@@ -211,8 +211,8 @@ class TestDegrade:
             rt.start("y")
             assert x(question=str(turn)).answer == f"x: {turn}"
 
-    def test_it_leaves_trace_and_history_as_forward_does(self, runtime: Start, gate: Path) -> None:
-        rt = runtime(server("y", args=behind(gate)), module("x", {"y": "degrade"}, "DegradingPredicts", lm=LM))
+    def test_it_leaves_trace_and_history_as_forward_does(self, shared: Start, gate: Path) -> None:
+        rt = shared(server("y", args=behind(gate)), module("x", {"y": "degrade"}, "DegradingPredicts", lm=LM))
         x = rt.module("x")
         assert x(question="a").answer == "more"
         take_down(rt, "y", gate)
@@ -225,8 +225,8 @@ class TestDegrade:
         assert len(x.answer.history) == 2
         gate.touch()
 
-    def test_an_async_one_is_awaited(self, runtime: Start, gate: Path) -> None:
-        rt = runtime(server("y", args=behind(gate)), module("x", {"y": "degrade"}, "DegradingAsync", lm=LM, params={"level": 7}))
+    def test_an_async_one_is_awaited(self, shared: Start, gate: Path) -> None:
+        rt = shared(server("y", args=behind(gate)), module("x", {"y": "degrade"}, "DegradingAsync", lm=LM, params={"level": 7}))
         x = rt.module("x")
         assert x(question="a").answer == "more"
         take_down(rt, "y", gate)
@@ -235,8 +235,8 @@ class TestDegrade:
         assert (said.answer, said.level) == ("less", 7)
         gate.touch()
 
-    def test_a_copy_of_the_proxy_degrades_too(self, runtime: Start, gate: Path) -> None:
-        rt = runtime(server("y", args=behind(gate)), module("x", {"y": "degrade"}, "DegradingPredicts", lm=LM))
+    def test_a_copy_of_the_proxy_degrades_too(self, shared: Start, gate: Path) -> None:
+        rt = shared(server("y", args=behind(gate)), module("x", {"y": "degrade"}, "DegradingPredicts", lm=LM))
         copy = rt.module("x").deepcopy()
         copy.answer.demos = [dspy.Example(question="q", answer="a")]
         assert copy(question="a").answer == "more"
@@ -245,8 +245,8 @@ class TestDegrade:
         assert copy(question="b").answer == "less"
         gate.touch()
 
-    def test_another_module_answers_where_the_class_cannot(self, runtime: Start, gate: Path) -> None:
-        rt = runtime(
+    def test_another_module_answers_where_the_class_cannot(self, shared: Start, gate: Path) -> None:
+        rt = shared(
             apart(server("y", args=behind(gate))),
             module("spare"),
             module("x", {"y": {"on_down": "degrade", "fallback": "spare"}}),
@@ -264,8 +264,8 @@ class TestDegrade:
         assert x(question="d").answer == "spare: d"  # the same address leads to it
         gate.touch()
 
-    def test_another_server_answers_and_its_failure_is_not_the_end_of_the_first(self, runtime: Start, gate: Path) -> None:
-        rt = runtime(
+    def test_another_server_answers_and_its_failure_is_not_the_end_of_the_first(self, shared: Start, gate: Path) -> None:
+        rt = shared(
             apart(server("y", args=behind(gate))),
             server("spare"),
             server("x", {"y": {"on_down": "degrade", "fallback": "spare"}}),
@@ -284,8 +284,8 @@ class TestDegrade:
         assert x.call(3) == ["x", 3]
         assert rt.info("x").incarnation == 1
 
-    def test_with_nothing_to_degrade_to_it_does_not_start(self, runtime: Start) -> None:
-        rt = runtime(server("y"), runtime={"preload": ["dspy"]})
+    def test_with_nothing_to_degrade_to_it_does_not_start(self, shared: Start) -> None:
+        rt = shared(server("y"))
         with pytest.raises(dx.StartError, match="expected forward_degraded"):
             rt.start(f"{MODULES}:Plain", id="x", depends_on={"y": "degrade"})
 
@@ -343,8 +343,8 @@ class TestCascades:
             rt.wait(["x", "y"], "ready")
         assert rt.info("root").supervisor["restarts_used"] == 3
 
-    def test_stop_stops_it_and_a_start_brings_it_back(self, runtime: Start) -> None:
-        rt = runtime(server("y"), server("x", {"y": "stop"}))
+    def test_stop_stops_it_and_a_start_brings_it_back(self, shared: Start) -> None:
+        rt = shared(server("y"), server("x", {"y": "stop"}))
         rt.kill("y")
         rt.wait(["x"], "stopped")
         rt.wait(["y"], "ready")
@@ -352,8 +352,8 @@ class TestCascades:
         rt.start("x")
         assert rt.server("x").call(1) == ["x", 1]
 
-    def test_a_killed_one_waits_for_its_dependency(self, runtime: Start, gate: Path, journal: Path) -> None:
-        rt = runtime(apart(server("y", args=behind(gate, journal))), server("x", ["y"], args={"journal": str(journal)}))
+    def test_a_killed_one_waits_for_its_dependency(self, shared: Start, gate: Path, journal: Path) -> None:
+        rt = shared(apart(server("y", args=behind(gate, journal))), server("x", ["y"], args={"journal": str(journal)}))
         take_down(rt, "y", gate)
         rt.kill("x")
         rt.wait(["x"], "pending")
@@ -361,8 +361,8 @@ class TestCascades:
         rt.wait(["x", "y"], "ready")
         assert starts(journal) == ["apart/y", "x", "apart/y", "x"]
 
-    def test_one_that_degrades_is_restarted_without_it(self, runtime: Start, gate: Path) -> None:
-        rt = runtime(apart(server("y", args=behind(gate))), module("x", {"y": "degrade"}, "Degrading"))
+    def test_one_that_degrades_is_restarted_without_it(self, shared: Start, gate: Path) -> None:
+        rt = shared(apart(server("y", args=behind(gate))), module("x", {"y": "degrade"}, "Degrading"))
         take_down(rt, "y", gate)
         rt.kill("x")
         wait_until(lambda: rt.info("x").incarnation == 2)
@@ -399,8 +399,8 @@ class TestOrder:
         assert first["z"] > ready_at["deep"]
         assert first["deep/w"] < ready_at["y"]  # side by side
 
-    def test_a_start_waits_for_what_is_coming(self, runtime: Start, gate: Path) -> None:
-        rt = runtime(server("y", args=behind(gate)), server("x", ["y"]))
+    def test_a_start_waits_for_what_is_coming(self, shared: Start, gate: Path) -> None:
+        rt = shared(server("y", args=behind(gate)), server("x", ["y"]))
         rt.stop("x")
         take_down(rt, "y", gate)
         with ThreadPoolExecutor(2) as pool:
@@ -411,8 +411,8 @@ class TestOrder:
             assert again.result(20).call(1) == ["x", 1]
             assert new.result(20).call(1) == ["n", 1]
 
-    def test_a_start_gives_up_after_its_own_time(self, runtime: Start, gate: Path) -> None:
-        rt = runtime(server("y", args=behind(gate)))
+    def test_a_start_gives_up_after_its_own_time(self, shared: Start, gate: Path) -> None:
+        rt = shared(server("y", args=behind(gate)))
         take_down(rt, "y", gate)
         with pytest.raises(dx.StartError, match=r"depends on 'y' \(STARTING\), and still waits for that after 0.1 s"):
             rt.start(f"{PROGRAMS}:Server", id="x", depends_on=["y"], start_timeout="100ms")
@@ -420,8 +420,8 @@ class TestOrder:
         rt.wait(["y"], "ready")
         assert [info.id for info in rt.modules()] == ["y"]
 
-    def test_a_start_is_refused_where_nothing_is_coming(self, runtime: Start) -> None:
-        rt = runtime(server("y"), server("x", ["y"]))
+    def test_a_start_is_refused_where_nothing_is_coming(self, shared: Start) -> None:
+        rt = shared(server("y"), server("x", ["y"]))
         rt.stop("x")
         rt.stop("y")
         with pytest.raises(dx.StartError, match=r"'y'.*is STOPPED") as refused:
@@ -430,8 +430,8 @@ class TestOrder:
         rt.start("y")
         rt.start("x")
 
-    def test_what_would_wait_for_itself_is_refused_with_the_path(self, runtime: Start) -> None:
-        rt = runtime(server("y"), server("x", ["y"]), {"id": "sup", "supervisor": {"children": [server("w", ["x"])]}})
+    def test_what_would_wait_for_itself_is_refused_with_the_path(self, shared: Start) -> None:
+        rt = shared(server("y"), server("x", ["y"]), {"id": "sup", "supervisor": {"children": [server("w", ["x"])]}})
         rt.delete("y")
         with pytest.raises(dx.ConfigError, match=r"y -> sup/w -> x -> y"):
             rt.start_child("root", server("y", ["sup/w"]))
@@ -465,8 +465,8 @@ class TestByHand:
         wait_until(lambda: rt.info("x").incarnation == 2)
         rt.wait(["x", "z"], "ready")
 
-    def test_one_that_is_swapped_while_its_dependency_is_down_goes_on_waiting(self, runtime: Start, gate: Path) -> None:
-        rt = runtime(server("y", args=behind(gate)), server("x", ["y"]))
+    def test_one_that_is_swapped_while_its_dependency_is_down_goes_on_waiting(self, shared: Start, gate: Path) -> None:
+        rt = shared(server("y", args=behind(gate)), server("x", ["y"]))
         take_down(rt, "y", gate)
         rt.wait(["x"], "degraded")
         with ThreadPoolExecutor(1) as pool:
@@ -478,14 +478,14 @@ class TestByHand:
             gate.touch()
             assert answer.result(20) == ["x", 1]
 
-    def test_a_restart_of_it_by_hand_is_a_down(self, runtime: Start) -> None:
-        rt = runtime(server("y"), server("x", {"y": "restart"}))
+    def test_a_restart_of_it_by_hand_is_a_down(self, shared: Start) -> None:
+        rt = shared(server("y"), server("x", {"y": "restart"}))
         rt.restart("y")
         wait_until(lambda: rt.info("x").incarnation == 2)
         rt.wait(["x"], "ready")
 
-    def test_a_group_is_up_while_one_replica_is(self, runtime: Start) -> None:
-        rt = runtime(server("y", replicas=2), server("x", {"y": "fail"}))
+    def test_a_group_is_up_while_one_replica_is(self, shared: Start) -> None:
+        rt = shared(server("y", replicas=2), server("x", {"y": "fail"}))
         rt.stop("y#0")
         assert rt.server("x").call(1) == ["x", 1]
         rt.stop("y#1")

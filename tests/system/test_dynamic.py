@@ -213,9 +213,9 @@ class TestTermination:
         events.close()
         assert (report["id"], report["supervisor"], report["reason"]) == ("g/stubborn", "g", "killed")
 
-    def test_1_8_a_child_that_dies_by_itself_during_the_sweep_keeps_its_reason(self, runtime: Start, tmp_path: Path) -> None:
+    def test_1_8_a_child_that_dies_by_itself_during_the_sweep_keeps_its_reason(self, shared: Start, tmp_path: Path) -> None:
         gated = server("gated", "Gated", args={"folder": str(tmp_path), "name": "gated", "gates": "stop"}, shutdown="infinity")
-        rt = runtime({"id": "g", "supervisor": {"children": [server("a", "Counter"), gated]}})
+        rt = shared({"id": "g", "supervisor": {"children": [server("a", "Counter"), gated]}})
         stopper = threading.Thread(target=rt.stop, args=("g",))
         stopper.start()
         wait_until((tmp_path / "gated.waits").exists)
@@ -229,9 +229,9 @@ class TestOthersGoOn:
     """A supervisor that waits for one child delays its own queue and nobody else's."""
 
     @pytest.mark.parametrize("gate", ["start", "stop"])
-    def test_1_7_a_slow_child_delays_only_the_requests_behind_it(self, runtime: Start, tmp_path: Path, gate: str) -> None:
+    def test_1_7_a_slow_child_delays_only_the_requests_behind_it(self, shared: Start, tmp_path: Path, gate: str) -> None:
         empty: dict[str, Any] = {"supervisor": {"children": []}}
-        rt = runtime({"id": "g", **empty}, {"id": "h", **empty}, server("x", "Counter"))
+        rt = shared({"id": "g", **empty}, {"id": "h", **empty}, server("x", "Counter"))
         gated = server("gated", "Gated", args={"folder": str(tmp_path), "name": "gated", "gates": gate}, shutdown="infinity")
         if gate == "stop":
             rt.start_child("g", gated)
@@ -299,8 +299,8 @@ class TestAutoShutdown:
         ended(rt, "g/b")
         rt.wait("g", state="exited", timeout=20)
 
-    def test_1_9_a_crash_of_a_transient_child_is_no_end(self, runtime: Start) -> None:
-        rt = runtime(self.group("any_significant"))
+    def test_1_9_a_crash_of_a_transient_child_is_no_end(self, shared: Start) -> None:
+        rt = shared(self.group("any_significant"))
         ended(rt, "g/a")
         assert rt.server("g/a").call(1, timeout=20) == 1
         assert rt.info("g").incarnation == 1

@@ -222,9 +222,9 @@ def test_stop_of_one_that_ends_for_another_reason_says_so(shared: Start, pool: T
 
 @pytest.mark.parametrize("reason", ["killed", ("exit_status", 3), "badthing"])
 def test_a_reason_that_is_not_for_code_to_give_is_refused_by_stop_and_an_error_with_exit_and_dx_stop(
-    runtime: Start, reason: Any
+    shared: Start, reason: Any
 ) -> None:
-    rt = runtime(server("x", restart="temporary"), server("y", restart="temporary", trap_exit=False))
+    rt = shared(server("x", restart="temporary"), server("y", restart="temporary", trap_exit=False))
     text = reason if isinstance(reason, str) else repr(reason)
     with pytest.raises(dx.ConfigError, match="allowed: 'normal', 'shutdown'"):
         rt.server("x").stop(reason)

@@ -50,8 +50,8 @@ def children_of(tree: dict[str, Any], id: str) -> list[str]:
 class TestALife:
     """From the start of an owner to its end."""
 
-    def test_a_part_is_a_process_of_its_own_under_its_owner(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_a_part_is_a_process_of_its_own_under_its_owner(self, shared: Start) -> None:
+        rt = shared(owner())
         said = rt.module("qa")(question="x")
         assert said.answer == "found x, found x"
         assert (said.pid, said.part) == (rt.info("qa").pid, rt.info("qa/search").pid)
@@ -69,8 +69,8 @@ class TestALife:
         assert rt.info("qa").incarnation == 2
         assert rt.info("qa/search").incarnation == 1
 
-    def test_a_part_that_crashes_leaves_its_owner_be(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_a_part_that_crashes_leaves_its_owner_be(self, shared: Start) -> None:
+        rt = shared(owner())
         before = pids(rt)
         rt.kill("qa/search")
         said = ask(rt.module("qa"))
@@ -99,9 +99,9 @@ class TestALife:
         assert ask(qa).answer == "found x, found x"
         assert rt.info("qa").incarnation == 1
 
-    def test_parts_go_after_their_owner_and_come_with_it(self, runtime: Start, tmp_path: Path) -> None:
+    def test_parts_go_after_their_owner_and_come_with_it(self, shared: Start, tmp_path: Path) -> None:
         journal = tmp_path / "journal"
-        rt = runtime(owner("two", "Two", env={"PARTS_JOURNAL": str(journal)}))
+        rt = shared(owner("two", "Two", env={"PARTS_JOURNAL": str(journal)}))
         rt.stop("two")
         assert set(states(rt).values()) == {"STOPPED"}
         ended = [line.split()[0] for line in journal.read_text().splitlines()]
@@ -137,15 +137,15 @@ class TestALife:
         assert "raise ValueError(fail)" in str(caught.value.remote_traceback)
         assert rt.modules() == []
 
-    def test_an_owner_of_a_group_that_is_stopped_takes_its_parts_along(self, runtime: Start) -> None:
-        rt = runtime({"id": "group", "supervisor": {"children": [owner()]}}, runtime={"preload": ["dspy"]})
+    def test_an_owner_of_a_group_that_is_stopped_takes_its_parts_along(self, shared: Start) -> None:
+        rt = shared({"id": "group", "supervisor": {"children": [owner()]}})
         rt.stop("group")
         assert states(rt) == {"group": "STOPPED", "group/qa": "STOPPED", "group/qa/search": "STOPPED"}
         rt.start("group")
         assert rt.module("qa")(question="x").answer == "found x, found x"
 
-    def test_a_restarted_owner_keeps_its_parts(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_a_restarted_owner_keeps_its_parts(self, shared: Start) -> None:
+        rt = shared(owner())
         before = pids(rt)
         rt.restart("qa")
         assert pids(rt)["qa/search"] == before["qa/search"]
@@ -169,9 +169,9 @@ class TestSupervision:
         rt.start("two/near")
         assert rt.module("two")(question="q").answer == [["near q", "near q"], "found q, found q"]
 
-    def test_the_yaml_goes_before_the_class(self, runtime: Start) -> None:
+    def test_the_yaml_goes_before_the_class(self, shared: Start) -> None:
         keys = {"max_restarts": 7, "search": {"args": {"prefix": "said "}, "restart": "transient", "metadata": {"team": "x"}}}
-        rt = runtime(owner(parts=keys))
+        rt = shared(owner(parts=keys))
         assert rt.module("qa")(question="x").answer == "said x, said x"
         assert rt.info("qa/search").metadata == {"team": "x"}
 
@@ -204,8 +204,8 @@ class TestSwaps:
             ("Alone", "x"),
         ],
     )
-    def test_what_it_lacks_is_started_and_the_rest_changes_with_it(self, runtime: Start, to: str, answer: Any) -> None:
-        rt = runtime(owner())
+    def test_what_it_lacks_is_started_and_the_rest_changes_with_it(self, shared: Start, to: str, answer: Any) -> None:
+        rt = shared(owner())
         rt.module("qa").dx.params["search.k"] = 2
         before = pids(rt)
         rt.swap("qa", to=f"{PARTS}:{to}")
@@ -217,8 +217,8 @@ class TestSwaps:
         if to == "Other":
             assert pids(rt)["qa/search"] == before["qa/search"]
 
-    def test_one_that_is_refused_leaves_the_parts_as_they_were(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_one_that_is_refused_leaves_the_parts_as_they_were(self, shared: Start) -> None:
+        rt = shared(owner())
         before = pids(rt)
         with pytest.raises(dx.SwapError):
             rt.swap("qa", to=f"{PARTS}:Other", verify=lambda module: False)
@@ -240,8 +240,8 @@ def _settled(rt: dx.Runtime, parts: set[str]) -> dict[str, str]:
 class TestParameters:
     """`qa.dx.params["search.k"]` is k of the part, in everything that can be done with it."""
 
-    def test_they_are_read_and_written_under_the_owners_name(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_they_are_read_and_written_under_the_owners_name(self, shared: Start) -> None:
+        rt = shared(owner())
         params, own = rt.ref("qa").params, rt.ref("qa/search").params
         assert (params["search.k"], "search.k" in params, "search.zz" in params) == (2, True, False)
         params["search.k"] = 4
@@ -257,8 +257,8 @@ class TestParameters:
         assert sorted(params) == ["answer", "temperature"]
         assert rt.module("qa")(question="x").answer == "found x, found x"
 
-    def test_what_is_wrong_with_one_is_said_as_ever(self, runtime: Start) -> None:
-        params = runtime(owner()).ref("qa").params
+    def test_what_is_wrong_with_one_is_said_as_ever(self, shared: Start) -> None:
+        params = shared(owner()).ref("qa").params
         with pytest.raises(dx.ConstraintViolationError):
             params["search.k"] = 11
         with pytest.raises(dx.ParameterNotFoundError, match=r"no parameter 'search\.zz'"):
@@ -268,16 +268,16 @@ class TestParameters:
         with pytest.raises(dx.ParameterError, match="version"):
             params.set("search.k", 3, expect=9)
 
-    def test_those_of_a_parts_part(self, runtime: Start) -> None:
-        rt = runtime(owner("two", "Two"))
+    def test_those_of_a_parts_part(self, shared: Start) -> None:
+        rt = shared(owner("two", "Two"))
         params = rt.ref("two").params
         params["far.search.k"] = 1
         assert rt.ref("two/far/search").params["k"] == 1
         assert (params["here.k"], params["near.k"]) == (2, 2)  # that of an inline one is the owner's own
         assert rt.module("two")(question="q").answer == [["near q", "near q"], "found q"]
 
-    def test_changes_are_told(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_changes_are_told(self, shared: Start) -> None:
+        rt = shared(owner())
         params = rt.ref("qa").params
         with params.watch("search.k") as one, params.watch("search.*") as several:
             params["search.k"] = 9
@@ -296,8 +296,8 @@ class TestParameters:
 
         assert asyncio.run(main()) == [6, 3, {"search.k": 3, "temperature": 2}]
 
-    def test_those_of_a_stopped_owner_can_be_written(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_those_of_a_stopped_owner_can_be_written(self, shared: Start) -> None:
+        rt = shared(owner())
         rt.stop("qa")
         rt.ref("qa").params["search.k"] = 5
         rt.start("qa")
@@ -312,8 +312,8 @@ class TestParameters:
         with again as rt:
             assert rt.module("qa")(question="x").answer == "found x"
 
-    def test_the_owners_table_has_its_own_only(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_the_owners_table_has_its_own_only(self, shared: Start) -> None:
+        rt = shared(owner())
         rt.module("qa").search.rank.demos = [{"query": "q", "passages": "p"}]
         rt.module("qa")(question="x")
         assert sorted(rt.ref("qa").params) == ["answer", "temperature"]
@@ -323,8 +323,8 @@ class TestParameters:
 class TestModes:
     """Training goes through the tree, and is kept by each."""
 
-    def test_an_owner_is_trained_with_its_parts(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_an_owner_is_trained_with_its_parts(self, shared: Start) -> None:
+        rt = shared(owner())
         ref = rt.ref("qa")
         ref.train()
         assert ref.call("modes") == [True, True]
@@ -336,8 +336,8 @@ class TestModes:
         ref.eval()
         assert ref.call("modes") == [False, False]
 
-    def test_a_saved_state_is_loaded_into_parts_that_have_none(self, runtime: Start, tmp_path: Path) -> None:
-        rt = runtime(owner())
+    def test_a_saved_state_is_loaded_into_parts_that_have_none(self, shared: Start, tmp_path: Path) -> None:
+        rt = shared(owner())
         qa = rt.module("qa")
         qa.dx.params["search.k"] = 3
         qa.save(tmp_path / "state.json")
@@ -351,8 +351,8 @@ class TestModes:
 class TestReferences:
     """`dx.module` and `dx.server` inside a module."""
 
-    def test_they_lead_to_anything_in_the_runtime(self, runtime: Start) -> None:
-        rt = runtime(owner(), owner("asking", "Asking"), {"id": "counter", "server": f"{FOLDER / 'programs.py'}:Counter"})
+    def test_they_lead_to_anything_in_the_runtime(self, shared: Start) -> None:
+        rt = shared(owner(), owner("asking", "Asking"), {"id": "counter", "server": f"{FOLDER / 'programs.py'}:Counter"})
         asking = rt.ref("asking")
         assert asking.call("module", "qa", "x") == "found x, found x"
         assert asking.call("module", "search", "x") == ["found x", "found x"]
@@ -372,8 +372,8 @@ class TestReferences:
 class TestDependency:
     """An owner depends on its parts, without being told to."""
 
-    def test_a_degraded_answer_while_the_part_is_down(self, runtime: Start) -> None:
-        rt = runtime(owner(name="Degrading"))
+    def test_a_degraded_answer_while_the_part_is_down(self, shared: Start) -> None:
+        rt = shared(owner(name="Degrading"))
         qa = rt.module("qa")
         assert qa(question="x").answer == ["x", "x"]
         rt.stop("qa/search")
@@ -383,22 +383,22 @@ class TestDependency:
         rt.wait(["qa"])
         assert qa(question="x").answer == ["x", "x"]
 
-    def test_a_call_that_fails_names_the_part(self, runtime: Start) -> None:
-        rt = runtime(owner(name="Failing"))
+    def test_a_call_that_fails_names_the_part(self, shared: Start) -> None:
+        rt = shared(owner(name="Failing"))
         rt.stop("qa/search")
         rt.wait(["qa"], state="degraded")
         with pytest.raises(dx.DependencyDownError, match="qa/search"):
             rt.module("qa")(question="x")
 
-    def test_the_yaml_may_say_otherwise(self, runtime: Start) -> None:
-        rt = runtime(owner(name="Degrading", parts={"search": {"on_down": "fail"}}))
+    def test_the_yaml_may_say_otherwise(self, shared: Start) -> None:
+        rt = shared(owner(name="Degrading", parts={"search": {"on_down": "fail"}}))
         rt.stop("qa/search")
         rt.wait(["qa"], state="degraded")
         with pytest.raises(dx.DependencyDownError):
             rt.module("qa")(question="x")
 
-    def test_a_call_waits_for_a_part_that_is_stopped_until_it_is_started(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_a_call_waits_for_a_part_that_is_stopped_until_it_is_started(self, shared: Start) -> None:
+        rt = shared(owner())
         rt.stop("qa/search")
         rt.wait(["qa"], state="degraded")
         answers: list[Any] = []
@@ -420,8 +420,8 @@ class TestDependency:
 class TestEdges:
     """What comes in between."""
 
-    def test_a_swapped_part_stays_what_it_was_swapped_to(self, runtime: Start) -> None:
-        rt = runtime(owner())
+    def test_a_swapped_part_stays_what_it_was_swapped_to(self, shared: Start) -> None:
+        rt = shared(owner())
         rt.swap("qa/search", to=f"{PARTS}:Search", kwargs={"prefix": "new "})
         assert rt.module("qa")(question="x").answer == "new x, new x"
         rt.restart("qa")
@@ -437,22 +437,22 @@ class TestEdges:
             rt.start(f"{PARTS}:Slow", id="slow", start_timeout=1.0, env=env, shutdown="brutal_kill")
         wait_until(lambda: rt.modules() == [])
 
-    def test_replicas_have_parts_of_their_own(self, runtime: Start) -> None:
-        rt = runtime(owner(replicas=2))
+    def test_replicas_have_parts_of_their_own(self, shared: Start) -> None:
+        rt = shared(owner(replicas=2))
         assert sorted(pids(rt)) == ["qa#0", "qa#0/search", "qa#1", "qa#1/search"]
         assert rt.module("qa")(question="x").answer == "found x, found x"
         rt.scale("qa", 1)
         assert sorted(pids(rt)) == ["qa#0", "qa#0/search"]
 
-    def test_a_temporary_owner_that_ends_takes_its_parts_along(self, runtime: Start) -> None:
-        rt = runtime(owner(restart="temporary"))
+    def test_a_temporary_owner_that_ends_takes_its_parts_along(self, shared: Start) -> None:
+        rt = shared(owner(restart="temporary"))
         with rt.monitor("qa/search") as watch:
             rt.kill("qa")
             assert watch.wait(20) is not None
         wait_until(lambda: rt.modules() == [])
 
-    def test_the_command_line_knows_parts(self, runtime: Start, capsys: pytest.CaptureFixture[str]) -> None:
-        rt = runtime(owner())
+    def test_the_command_line_knows_parts(self, shared: Start, capsys: pytest.CaptureFixture[str]) -> None:
+        rt = shared(owner())
         assert main(["--socket", rt.socket, "param", "get", "qa.search.k"]) == 0
         assert capsys.readouterr().out == "2\n"
         assert main(["--socket", rt.socket, "param", "set", "qa.search.k", "3"]) == 0
