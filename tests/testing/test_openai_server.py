@@ -119,10 +119,12 @@ def test_a_fault_may_come_back(server: OpenAIServer, ask: Any) -> None:
 
 def test_many_ask_at_once(server: OpenAIServer) -> None:
     lm = dspy.LM(**server.lm())
+    # Built once: dspy parses signatures, which Python before 3.11.8 and 3.12.2 cannot do in several threads at once (gh-106905).
+    program = dspy.Predict("question -> answer")
 
     def one(n: int) -> str:
         with dspy.context(lm=lm):
-            return str(dspy.Predict("question -> answer")(question=f"q{n}").answer)
+            return str(program(question=f"q{n}").answer)
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(one, range(24))) == [f"q{n} indeed" for n in range(24)]
