@@ -194,17 +194,19 @@ class Tasks:
     def run(self) -> None:
         """Work until the end."""
         users = [User(self._world, f"a{self._serial}.{number}", self._word) for number in range(TASKS)]
-        generations(self._world, f"a{self._serial}", lambda _: asyncio.run(self._work(users)))
+        generations(self._world, f"a{self._serial}", lambda generation: asyncio.run(self._work(users, generation)))
 
-    async def _work(self, users: list[User]) -> None:
+    async def _work(self, users: list[User], generation: int) -> None:
         async with await dx.aio.connect(siege.NAME) as rt:
             server, module, proxy = await rt.server("s"), await rt.ref("m"), await rt.module("m")
             async with asyncio.TaskGroup() as group:
                 resting = [False] * TASKS
                 for number, user in enumerate(users):
-                    group.create_task(self._task(user, server, module, proxy, resting, number))
+                    group.create_task(self._task(user, generation, server, module, proxy, resting, number))
 
-    async def _task(self, user: User, server: Any, module: Any, proxy: Any, resting: list[bool], number: int) -> None:
+    async def _task(
+        self, user: User, generation: int, server: Any, module: Any, proxy: Any, resting: list[bool], number: int
+    ) -> None:
         choose = random.Random(user.name)
         page = self._world.page
         while not self._world.is_over():
@@ -222,7 +224,7 @@ class Tasks:
                 said = await _asked(server, module, proxy, id, kind, user.name, n)
             except dx.RuntimeUnreachableError as exc:
                 user.failed(id, kind, n, exc)
-                await self._gone(user)
+                await self._gone(user, generation)
                 return
             except Exception as exc:
                 user.failed(id, kind, n, exc)
@@ -230,10 +232,9 @@ class Tasks:
                 user.over(id, kind, n, said)
             await asyncio.sleep(BUSY_S)
 
-    async def _gone(self, user: User) -> None:
+    async def _gone(self, user: User, generation: int) -> None:
         if not self._world.page[KILLS]:
             self._world.complain("other", f"{user.name}: the runtime is not there")
-        generation = self._world.page[siege.GENERATION]
         while not self._world.is_over() and self._world.page[siege.GENERATION] == generation:
             await asyncio.sleep(0.01)
 

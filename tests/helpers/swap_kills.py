@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import dspex_runtime as dx
+from dspex_runtime.osproc.liveness import is_dying
 from helpers import siege
 from helpers.siege import fork, kill
 from helpers.swap_page import HAND, LATEST, SERVING, Hand
 from helpers.swapper import LIMIT_S, WORDS, Version, about, swapped
-from helpers.waiting import is_alive, wait_until
+from helpers.waiting import wait_until
 
 if TYPE_CHECKING:
     from system.swap_torture import Conductor
@@ -80,7 +81,7 @@ class Killer:
         if each.victim in ENDS_THE_RUNTIME:
             conductor.runtime.up_again(processes["all"])
         for place, pid in list(conductor.clients.items()):
-            if each.victim in ("client", "everything") and not is_alive(pid):
+            if each.victim in ("client", "everything") and is_dying(pid):
                 os.waitpid(pid, 0)
                 conductor.start_client(place)
         conductor.wait_for_work()
@@ -175,7 +176,7 @@ class Killer:
             else:
                 swapper._restore([id])
             info = rt.info(id)
-            if info.pid != facts["pid"] and is_alive(facts["pid"]):
+            if info.pid != facts["pid"] and not is_dying(facts["pid"]):
                 self._world.complain("two serve", f"{each}: {id} is {info.pid}, {facts['pid']} answers")
 
 
