@@ -127,6 +127,8 @@ def _explain(exc: Any, text: str) -> str:
     line = lines[mark.line] if mark and mark.line < len(lines) else ""  # the end of the file has no line
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return "a tab in the indentation; YAML allows spaces only"
+    if "maximum nesting depth" in problem:  # newer parsers have a limit of their own, and look so far ahead
+        return f"nested deeper than {MAX_DEPTH} levels"
     if mark and "cannot start any token" in problem:
         return f"found {line[mark.column : mark.column + 1]!r}, which cannot start a value; put the value in quotes"
     if "mapping values are not allowed" in problem:

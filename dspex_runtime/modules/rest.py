@@ -12,7 +12,6 @@ import pickle
 from collections.abc import Callable, Container, Mapping
 from typing import Any, Final
 
-import cloudpickle
 import dspy
 from dspy.predict.parameter import Parameter
 
@@ -23,6 +22,7 @@ from dspex_runtime.modules.mirror.following import Remote, unfollowed
 from dspex_runtime.modules.parts import OF_CALLS, ROOT, named_parts, parameter_name
 from dspex_runtime.modules.predictors import PredictorHolder, dump
 from dspex_runtime.modules.tree import named_modules
+from dspex_runtime.wire.by_value import dumps
 from dspex_runtime.wire.codec import Codec
 
 log = logging.getLogger("dspex_runtime.module")
@@ -68,8 +68,7 @@ def packed(state: Mapping[str, Any]) -> dict[str, Any] | bytes:
     try:
         _plain.pack([state])
     except UnserialisableError:
-        pickled: bytes = cloudpickle.dumps(state)
-        return pickled
+        return dumps(state)
     return dict(state)
 
 

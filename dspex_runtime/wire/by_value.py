@@ -1,8 +1,8 @@
-"""A cloudpickle in which nothing depends on a file that only this process has (a notebook, a test, `__main__`).
+"""Cloudpickles: one whose code says which file it is of, and one in which nothing depends on a file that only this process has.
 
-Classes and functions of such a file go by value, wherever in the object they are, and so does the file's module; all others by
-name. Each dump decides for itself: cloudpickle's registry, which is every thread's, is read and never written. Imports cloudpickle:
-whoever needs it at a first use only imports this file there.
+Classes and functions of such a file (a notebook, a test, `__main__`) go by value, wherever in the object they are, and so does the
+file's module; all others by name. Each dump decides for itself: cloudpickle's registry, which is every thread's, is read and never
+written. Imports cloudpickle: whoever needs it at a first use only imports this file there.
 
 Source: cloudpickle's own `reducer_override` and the reducers behind it, which pickle what is in its registry.
 """
@@ -13,7 +13,7 @@ import io
 import sys
 import sysconfig
 from functools import cache
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final, TypeVar
 
 import cloudpickle
@@ -21,12 +21,23 @@ from cloudpickle import cloudpickle as reducers
 
 from dspex_runtime.wire.importable import can_be_imported
 
-__all__ = ["ByValuePickler", "dumps_whole"]
+__all__ = ["ByValuePickler", "dumps", "dumps_whole"]
 
 _OURS: Final = __name__.partition(".")[0]
 
 
-class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+    """One dump whose code keeps the name of its file, which cloudpickle leaves out since 3.1.3: for tracebacks and `inspect`."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Have code bring its file."""
+        if type(obj) is CodeType:
+            _, arguments = self.dispatch_table[CodeType](obj)
+            return _code_of, (obj.co_filename, arguments)
+        return super().reducer_override(obj)
+
+
+class ByValuePickler(_Pickler):
     """One dump.
 
     Args:
@@ -65,11 +76,22 @@ class ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle 
         return found
 
 
+def dumps(value: Any) -> bytes:
+    """Return the bytes of a value. Raises whatever pickling raises."""
+    file = io.BytesIO()
+    _Pickler(file).dump(value)
+    return file.getvalue()
+
+
 def dumps_whole(value: Any) -> bytes:
     """Return the bytes of a value for a reader that has none of the user's files. Raises whatever pickling raises."""
     file = io.BytesIO()
     ByValuePickler(file, whole=True).dump(value)
     return file.getvalue()
+
+
+def _code_of(file: str, arguments: tuple[Any, ...]) -> CodeType:
+    return CodeType(*arguments).replace(co_filename=file)
 
 
 def _is_only_here(name: str) -> bool:

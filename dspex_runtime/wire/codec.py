@@ -238,10 +238,9 @@ class Codec:
 
 
 def _pickle(value: Any) -> bytes:
-    import cloudpickle
+    from dspex_runtime.wire.by_value import dumps
 
-    data: bytes = cloudpickle.dumps(value)
-    return data
+    return dumps(value)
 
 
 def _why_not_pickled(value: Any) -> Exception | None:

@@ -16,6 +16,7 @@ import dspy
 import pytest
 
 from dspex_runtime.wire.by_value import ByValuePickler, dumps_whole
+from dspex_runtime.wire.by_value import dumps as dumps_plain
 
 
 def dumps(value: Any) -> bytes:
@@ -139,3 +140,11 @@ def test_the_registry_of_cloudpickle_is_as_it_was(by_hand: Any) -> None:
     with pytest.raises(TypeError):
         dumps([by_hand.Tool(), (n for n in ())])
     assert "loaded_by_hand_only" not in cloudpickle.list_registry_pickle_by_value()
+
+
+@pytest.mark.parametrize("way", [dumps, dumps_plain, dumps_whole])
+def test_code_says_which_file_it_is_of(way: Any) -> None:
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile("def adder(n):\n    return lambda m: m + n", "cell 7", "exec"), namespace)
+    shown = "it.__code__.co_filename, it(1).__code__.co_filename, it(1)(2)"
+    assert loaded_elsewhere(way(namespace["adder"]), shown) == "cell 7 cell 7 3"

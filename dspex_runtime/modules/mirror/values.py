@@ -14,15 +14,15 @@ A signature keeps its identity: one that comes back to where it was made is the 
 from __future__ import annotations
 
 import hashlib
+import pickle
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-import cloudpickle
 import dspy
 
 from dspex_runtime.modules.mirror import lms as mirror_lms
 from dspex_runtime.modules.parts import PLAIN
-from dspex_runtime.wire.by_value import dumps_whole
+from dspex_runtime.wire.by_value import dumps, dumps_whole
 
 Node = list[Any]
 
@@ -47,7 +47,7 @@ def pack(name: str, value: Any, *, whole: bool = False) -> Node:
         return ["lm", mirror_lms.pack(value)]
     if isinstance(value, type) and issubclass(value, dspy.Signature):
         return _pack_signature(value, whole=whole)
-    return ["p", dumps_whole(value) if whole else cloudpickle.dumps(value)]
+    return ["p", dumps_whole(value) if whole else dumps(value)]
 
 
 def unpack(node: Node) -> Any:
@@ -60,7 +60,7 @@ def unpack(node: Node) -> Any:
         case ["v", value]:
             return value
         case ["p", bytes() as data]:
-            return cloudpickle.loads(data)
+            return pickle.loads(data)
         case ["s", str() as digest, bytes() as data]:
             return _unpack_signature(digest, data)
         case ["lm", dict() as parcel]:
@@ -75,7 +75,7 @@ def _pack_signature(signature: Any, *, whole: bool) -> Node:
     known = _packed.get(signature)
     if known is None or known[0] is not signature.__doc__:
         # Instructions that were edited in place: as a class of its own, or the other process would change the class that it has.
-        data = cloudpickle.dumps(signature if known is None else signature.with_instructions(signature.instructions))
+        data = dumps(signature if known is None else signature.with_instructions(signature.instructions))
         known = _packed[signature] = (signature.__doc__, *_remembered(signature, data))
     return ["s", known[1], known[2]]
 
@@ -83,7 +83,7 @@ def _pack_signature(signature: Any, *, whole: bool) -> Node:
 def _unpack_signature(digest: str, data: bytes) -> Any:
     signature = _signatures.get(digest)
     if signature is None:
-        signature = cloudpickle.loads(data)
+        signature = pickle.loads(data)
         _signatures[digest] = signature
         _packed[signature] = (signature.__doc__, digest, data)
     return signature

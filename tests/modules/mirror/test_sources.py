@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import pytest
 
 from dspex_runtime.client.shipping import dumps
 from dspex_runtime.modules.mirror.sources import source_of
+from dspex_runtime.wire import by_value
 
 
 class Plain:
@@ -82,7 +82,7 @@ def test_of_two_of_one_name_it_is_the_one_that_is_meant() -> None:
 def elsewhere(cls: Any) -> Any:
     """A class as it is in a process that has none of its modules."""
     cls.__module__ = "__main__"
-    return pickle.loads(cloudpickle.dumps(cls))
+    return pickle.loads(by_value.dumps(cls))
 
 
 @pytest.mark.parametrize("make", [factory, lambda: either(False)], ids=["factory", "either"])

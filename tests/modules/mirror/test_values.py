@@ -46,7 +46,7 @@ def test_one_that_was_edited_in_place_is_a_class_of_its_own() -> None:
 def test_a_pickle_of_a_known_signature_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     signature = dspy.Signature("question -> answer")
     node = pack("signature", signature)
-    monkeypatch.setattr(mirror_values.cloudpickle, "loads", lambda _: pytest.fail("opened"))
+    monkeypatch.setattr(mirror_values.pickle, "loads", lambda _: pytest.fail("opened"))
     assert unpack(node) is signature
 
 
